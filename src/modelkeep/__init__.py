@@ -1,0 +1,1 @@
+"""Modelkeep keeps machine-learning models true in production: serve, remember, notice, tell, put right."""

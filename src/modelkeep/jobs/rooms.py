@@ -1,0 +1,75 @@
+"""What a task may use, and how it says what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from modelkeep.alerts.book import Book
+    from modelkeep.clock import Clock
+    from modelkeep.nouns import Job
+    from modelkeep.serving.gateway import Gateway
+    from modelkeep.serving.recorder import Recorder
+    from modelkeep.serving.router import Router
+    from modelkeep.store.seams import Files, Ledger, Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """Every room that acts need. ``folder`` is the data folder; tasks may use ``folder / "work"`` for scratch."""
+
+    clock: Clock
+    store: Store
+    files: Files
+    recorder: Recorder
+    gateway: Gateway
+    router: Router
+    book: Book
+    folder: Path
+
+
+class Run(Protocol):
+    """One run of a leased job, as its task sees it.
+
+    Every method that writes raises LeaseLost when another runner has taken the job over; the task then just stops.
+    """
+
+    @property
+    def job(self) -> Job:
+        """The job with the steps so far."""
+
+    def arguments(self, kind: type[T]) -> T:
+        """The job's arguments as the task's own type. Raises BadInput naming the field that is wrong."""
+
+    def memo(self, kind: type[T]) -> T | None:
+        """What the task remembered last, or None at its first run."""
+
+    def step(
+        self, name: str, *, detail: str = "", evidence: Struct | None = None, memo: Struct | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """Record a finished step (and the memo), durably; inside ``ledger``'s transaction when one is given."""
+
+
+class Again(Struct, frozen=True, kw_only=True):
+    """Not finished: run me again ``after`` seconds, with this ``memo``."""
+
+    after: float
+    memo: Struct | None = None
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """Finished; ``result`` is kept with the job."""
+
+    result: Struct | None = None
+
+
+Task: TypeAlias = Callable[[Rooms, Run], Again | Done]
+"""Acts, is durable, is recorded. A ModelkeepError fails the job with its text; anything else is a fault and is retried."""

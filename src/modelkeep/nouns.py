@@ -1,0 +1,513 @@
+"""The types that every room speaks. Frozen; their methods are pure.
+
+What happens is a *record* (Prediction, Outcome). What we know is a *Reading*, folded from records or from a probe.
+What we do is a *Job* or a *Rollout* change. Moments are seconds since 1970-01-01T00:00:00Z (float, UTC); durations
+are seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec import Raw, Struct
+
+from modelkeep.errors import BadFeatures, Problem
+
+Value: TypeAlias = float | int | str | bool | None
+Features: TypeAlias = Mapping[str, Value]
+Output: TypeAlias = float | int | str | bool
+Role = Literal["champion", "canary", "shadow", "fallback"]
+Level = Literal["ok", "warning", "critical", "unknown"]
+Severity = Literal["info", "warning", "medium", "error", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "medium", "error", "high", "critical")
+Kind = Literal["number", "integer", "boolean", "category", "text"]
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """One input or the output of a model.
+
+    ``low`` and ``high`` are inclusive bounds in ``unit``; ``categories`` are the values that the model was trained on
+    (others are accepted and counted as new: quality, not refusal). ``nullable`` admits None.
+    """
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    categories: tuple[str, ...] = ()
+    nullable: bool = False
+
+    def expected(self) -> str:
+        """What this field takes, in words.
+
+        >>> Field(name="hour", kind="integer", low=0, high=23).expected()
+        'integer 0..23'
+        """
+        bounds = "" if self.low is None and self.high is None else f" {_bound(self.low)}..{_bound(self.high)}"
+        return f"{self.kind}{bounds}{f' {self.unit}' if self.unit else ''}{' or null' if self.nullable else ''}"
+
+    def refusal(self, value: Value) -> str | None:
+        """What is wrong with ``value`` (as "got" text), or None when it fits."""
+        if value is None:
+            return None if self.nullable else "null"
+        if self.kind in {"category", "text"}:
+            return None if isinstance(value, str) else _got(value)
+        if self.kind == "boolean":
+            return None if isinstance(value, bool) else _got(value)
+        if isinstance(value, bool | str):
+            return _got(value)
+        if not math.isfinite(value):
+            return str(value)
+        if self.kind == "integer" and value != int(value):
+            return _got(value)
+        low, high = self.low, self.high
+        outside = (low is not None and value < low) or (high is not None and value > high)
+        return _got(value) if outside else None
+
+
+class Signature(Struct, frozen=True, kw_only=True):
+    """What a model takes and answers: named inputs in the model's own order, and one output."""
+
+    inputs: tuple[Field, ...]
+    output: Field
+
+    @property
+    def classifies(self) -> bool:
+        """True when the output is a class, False when it is a number."""
+        return self.output.kind not in {"number", "integer"}
+
+    def problems(self, features: Features, row: int | None = None) -> list[Problem]:
+        """Everything that is wrong with one row: missing, extra, wrong type, NaN, out of range. Empty when it fits."""
+        found, present = [], 0
+        for field in self.inputs:
+            if field.name in features:
+                present += 1
+                got = field.refusal(features[field.name])
+            else:
+                got = None if field.nullable else "nothing"
+            if got is not None:
+                found.append(Problem(field=field.name, expected=field.expected(), got=got, row=row))
+        if len(features) > present:
+            known = {field.name for field in self.inputs}
+            found += [
+                Problem(field=name, expected="no such field", got=_got(value), row=row)
+                for name, value in features.items()
+                if name not in known
+            ]
+        return found
+
+    def check(self, rows: Sequence[Features]) -> None:
+        """Raise BadFeatures naming each field of each row that does not fit (the first 100)."""
+        single = len(rows) == 1
+        problems = [p for i, row in enumerate(rows) for p in self.problems(row, None if single else i)]
+        if problems:
+            more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+            raise BadFeatures(f"{problems[0]}{more}", problems=problems[:100])
+
+
+def _bound(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _got(value: Value) -> str:
+    return f"{type(value).__name__} {str(value)[:80]!r}" if isinstance(value, str) else f"{value!r}"
+
+
+class Baseline(Struct, frozen=True, kw_only=True):
+    """What a version was worth when it was made: the yardstick of its life in production.
+
+    ``metrics`` are those of held-out data (``mae``, ``rmse``, ``accuracy``, ``f1``, ``skill``, ...); ``reference`` is
+    the digest of the file in ``Files`` with the encoded ``profile.Profile`` of that data, whose bins every later
+    profile of the version shares.
+    """
+
+    metrics: dict[str, float] = {}
+    reference: str | None = None
+
+
+class Lineage(Struct, frozen=True, kw_only=True):
+    """Where a version comes from: data window (moments), rows, source, code, libraries with their versions."""
+
+    start: float | None = None
+    end: float | None = None
+    rows: int | None = None
+    source: str = ""
+    code: str = ""
+    seconds: float | None = None
+    libraries: dict[str, str] = {}
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """One registered model file with all that is needed to run and to judge it. Never changes.
+
+    ``artifact`` and ``features`` are SHA-256 digests of files in ``Files``; ``features`` is the packed feature code
+    that turns a request into the model's inputs, or None. ``below`` names the policy floors that it missed: such a
+    version stays a candidate and is not released without force.
+    """
+
+    model: str
+    number: int
+    artifact: str
+    size: int
+    runtime: str
+    signature: Signature
+    created: float
+    features: str | None = None
+    baseline: Baseline = Baseline()
+    lineage: Lineage = Lineage()
+    below: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """``model@number``."""
+        return f"{self.model}@{self.number}"
+
+
+class Outputs(Struct, frozen=True, kw_only=True):
+    """What a model answers for a batch, column-wise; all columns have one entry per row.
+
+    ``scores`` are probabilities in [0, 1] of the answered class; ``intervals`` are (low, high) in the output's unit.
+    """
+
+    values: list[Output]
+    scores: list[float] | None = None
+    intervals: list[tuple[float, float]] | None = None
+
+
+Predict: TypeAlias = Callable[[Sequence[Features]], Outputs]
+"""A loaded version, wherever it runs: a batch of rows in, one output a row. Raises ModelFailed."""
+
+
+# ------------------------------------------------------------------------------------------- decisions
+
+
+class Guards(Struct, frozen=True, kw_only=True):
+    """Limits of the release judge, as HARM differences between candidate and control (RULES section 1).
+
+    ``error`` is in points of error rate; ``latency`` are the allowed extra shares slower than 1.25 x p50, 1.25 x p95
+    and 2 x p99 of the champion before the trial; ``loss`` is the allowed relative increase of the mean loss.
+    ``alpha`` bounds the chance of rolling back a version within its limits, over all guards and any number of looks;
+    ``beta`` bounds, per guard, the chance of promoting one beyond its limit.
+    """
+
+    error: float = 0.02
+    latency: tuple[float, float, float] = (0.15, 0.05, 0.02)
+    loss: float = 0.05
+    alpha: float = 0.05
+    beta: float = 0.01
+    shares: tuple[float, float, float] = (0.4, 0.4, 0.2)
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """How a release walks: shadow first, then canary steps, judged at every look.
+
+    ``canary`` are the shares of keys, one stage each; ``stage`` is the least time in each stage; ``shadow`` the least
+    time in shadow (0 = no shadow stage); ``last`` the time after which an undecided trial is ``inconclusive``, and
+    ``undecided`` what then happens.
+    """
+
+    shadow: float = 86400.0
+    canary: tuple[float, ...] = (0.01, 0.1, 0.5)
+    stage: float = 86400.0
+    last: float = 14 * 86400.0
+    undecided: Literal["hold", "roll_back"] = "hold"
+    look: float = 60.0
+
+
+class Retrain(Struct, frozen=True, kw_only=True):
+    """How the model is trained anew: an importable ``module:function`` run in a process of its own.
+
+    It gets the labelled records of the last ``window`` seconds (at least ``least`` rows) and returns a trained file.
+    At most ``per_day`` trainings are started in 24 h, whatever asks for them.
+    """
+
+    trainer: str = ""
+    window: float = 180 * 86400.0
+    least: int = 100
+    per_day: int = 1
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What the owner of a model wants; versioned, and it comes back with a rollback.
+
+    ``targets`` are floors (``accuracy``, ``precision``, ``recall``, ``f1``, ``r2``, ``skill``) or ceilings (``mae``,
+    ``rmse``, ``mape``) of the baseline metrics that a version must meet to be released without force.
+    ``horizon`` is the age in seconds at which a prediction's label counts as mature; ``tolerance`` the largest
+    distance in seconds between an outcome's time and the prediction's target time; ``limit`` the longest a model may
+    take for one call.
+    """
+
+    model: str
+    number: int = 1
+    targets: dict[str, float] = {}
+    guards: Guards = Guards()
+    trial: Trial = Trial()
+    retrain: Retrain = Retrain()
+    horizon: float = 0.0
+    tolerance: float = 0.0
+    limit: float = 30.0
+    drift: float = 0.2
+    window: float = 7 * 86400.0
+    since: float = 0.0
+
+
+class Rollout(Struct, frozen=True, kw_only=True):
+    """Which versions of a model answer now, and how one follows another.
+
+    ``champion`` answers; ``challenger``, when there is one, either runs after the answer (``shadow``) or answers for a
+    sticky ``share`` of keys (``canary``). ``fallback`` answers for whichever fails; None means the automatic baseline.
+    ``trial`` names the release job; ``previous`` the champion before this one.
+    """
+
+    model: str
+    champion: int
+    challenger: int | None = None
+    mode: Literal["shadow", "canary"] | None = None
+    share: float = 0.0
+    fallback: int | None = None
+    previous: int | None = None
+    policy: int = 1
+    trial: str | None = None
+    disabled: str = ""
+    since: float = 0.0
+
+    def pick(self, key: str) -> tuple[int, Role]:
+        """The version and role that answer for ``key``: the same at every call, on every machine.
+
+        A key that is in the canary at one share stays in it at every larger share.
+
+        >>> Rollout(model="m", champion=1).pick("anyone")
+        (1, 'champion')
+        """
+        if self.mode == "canary" and self.challenger is not None and arm(self.salt, key) < self.share:
+            return self.challenger, "canary"
+        return self.champion, "champion"
+
+    @property
+    def salt(self) -> str:
+        """What makes the draw of one trial independent of another's."""
+        return f"{self.model}@{self.challenger}"
+
+
+def arm(salt: str, key: str) -> float:
+    """A number in [0, 1), uniform over keys and fixed for a salt and key.
+
+    >>> 0 <= arm("m@2", "entity 1") < 1
+    True
+    """
+    digest = hashlib.blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+# --------------------------------------------------------------------------------------------- records
+
+
+class Prediction(Struct, frozen=True, kw_only=True):
+    """One answer of one version, or its failure; the same record for both.
+
+    ``id`` is ``writer-seq`` (two integers: the process that recorded it, and its count). ``at`` is when it was asked,
+    ``target`` the moment that it is about (``at`` unless the request names another). ``of`` is, for a shadow, the id
+    of the prediction that was answered for the same input. ``references`` are the automatic baselines' answers for the
+    same key, in the order of ``profile.REFERENCES`` (NaN where unknown), filled in by the recorder. ``stand_in`` is the
+    version that answered when ``error`` says why ``version`` did not (0 = the automatic baseline).
+    """
+
+    id: str
+    model: str
+    version: int
+    role: Role
+    features: Features
+    output: Output | None
+    at: float
+    target: float
+    seconds: float
+    key: str = ""
+    subject: str | None = None
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    error: str | None = None
+    stand_in: int | None = None
+    of: str | None = None
+    request: str = ""
+    references: tuple[float, ...] = ()
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What really happened, told by prediction id, or by model + key + the moment that it is about.
+
+    ``at`` is when it became known. Telling the same value twice changes nothing; another value is a correction: all
+    revisions are kept, the newest counts. ``value`` None withdraws the outcome.
+    """
+
+    value: Output | None
+    at: float
+    prediction: str | None = None
+    model: str | None = None
+    key: str = ""
+    target: float | None = None
+    source: str = ""
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """A prediction joined with the newest revision of its outcome; ``number`` grows in the order of joining."""
+
+    number: int
+    prediction: str
+    of: str | None
+    model: str
+    version: int
+    role: Role
+    key: str
+    at: float
+    target: float
+    output: Output | None
+    value: Output
+    told: float
+    revision: int
+    references: tuple[float, ...] = ()
+
+
+# -------------------------------------------------------------------------------------- what we know
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """One measured fact. NaN is never ``ok``; what cannot be known has value None and level ``unknown``.
+
+    ``subject`` is ``model@version``, ``model``, or ``server``; ``interval`` a 95 % interval of the value; ``n`` how
+    many observations it stands on; ``detail`` one sentence for a person; ``facts`` further numbers by name.
+    """
+
+    name: str
+    subject: str
+    value: float | None
+    level: Level
+    at: float
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    unit: str = ""
+    detail: str = ""
+    facts: dict[str, float | str | bool | None] = {}
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """When a reading becomes an alert, and what then happens.
+
+    ``condition`` is ``level >= warning`` or ``value > 0.2``; it must hold for ``holds`` seconds before the alert opens;
+    after a notification the same rule and subject stay quiet for ``cooldown`` seconds. ``actions`` are tasks to enqueue
+    (``retrain``, ``roll_back``); ``advice`` are sentences for people; ``{subject}``, ``{model}``, ``{value}``, ``{detail}`` are
+    filled in.
+    """
+
+    name: str
+    reading: str
+    condition: str
+    severity: Severity = "warning"
+    kind: str = "performanceDegradation"
+    holds: float = 0.0
+    cooldown: float = 86400.0
+    summary: str = "{detail}"
+    actions: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+    command: str = ""
+    channels: tuple[str, ...] = ()
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One message to one channel: waiting, sent, or failed for good; ``error`` is the last failure."""
+
+    channel: str
+    event: Literal["open", "resolve", "escalate"]
+    state: Literal["waiting", "sent", "dead"]
+    attempts: int = 0
+    due: float = 0.0
+    error: str = ""
+
+
+class Alert(Struct, frozen=True, kw_only=True):
+    """Something that a person should know, opened once and closed once; it survives restarts."""
+
+    id: str
+    rule: str
+    subject: str
+    severity: Severity
+    kind: str
+    message: str
+    state: Literal["open", "acknowledged", "resolved", "suppressed"]
+    opened: float
+    changed: float
+    resolved: float | None = None
+    acknowledged_by: str = ""
+    readings: tuple[Reading, ...] = ()
+    system: dict[str, float] = {}
+    advice: tuple[str, ...] = ()
+    command: str = ""
+    deliveries: tuple[Delivery, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------- what we do
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One finished step of a job: what, when, how long, and its evidence."""
+
+    name: str
+    at: float
+    seconds: float = 0.0
+    detail: str = ""
+    evidence: Raw = Raw(b"null")
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """Who runs a job, until when; ``token`` grows with each lease, so that a stale runner is recognised."""
+
+    runner: str
+    until: float
+    token: int
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """Durable work. ``id`` makes it idempotent: enqueuing an id that exists changes nothing.
+
+    ``arguments`` and ``memo`` are JSON of the task's own types; ``memo`` is what the task wants to remember between
+    its runs. ``due`` is when it next runs; ``slot`` the schedule slot that it was made for.
+    """
+
+    id: str
+    task: str
+    due: float
+    created: float
+    arguments: Raw = Raw(b"{}")
+    memo: Raw = Raw(b"null")
+    state: Literal["waiting", "running", "done", "failed", "cancelled"] = "waiting"
+    attempts: int = 0
+    lease: Lease | None = None
+    steps: tuple[Step, ...] = ()
+    result: Raw = Raw(b"null")
+    error: str = ""
+    subject: str = ""
+    schedule: str = ""
+    by: str = ""
+    finished: float | None = None
+
+
+class Act(Struct, frozen=True, kw_only=True):
+    """One entry of the audit chain; ``digest`` covers the entry and the digest before it."""
+
+    number: int
+    who: str
+    what: str
+    subject: str
+    why: str
+    at: float
+    before: Raw = Raw(b"null")
+    after: Raw = Raw(b"null")
+    previous: str = ""
+    digest: str = ""

@@ -1,0 +1,269 @@
+"""The seams ``Store`` and ``Files``: what is kept, and the contract that every implementation passes.
+
+A ``Store`` opens short transactions; inside one, a ``Ledger`` gives each noun its own shelf. Everything written in one
+``with store.write() as ledger:`` block is kept whole or not at all, so an alert and its outbox, or a rollout and its
+audit entry, can never part. Contract suite: ``tests/store/contract.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from msgspec import Raw, Struct
+
+from modelkeep.nouns import Act, Alert, Job, Match, Outcome, Policy, Prediction, Reading, Rollout, Version
+from modelkeep.profile import Profile, Slice, Sums
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What became of one outcome.
+
+    ``state``: ``joined`` (it met its prediction), ``orphan`` (kept until its prediction comes), ``repeated`` (the same
+    value was known already; nothing changed), ``corrected`` (a newer revision replaced another value), ``withdrawn``.
+    """
+
+    state: str
+    predictions: tuple[str, ...] = ()
+    revision: int = 1
+
+
+class Folded(Struct, frozen=True, kw_only=True):
+    """The profile of the new predictions of one model, version and role within one hour (``hour`` is a moment)."""
+
+    model: str
+    version: int
+    role: str
+    hour: float
+    profile: Profile
+
+
+class Records(Protocol):
+    """Predictions, outcomes, their matches and the hourly profiles."""
+
+    def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
+        """Keep predictions and add their profiles, joining orphan outcomes that waited for them.
+
+        Idempotent by prediction id: one that is kept already is skipped and must not be in ``folded`` again (a group
+        is re-sent whole, so when its first prediction is known, the whole group is skipped).
+        """
+
+    def tell(self, outcomes: Sequence[Outcome], tolerance: Mapping[str, float]) -> list[Told]:
+        """Keep outcomes and join them: by prediction id (shadows of that prediction included), or by model + key to
+        the predictions whose ``target`` is nearest to the outcome's, within ``tolerance[model]`` seconds (0 = exact).
+
+        Error sums of the touched hours (of the prediction's ``at``) are corrected in the same transaction, for the
+        model and for each automatic baseline of the prediction's ``references``.
+        """
+
+    def prediction(self, id: str) -> Prediction | None:
+        """One prediction by its id."""
+
+    def predictions(
+        self, model: str, *, after: int = 0, key: str | None = None, limit: int = 1000
+    ) -> list[tuple[int, Prediction]]:
+        """Predictions in the order of recording, each with its place in that order (> ``after``)."""
+
+    def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
+        """The newest predictions of a model, newest first."""
+
+    def matches(
+        self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000
+    ) -> list[Match]:
+        """Matches in the order of joining, with ``number`` > ``after`` and prediction ``at`` >= ``since``."""
+
+    def outcomes(self, prediction: str) -> list[Outcome]:
+        """All revisions of one prediction's outcome, oldest first."""
+
+    def sums(
+        self, model: str, start: float, end: float, *, version: int | None = None, key: str | None = None,
+        role: str | None = None,
+    ) -> dict[str, Sums]:
+        """Error sums of the predictions with ``start <= at < end`` whose outcome is known: ``model`` and each automatic
+        baseline by name. Exact for any bounds: whole hours from the profiles, the rest (and any ``key``) from the rows.
+        ``role`` None means what was answered to callers (every role but shadow).
+        """
+
+    def slices(self, model: str, version: int, role: str, start: float, end: float) -> list[Slice]:
+        """Hourly profiles with ``start <= hour < end``, in time order."""
+
+    def arms(self, model: str, start: float, end: float) -> list[tuple[int, str]]:
+        """The (version, role) pairs that predicted in that time."""
+
+    def counts(self, model: str) -> tuple[int, int, float | None]:
+        """How many predictions are kept, how many have an outcome, and when the newest prediction was asked."""
+
+    def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
+        """The newest ``limit`` answered predictions (not shadows) with their outcomes, oldest first."""
+
+    def memory(self, model: str) -> dict[str, bytes]:
+        """State of the automatic baselines by key, as ``remember`` kept it."""
+
+    def remember(self, model: str, states: Mapping[str, bytes]) -> None:
+        """Keep the state of the automatic baselines of some keys."""
+
+
+class Versions(Protocol):
+    """Versions and policies. Neither ever changes; a new one gets the next number."""
+
+    def add(self, version: Version) -> None:
+        """Keep a version. Raises Conflict when its model and number exist."""
+
+    def get(self, model: str, number: int) -> Version:
+        """Raises NotFound naming near models, or the versions that exist."""
+
+    def all(self, model: str | None = None) -> list[Version]:
+        """By model and number."""
+
+    def models(self) -> list[str]:
+        """Names of the models that have a version."""
+
+    def add_policy(self, policy: Policy) -> None:
+        """Keep a policy. Raises Conflict when its model and number exist."""
+
+    def policy(self, model: str, number: int | None = None) -> Policy:
+        """The policy, the newest without ``number``; the default one when none was kept."""
+
+
+class Rollouts(Protocol):
+    """The one rollout of each model, and its past."""
+
+    def get(self, model: str) -> Rollout | None:
+        """The rollout that is in force, or None before the first."""
+
+    def all(self) -> list[Rollout]:
+        """Every model's rollout that is in force."""
+
+    def put(self, rollout: Rollout, was: Rollout | None) -> None:
+        """Replace ``was`` by ``rollout``. Raises Conflict when another has replaced ``was`` meanwhile."""
+
+    def history(self, model: str) -> list[Rollout]:
+        """Every rollout the model had, oldest first."""
+
+    def revision(self) -> int:
+        """A number that grows with every change of any rollout; cheap to poll."""
+
+
+class Readings(Protocol):
+    """The newest readings and their past."""
+
+    def add(self, readings: Sequence[Reading]) -> None:
+        """Keep readings."""
+
+    def newest(self, subject: str | None = None, name: str | None = None) -> list[Reading]:
+        """The newest reading of each name and subject; ``subject`` ``m`` also finds ``m@1``."""
+
+    def series(self, name: str, subject: str, start: float, end: float) -> list[Reading]:
+        """The readings of one name and subject, oldest first."""
+
+    def purge(self, before: float) -> int:
+        """Delete readings older than ``before``, but never the newest of a name and subject; how many went."""
+
+
+class Alerts(Protocol):
+    """Alerts with their deliveries (the outbox)."""
+
+    def put(self, alert: Alert) -> None:
+        """Keep an alert, new or changed."""
+
+    def get(self, id: str) -> Alert:
+        """Raises NotFound."""
+
+    def all(self, *, active: bool = False, limit: int = 200) -> list[Alert]:
+        """Newest first; ``active`` = open or acknowledged only."""
+
+    def due(self, now: float) -> list[Alert]:
+        """Alerts with a delivery that is waiting and due."""
+
+
+class Jobs(Protocol):
+    """The durable queue."""
+
+    def add(self, job: Job) -> bool:
+        """Enqueue; False when a job of that id exists (nothing changes)."""
+
+    def get(self, id: str) -> Job:
+        """Raises NotFound."""
+
+    def all(self, *, task: str | None = None, state: str | None = None, limit: int = 200) -> list[Job]:
+        """Newest first."""
+
+    def lease(self, runner: str, now: float, seconds: float) -> Job | None:
+        """Take the job that is due longest (or whose lease ran out) for ``seconds``; None when there is none.
+
+        Never takes a job while another of the same task and subject is running under a live lease.
+        """
+
+    def save(self, job: Job, token: int) -> None:
+        """Write a leased job back. Raises LeaseLost when its lease has another token by now."""
+
+    def cancel(self, id: str, now: float) -> Job:
+        """Stop a waiting job. Raises Conflict when it has finished."""
+
+
+class Acts(Protocol):
+    """The audit chain: each entry's digest covers the one before."""
+
+    def append(
+        self, *, who: str, what: str, subject: str, why: str, at: float, before: Raw = Raw(b"null"), after: Raw = Raw(b"null")
+    ) -> Act:
+        """Add an entry."""
+
+    def all(self, *, subject: str | None = None, limit: int = 200) -> list[Act]:
+        """Newest first; ``subject`` ``m`` also finds ``m@1``."""
+
+    def verify(self) -> int | None:
+        """The number of the first entry whose digest is wrong, or None when the chain holds."""
+
+
+class Ledger(Protocol):
+    """One transaction's view of everything that is kept."""
+
+    records: Records
+    versions: Versions
+    rollouts: Rollouts
+    readings: Readings
+    alerts: Alerts
+    jobs: Jobs
+    acts: Acts
+
+
+class Store(Protocol):
+    """Where everything is kept. Implementations: ``sqlite.SqliteStore``."""
+
+    def write(self) -> AbstractContextManager[Ledger]:
+        """A transaction that writes: kept durably on a clean exit, undone on an exception.
+
+        Raises StoreUnavailable naming the cause (locked, full, unreadable, gone).
+        """
+
+    def read(self) -> AbstractContextManager[Ledger]:
+        """A consistent view that never waits for a writer. Raises StoreUnavailable."""
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; the names of the migrations that ran. Refuses a newer schema (BadSettings)."""
+
+    def ping(self) -> float:
+        """Write and undo something; the seconds that it took. Raises StoreUnavailable."""
+
+    def close(self) -> None:
+        """Let go of everything; later calls raise StoreUnavailable."""
+
+
+class Files(Protocol):
+    """Content-addressed files: the name of a file is the SHA-256 of its bytes, in hex."""
+
+    def put(self, source: Path | bytes | BinaryIO) -> str:
+        """Keep a file (write, fsync, rename) and return its digest. Raises StoreUnavailable."""
+
+    def path(self, digest: str) -> Path:
+        """Where its bytes can be read, verified against the digest at this call.
+
+        Raises NotFound, or BadArtifact with both digests when the bytes have changed.
+        """
+
+    def size(self, digest: str) -> int:
+        """Bytes. Raises NotFound."""
+
+    def all(self) -> list[str]:
+        """Every digest that is kept."""
