@@ -58,18 +58,17 @@ class Field(Struct, frozen=True, kw_only=True):
         if value is None:
             return None if self.nullable else "null"
         if self.kind in {"category", "text"}:
-            return None if isinstance(value, str) else _got(value)
-        if self.kind == "boolean":
-            return None if isinstance(value, bool) else _got(value)
-        if isinstance(value, bool | str):
-            return _got(value)
-        if not math.isfinite(value):
-            return str(value)
-        if self.kind == "integer" and value != int(value):
-            return _got(value)
-        low, high = self.low, self.high
-        outside = (low is not None and value < low) or (high is not None and value > high)
-        return _got(value) if outside else None
+            fits = isinstance(value, str)
+        elif self.kind == "boolean":
+            fits = isinstance(value, bool)
+        else:
+            fits = not isinstance(value, bool | str) and self._holds(value)
+        return None if fits else _got(value)
+
+    def _holds(self, value: float) -> bool:
+        if not math.isfinite(value) or (self.kind == "integer" and value != int(value)):
+            return False
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 class Signature(Struct, frozen=True, kw_only=True):
@@ -402,8 +401,8 @@ class Rule(Struct, frozen=True, kw_only=True):
 
     ``condition`` is ``level >= warning`` or ``value > 0.2``; it must hold for ``holds`` seconds before the alert opens;
     after a notification the same rule and subject stay quiet for ``cooldown`` seconds. ``actions`` are tasks to enqueue
-    (``retrain``, ``roll_back``); ``advice`` are sentences for people; ``{subject}``, ``{model}``, ``{value}``, ``{detail}`` are
-    filled in.
+    (``retrain``, ``roll_back``); ``advice`` are sentences for people; ``{subject}``, ``{model}``, ``{value}`` and
+    ``{detail}`` are filled in.
     """
 
     name: str

@@ -108,9 +108,9 @@ class Sums(Struct, frozen=True, kw_only=True):
     def metrics(self) -> dict[str, float]:
         """Every metric that these sums allow; empty without pairs.
 
-        Numbers: ``mae``, ``rmse``, ``bias`` (answer - truth), ``mape`` (a fraction, over non-zero truths), ``r2``. Classes: ``accuracy``
-        and ``precision``, ``recall``, ``f1``: of the positive class (the last in sorted order) when there are two
-        classes, else their unweighted mean.
+        Numbers: ``mae``, ``rmse``, ``bias`` (answer - truth), ``mape`` (a fraction, over non-zero truths) and ``r2``.
+        Classes: ``accuracy``, and ``precision``, ``recall``, ``f1``: of the positive class (the last in sorted order)
+        when there are two classes, else their unweighted mean.
         """
         if not self.n:
             return {}
@@ -241,16 +241,16 @@ def reference(signature: Signature, columns: Mapping[str, Sequence[Value]]) -> P
     """
     fields = [f for f in (*signature.inputs, signature.output) if f.name in columns]
     edges = {f.name: _edges(columns[f.name]) for f in fields if _numeric(f)}
-    found = fold_columns(fields, columns, edges)
+    found = fold_columns(fields, columns, edges=edges)
     n = max((len(values) for values in columns.values()), default=0)
     return Profile(n=n, latency=np.zeros(len(LATENCY_EDGES) + 1), columns=found, edges=edges)
 
 
 def fold_columns(
-    fields: Iterable[Field], columns: Mapping[str, Sequence[Value]], edges: Mapping[str, Floats]
+    fields: Iterable[Field], columns: Mapping[str, Sequence[Value]], *, edges: Mapping[str, Floats]
 ) -> dict[str, Column]:
     """Count columns of values into the reference's ``edges``; a numeric column without edges is only counted."""
-    return {f.name: _column(f, columns[f.name], edges.get(f.name)) for f in fields if f.name in columns}
+    return {f.name: _column(f, columns[f.name], edges=edges.get(f.name)) for f in fields if f.name in columns}
 
 
 def _numeric(field: Field) -> bool:
@@ -269,16 +269,17 @@ def _edges(values: Sequence[Value]) -> Floats:
     return np.quantile(known, np.linspace(0.0, 1.0, BINS + 1))
 
 
-def _column(field: Field, values: Sequence[Value], edges: Floats | None) -> Column:
+def _column(field: Field, values: Sequence[Value], *, edges: Floats | None) -> Column:
     if not _numeric(field):
         return _category(field, values)
     numbers = _floats(values)
     known = numbers[np.isfinite(numbers)]
-    counts, sums = np.zeros(BINS + 2), np.zeros(BINS + 2)
+    counts: Floats = np.zeros(BINS + 2)
+    sums: Floats = np.zeros(BINS + 2)
     if edges is not None and known.size:
         place = np.searchsorted(edges, known, side="right")
         place = np.where(known == edges[-1], BINS, place)
-        counts = np.bincount(place, minlength=BINS + 2) * 1.0
+        counts = np.bincount(place, minlength=BINS + 2).astype(np.float64, copy=False)
     return Column(n=len(values), missing=len(values) - known.size, counts=counts, sums=sums)
 
 

@@ -52,7 +52,12 @@ class Run(Protocol):
         """What the task remembered last, or None at its first run."""
 
     def step(
-        self, name: str, *, detail: str = "", evidence: Struct | None = None, memo: Struct | None = None,
+        self,
+        name: str,
+        *,
+        detail: str = "",
+        evidence: Struct | None = None,
+        memo: Struct | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         """Record a finished step (and the memo), durably; inside ``ledger``'s transaction when one is given."""
@@ -72,4 +77,4 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 Task: TypeAlias = Callable[[Rooms, Run], Again | Done]
-"""Acts, is durable, is recorded. A ModelkeepError fails the job with its text; anything else is a fault and is retried."""
+"""Acts, is durable, is recorded. A ModelkeepError fails the job with its text; any other exception is retried."""

@@ -67,16 +67,20 @@ class Records(Protocol):
     def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
         """The newest predictions of a model, newest first."""
 
-    def matches(
-        self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000
-    ) -> list[Match]:
+    def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
         """Matches in the order of joining, with ``number`` > ``after`` and prediction ``at`` >= ``since``."""
 
     def outcomes(self, prediction: str) -> list[Outcome]:
         """All revisions of one prediction's outcome, oldest first."""
 
     def sums(
-        self, model: str, start: float, end: float, *, version: int | None = None, key: str | None = None,
+        self,
+        model: str,
+        start: float,
+        end: float,
+        *,
+        version: int | None = None,
+        key: str | None = None,
         role: str | None = None,
     ) -> dict[str, Sums]:
         """Error sums of the predictions with ``start <= at < end`` whose outcome is known: ``model`` and each automatic
@@ -205,7 +209,15 @@ class Acts(Protocol):
     """The audit chain: each entry's digest covers the one before."""
 
     def append(
-        self, *, who: str, what: str, subject: str, why: str, at: float, before: Raw = Raw(b"null"), after: Raw = Raw(b"null")
+        self,
+        *,
+        who: str,
+        what: str,
+        subject: str,
+        why: str,
+        at: float,
+        before: Raw = Raw(b"null"),
+        after: Raw = Raw(b"null"),
     ) -> Act:
         """Add an entry."""
 
