@@ -1,0 +1,43 @@
+# One command runs the main job (make demo), one tests (make test). Everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+CHECKLIST ?= ../shared/CHECKLIST.md
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.PHONY: demo test check prove rows lock screenshot clean
+
+demo: .venv/demo
+	@$(BIN)/modelkeep demo $(DEMO)
+
+test: .venv/dev
+	$(BIN)/pytest -n 2 -m "not prove"
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/test_house.py
+
+prove: .venv/dev
+	$(BIN)/pytest -m prove --timeout 3600
+
+rows:
+	@$(PYTHON) tools/rows.py $(CHECKLIST)
+
+lock: .venv/dev
+	$(BIN)/python tools/lock.py
+
+screenshot: .venv/dev
+	$(BIN)/python tools/screenshot.py docs/overview.png
+
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/demo: requirements.txt pyproject.toml tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py .venv requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt pyproject.toml tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py .venv requirements-dev.txt
+	@touch $@ .venv/demo

@@ -1,0 +1,57 @@
+"""What every test may use; collects which rows of the acceptance checklist have a passing test."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).parent.parent / "build" / "rows.json"
+found: dict[str, dict[str, str]] = {}
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """The path of a program of the machine; a missing one skips by name, and fails under CI."""
+
+    def look(name: str) -> str:
+        path = shutil.which(name)
+        if path is None and os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed, and CI must have it")
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return look
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("row"):
+        item.user_properties.extend(("row", row) for row in mark.args)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome != "passed":
+        for name, row in report.user_properties:
+            if name == "row":
+                found.setdefault(str(row), {})[report.nodeid] = report.outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput") or not found:
+        return
+    RESULTS.parent.mkdir(exist_ok=True)
+    known: dict[str, dict[str, str]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    ran = {test.partition("::")[0] for tests in found.values() for test in tests}
+    rows = {row: {t: o for t, o in tests.items() if _stands(t, ran)} for row, tests in known.items()}
+    for row, tests in found.items():
+        rows.setdefault(row, {}).update(tests)
+    RESULTS.write_text(json.dumps({row: tests for row, tests in rows.items() if tests}, indent=1, sort_keys=True))
+
+
+def _stands(test: str, ran: set[str]) -> bool:
+    """Whether an earlier run's result still counts: its file exists and was not run again."""
+    file = test.partition("::")[0]
+    return file not in ran and (RESULTS.parent.parent / file).exists()
