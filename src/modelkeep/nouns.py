@@ -315,7 +315,7 @@ class Prediction(Struct, frozen=True, kw_only=True):
     ``id`` is ``writer-seq`` (two integers: the process that recorded it, and its count). ``at`` is when it was asked,
     ``target`` the moment that it is about (``at`` unless the request names another). ``of`` is, for a shadow, the id
     of the prediction that was answered for the same input. ``references`` are the automatic baselines' answers for the
-    same key, in the order of ``profile.REFERENCES`` (NaN where unknown), filled in by the recorder. ``stand_in`` is the
+    same key, in the order of ``profile.REFERENCES`` (None where unknown), filled in by the recorder. ``stand_in`` is the
     version that answered when ``error`` says why ``version`` did not (0 = the automatic baseline).
     """
 
@@ -336,7 +336,7 @@ class Prediction(Struct, frozen=True, kw_only=True):
     stand_in: int | None = None
     of: str | None = None
     request: str = ""
-    references: tuple[float, ...] = ()
+    references: tuple[Output | None, ...] = ()
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -371,7 +371,7 @@ class Match(Struct, frozen=True, kw_only=True):
     value: Output
     told: float
     revision: int
-    references: tuple[float, ...] = ()
+    references: tuple[Output | None, ...] = ()
 
 
 # -------------------------------------------------------------------------------------- what we know
