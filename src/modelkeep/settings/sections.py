@@ -1,0 +1,160 @@
+"""Every setting there is, with its default and its range. ``docs/settings.md`` tells what each is for."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, Struct
+
+from modelkeep.errors import BadSettings
+from modelkeep.jobs.schedule import Schedule
+from modelkeep.nouns import Guards, Policy, Retrain, Trial
+from modelkeep.settings.secrets import Secret
+
+Duration = Annotated[float, Meta(ge=0, extra={"written": "duration"})]
+Share = Annotated[float, Meta(gt=0, le=1, extra={"written": "share"})]
+Size = Annotated[int, Meta(ge=0, extra={"written": "size"})]
+Moment = Annotated[float, Meta(extra={"written": "moment"})]
+Address = Annotated[Secret, Meta(extra={"written": "address"})]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+Written: TypeAlias = Literal["duration", "share", "size", "moment", "address"]
+
+POLICY: Mapping[tuple[type[Struct], str], object] = {
+    (Policy, "horizon"): Duration,
+    (Policy, "tolerance"): Duration,
+    (Policy, "limit"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
+    (Policy, "window"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
+    (Policy, "since"): Moment,
+    (Policy, "drift"): Annotated[float, Meta(gt=0)],
+    (Guards, "error"): Annotated[float, Meta(gt=0, lt=1)],
+    (Guards, "loss"): Annotated[float, Meta(gt=0, lt=1)],
+    (Guards, "alpha"): Annotated[float, Meta(gt=0, lt=1)],
+    (Guards, "beta"): Annotated[float, Meta(gt=0, lt=1)],
+    (Trial, "shadow"): Duration,
+    (Trial, "canary"): tuple[Share, ...],
+    (Trial, "stage"): Duration,
+    (Trial, "last"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
+    (Trial, "look"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
+    (Retrain, "window"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
+    (Retrain, "least"): Count,
+    (Retrain, "per_day"): Annotated[int, Meta(ge=0)],
+}
+"""How the fields of a model's policy are written and bounded; the noun itself only knows floats."""
+
+OWNED: Mapping[type[Struct], frozenset[str]] = {Policy: frozenset({"model", "number"})}
+"""Fields that the product fills in, so that nobody may set them."""
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True):
+    """Where the server listens; all ``listen`` ports answer the same (0 = any free port)."""
+
+    host: str = "127.0.0.1"
+    listen: Annotated[tuple[Port, ...], Meta(min_length=1, max_length=16)] = (8000,)
+    body: Annotated[int, Meta(ge=1024, extra={"written": "size"})] = 16 * 1024 * 1024
+    token: Secret | None = None
+
+    @property
+    def exposed(self) -> bool:
+        """True when another machine could reach it."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+
+class StoreSettings(Struct, frozen=True, kw_only=True):
+    """The database; a relative ``path`` is inside the data folder. ``busy`` is how long to wait for its lock."""
+
+    path: str = "modelkeep.db"
+    busy: Duration = 5.0
+
+
+class RecorderSettings(Struct, frozen=True, kw_only=True):
+    """How predictions and outcomes become durable, and how many may wait in memory while the store is away."""
+
+    durability: Literal["async", "sync"] = "async"
+    held: Count = 20_000
+    spool: Size = 256 * 1024 * 1024
+
+
+class WatchSettings(Struct, frozen=True, kw_only=True):
+    """How often models are measured and rules evaluated; 0 switches watching off."""
+
+    every: Duration = 60.0
+
+
+class JobsSettings(Struct, frozen=True, kw_only=True):
+    """Workers in this process, the longest pause between looks at the queue, leases and attempts."""
+
+    workers: Annotated[int, Meta(ge=1, le=64)] = 2
+    poll: Annotated[float, Meta(gt=0, le=60, extra={"written": "duration"})] = 0.5
+    lease: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 30.0
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+
+
+class ChannelSettings(Struct, frozen=True, kw_only=True):
+    """One way to tell people: ``log`` writes to the log, ``webhook`` posts JSON to ``url``."""
+
+    kind: Literal["log", "webhook"]
+    url: Address | None = None
+    timeout: Annotated[float, Meta(gt=0, le=60, extra={"written": "duration"})] = 10.0
+
+
+class AlertsSettings(Struct, frozen=True, kw_only=True):
+    """Rules beside the built-in ones (a TOML file), and the channels by name; without any, alerts go to the log."""
+
+    rules: str = ""
+    channels: dict[str, ChannelSettings] = {}
+
+
+class LogsSettings(Struct, frozen=True, kw_only=True):
+    """Log level and file (relative to the folder's ``logs``; empty = no file), and when the file is rotated."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    file: str = "modelkeep.log"
+    size: Annotated[int, Meta(ge=10_000, extra={"written": "size"})] = 20 * 1024 * 1024
+    keep: Annotated[int, Meta(ge=1, le=1000)] = 5
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The whole configuration, read once by ``settings.load`` and never changed after.
+
+    ``sources`` tells, for every key that is not at its default, where its value came from; ``file`` is the
+    configuration file that was read, or None.
+    """
+
+    folder: Path = Path("modelkeep-data")
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    recorder: RecorderSettings = RecorderSettings()
+    watch: WatchSettings = WatchSettings()
+    jobs: JobsSettings = JobsSettings()
+    alerts: AlertsSettings = AlertsSettings()
+    logs: LogsSettings = LogsSettings()
+    schedules: dict[str, Schedule] = {}
+    models: dict[str, Policy] = {}
+    sources: dict[str, str] = {}
+    file: Path | None = None
+
+    @property
+    def database(self) -> Path:
+        """Where the SQLite database is."""
+        return self.folder / self.store.path
+
+    def check(self) -> None:
+        """Raise BadSettings when values that are fine alone do not go together."""
+        if self.server.exposed and self.server.token is None:
+            raise BadSettings(
+                f"server.host = {self.server.host!r} ({self.source('server.host')}) lets other machines in, "
+                "and there is no token",
+                remedy='set server.token = "env:NAME" or "file:/path", or listen on 127.0.0.1',
+            )
+        for name, channel in self.alerts.channels.items():
+            if channel.kind == "webhook" and channel.url is None:
+                raise BadSettings(f"alerts.channels.{name} is a webhook without url", remedy="add its url")
+
+    def source(self, key: str) -> str:
+        """Where the value of a dotted key came from."""
+        return self.sources.get(key, "default")
