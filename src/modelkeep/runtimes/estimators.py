@@ -1,0 +1,88 @@
+"""How a scikit-learn estimator, however it was stored, answers rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from modelkeep.errors import BadArtifact
+from modelkeep.nouns import Features, Field, Output, Outputs, Signature
+from modelkeep.runtimes import matrix
+from modelkeep.runtimes.classes import text_of
+from modelkeep.runtimes.formats import Answer
+
+Make: TypeAlias = Callable[[Sequence[Features]], Any]
+"""What turns rows into the matrix that the estimator takes."""
+
+_NUMERIC = frozenset({"number", "integer", "boolean"})
+
+
+def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
+    """What asks ``model``: a float64 matrix when all inputs are numbers or booleans, else an object matrix.
+
+    Raises BadArtifact when it cannot predict, or takes other inputs than the signature names.
+    """
+    if not callable(getattr(model, "predict", None)):
+        raise BadArtifact(f"a {type(model).__name__} has no predict()", remedy="save the fitted model, or its pipeline")
+    named = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+    columns = matrix.columns_of(signature, named, coded=coded)
+    _check_width(model, columns)
+    for part in _parts(model, seen=set()):
+        # Rows come as arrays, in the order of those names; with the names left in, every call would warn.
+        part.__dict__.pop("feature_names_in_", None)
+        if getattr(part, "n_jobs", None) not in {None, 1}:
+            part.n_jobs = 1  # threads of its own would cost a single row more than they bring
+    numeric = frozenset(field.name for field in signature.inputs if field.kind in _NUMERIC)
+    plain = coded or len(numeric) == len(signature.inputs)
+    make = matrix.numbers(columns, {}) if plain else matrix.objects(columns, numeric)
+    return _classes(model, make, output=signature.output) if signature.classifies else _numbers(model, make)
+
+
+def _numbers(model: Any, make: Make) -> Answer:
+    def answer(rows: Sequence[Features]) -> Outputs:
+        values: list[Output] = np.asarray(model.predict(make(rows)), dtype=np.float64).reshape(len(rows)).tolist()
+        return Outputs(values=values)
+
+    return answer
+
+
+def _classes(model: Any, make: Make, *, output: Field) -> Answer:
+    known = getattr(model, "classes_", None)
+    if known is None or not callable(getattr(model, "predict_proba", None)):
+        # Such a model (a linear SVM, say) answers classes without probabilities.
+        return lambda rows: Outputs(values=[text_of(value, output) for value in model.predict(make(rows))])
+    labels = [text_of(value, output) for value in known]
+
+    def answer(rows: Sequence[Features]) -> Outputs:
+        chances = np.asarray(model.predict_proba(make(rows)), dtype=np.float64)
+        best = chances.argmax(axis=1)
+        return Outputs(values=[labels[place] for place in best], scores=chances.max(axis=1).tolist())
+
+    return answer
+
+
+def _check_width(model: Any, columns: tuple[str, ...] | None) -> None:
+    width = getattr(model, "n_features_in_", None)
+    if columns is not None and width is not None and width != len(columns):
+        raise BadArtifact(
+            f"the model takes {width} inputs, the signature names {len(columns)}: {', '.join(columns[:10])}",
+            remedy="give the columns that it was fitted on, in that order",
+        )
+
+
+def _parts(thing: Any, *, seen: set[int]) -> Iterator[Any]:
+    """The estimator and every estimator inside it (steps, transformers, members of an ensemble)."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    inside: Any = ()
+    if hasattr(thing, "get_params") and hasattr(thing, "__dict__"):
+        yield thing
+        inside = thing.__dict__.values()
+    elif isinstance(thing, dict):
+        inside = thing.values()
+    elif isinstance(thing, list | tuple) or (isinstance(thing, np.ndarray) and thing.dtype == object):
+        inside = list(thing.flat) if isinstance(thing, np.ndarray) else thing
+    for part in inside:
+        if not isinstance(part, str | bytes | int | float | type):
+            yield from _parts(part, seen=seen)

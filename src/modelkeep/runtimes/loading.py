@@ -1,0 +1,129 @@
+"""A version becomes a ``Predict``: verified, loaded, guarded."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+
+from msgspec import Struct
+
+from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
+from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
+from modelkeep.runtimes import packing
+from modelkeep.runtimes.formats import format_of
+from modelkeep.runtimes.signatures import example
+
+_TIMED = 20
+_TIMED_SECONDS = 0.1
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """A version in memory.
+
+    ``predict`` applies the feature code, asks the model and checks the answer; it raises ModelFailed for whatever goes
+    wrong in there. ``seconds`` is the median time of a single row measured at loading, NaN when the row made up from
+    the signature could not be answered.
+    """
+
+    version: Version
+    predict: Predict
+    seconds: float
+
+
+def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
+    """Load a version; ``locate`` finds a file by its digest and has verified it (``Files.path``).
+
+    Raises BadArtifact when a file has changed, cannot be loaded, or does not fit the signature, naming the library
+    versions when those of training differ from the installed ones; NotFound when a file is gone.
+    """
+    path = locate(version.artifact)
+    code = locate(version.features) if version.features else None
+    remark = mismatch(version.lineage.libraries)
+    with _ModelCall(f"{version.name} cannot be loaded", remark=remark, kind=BadArtifact):
+        prepare = packing.transform(code.read_bytes()) if code else None
+        answer = format_of(version.runtime).open_model(
+            path, version.signature, coded=code is not None, runtime=version.runtime
+        )
+    check = _check_classes if version.signature.classifies else _check_numbers
+    border = _ModelCall(f"{version.name} failed", remark=remark, kind=ModelFailed)
+
+    def predict(rows: Sequence[Features]) -> Outputs:
+        with border:
+            outputs = answer(rows if prepare is None else prepare(rows))
+            check(outputs, len(rows))
+        return outputs
+
+    return Loaded(version=version, predict=predict, seconds=_single_row(predict, version.signature))
+
+
+def mismatch(trained: Mapping[str, str]) -> str:
+    """One sentence naming the libraries whose installed version differs from that of training; empty when none does."""
+    found = []
+    for name, version in trained.items():
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            installed = "missing"
+        if installed != version:
+            found.append(f"{name}: trained with {version}, installed is {installed}")
+    return "; ".join(found)
+
+
+class _ModelCall:
+    """The border around a model's code: whatever it raises leaves as an error of ours, with its cause attached."""
+
+    def __init__(self, what: str, *, remark: str, kind: type[ModelkeepError]) -> None:
+        self._what = what
+        self._remark = remark
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(  # noqa: PLR0917 - the protocol of `with`
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or not isinstance(error, Exception | SystemExit):
+            return
+        if isinstance(error, self._kind) and not self._remark:
+            raise self._kind(f"{self._what}: {error}") from error
+        said = str(error) if isinstance(error, ModelkeepError) else f"{type(error).__name__}: {str(error)[:500]}"
+        raise self._kind(f"{self._what}: {said}", remedy=self._remark) from error
+
+
+def _check_numbers(outputs: Outputs, rows: int) -> None:
+    values = outputs.values
+    if len(values) != rows:
+        raise ModelFailed(f"answered {len(values)} values for {rows} rows")
+    for value in values:
+        if isinstance(value, str | bool) or not isinstance(value, float | int) or not math.isfinite(value):
+            raise ModelFailed(f"answered {value!r} where a finite number is due")
+
+
+def _check_classes(outputs: Outputs, rows: int) -> None:
+    values, scores = outputs.values, outputs.scores
+    if len(values) != rows or (scores is not None and len(scores) != rows):
+        raise ModelFailed(f"answered {len(values)} values for {rows} rows")
+    for value in values:
+        if not isinstance(value, str | bool):
+            raise ModelFailed(f"answered {value!r} where a class is due")
+    for score in scores or ():
+        if not 0.0 <= score <= 1.0:
+            raise ModelFailed(f"answered the probability {score!r}, which is not in 0..1")
+
+
+def _single_row(predict: Predict, signature: Signature) -> float:
+    row = [example(signature)]
+    try:
+        predict(row)
+    except ModelFailed:
+        return math.nan
+    taken: list[float] = []
+    while len(taken) < _TIMED and sum(taken) < _TIMED_SECONDS:
+        start = time.perf_counter()
+        predict(row)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)

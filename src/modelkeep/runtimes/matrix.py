@@ -1,0 +1,81 @@
+"""Rows of a request as the matrix that a library takes."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelkeep.errors import BadArtifact
+from modelkeep.nouns import Features, Signature
+
+Matrix: TypeAlias = NDArray[np.float64]
+Objects: TypeAlias = NDArray[np.object_]
+Codes: TypeAlias = Mapping[str, Mapping[str, float]]
+"""For each category column the code of each of its values; another value and None become NaN."""
+
+
+def columns_of(signature: Signature, named: Sequence[str], *, coded: bool) -> tuple[str, ...] | None:
+    """The inputs in the model's own order, from the names in its file (``named``, empty when it has none).
+
+    None means: the keys of what the feature code returns, in their order. Raises BadArtifact when file and signature
+    disagree.
+    """
+    if coded:
+        return tuple(named) or None
+    inputs = tuple(field.name for field in signature.inputs)
+    if not named:
+        return inputs
+    if set(named) != set(inputs):
+        missing = ", ".join(sorted(set(named) - set(inputs))[:10]) or "none"
+        extra = ", ".join(sorted(set(inputs) - set(named))[:10]) or "none"
+        raise BadArtifact(f"the model's inputs and the signature differ: missing {missing}; extra {extra}")
+    return tuple(named)
+
+
+def category_codes(signature: Signature) -> dict[str, dict[str, float]]:
+    """Codes by the order of each field's ``categories``: the first is 0."""
+    return {
+        field.name: {value: float(code) for code, value in enumerate(field.categories)}
+        for field in signature.inputs
+        if field.kind == "category"
+    }
+
+
+def numbers(columns: tuple[str, ...] | None, codes: Codes) -> Callable[[Sequence[Features]], Matrix]:
+    """What turns rows into a float64 matrix of shape (rows, columns); None and unseen categories become NaN."""
+    if columns is None:
+        return lambda rows: _matrix(rows, tuple(rows[0]), codes=codes, strict=True)
+    if not codes:
+        plain = columns  # the common case is kept to one expression: it runs for every single request
+        return lambda rows: np.array([[row.get(name) for name in plain] for row in rows], dtype=np.float64)
+    known = columns
+    return lambda rows: _matrix(rows, known, codes=codes, strict=False)
+
+
+def _matrix(rows: Sequence[Features], columns: tuple[str, ...], *, codes: Codes, strict: bool) -> Matrix:
+    coders = [(name, codes.get(name)) for name in columns]
+    found = np.empty((len(rows), len(coders)))
+    for i, row in enumerate(rows):
+        for j, (name, coder) in enumerate(coders):
+            value = row[name] if strict else row.get(name)
+            if coder is not None and (value is None or isinstance(value, str)):
+                value = coder.get(value, math.nan) if value is not None else None
+            found[i, j] = math.nan if value is None else value
+    return found
+
+
+def objects(columns: tuple[str, ...] | None, numeric: frozenset[str]) -> Callable[[Sequence[Features]], Objects]:
+    """What turns rows into an object matrix; None becomes NaN in the ``numeric`` columns and stays None elsewhere."""
+
+    def matrix(rows: Sequence[Features]) -> Objects:
+        names = tuple(rows[0]) if columns is None else columns
+        found = np.empty((len(rows), len(names)), dtype=object)
+        for i, row in enumerate(rows):
+            for j, name in enumerate(names):
+                value = row.get(name)
+                found[i, j] = math.nan if value is None and name in numeric else value
+        return found
+
+    return matrix

@@ -1,0 +1,67 @@
+"""A sample of data from a file, as columns of plain values."""
+
+import datetime as dt
+import importlib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from modelkeep.errors import BadInput
+from modelkeep.nouns import Value
+from modelkeep.runtimes.signatures import missing
+
+MAX_ROWS = 1_000_000
+_READERS = {
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".txt": "read_csv",
+    ".gz": "read_csv",
+    ".parquet": "read_parquet",
+    ".pq": "read_parquet",
+    ".json": "read_json_auto",
+    ".ndjson": "read_json_auto",
+    ".jsonl": "read_json_auto",
+}
+
+
+def read_table(path: Path) -> dict[str, list[Value]]:
+    """Read a CSV, Parquet or JSON file (by its ending) as one list of values a column, in the file's order.
+
+    Dates and times become ISO-8601 text, decimals floats, NaN None. Raises BadInput when the file is missing, is not
+    readable as what its ending says, has no row, a nested column, or more than 1,000,000 rows.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise BadInput(f"cannot read a table from {path.name!r}", remedy="give a .csv, .parquet or .json file")
+    if not path.is_file():
+        raise BadInput(f"no file {str(path)!r}")
+    # DuckDB is 27 MB of memory: only whoever reads a table pays for it.
+    duckdb: Any = importlib.import_module("duckdb")
+    safe = str(path.resolve()).translate({ord(sign): f"[{sign}]" for sign in "*?["})
+    try:
+        with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"}) as connection:
+            found = connection.execute(f"SELECT * FROM {reader}(?) LIMIT {MAX_ROWS + 1}", [safe])
+            names = [str(column[0]) for column in found.description]
+            rows = found.fetchall()
+    except duckdb.Error as error:
+        raise BadInput(f"cannot read {path.name}: {str(error).splitlines()[0]}") from error
+    if not rows:
+        raise BadInput(f"{path.name} has no row")
+    if len(rows) > MAX_ROWS:
+        raise BadInput(f"{path.name} has more than {MAX_ROWS:,} rows", remedy="give a sample of it")
+    return {
+        name: [_value(name, value) for value in column]
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+
+
+def _value(name: str, value: Any) -> Value:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return None if missing(value) else value
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    raise BadInput(f"column {name!r} holds a {type(value).__name__}", remedy="give plain numbers, texts and true/false")
