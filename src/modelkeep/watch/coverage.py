@@ -1,0 +1,44 @@
+"""How many predictions have an outcome by now."""
+
+from __future__ import annotations
+
+from modelkeep.nouns import Level, Reading
+from modelkeep.profile import Window
+from modelkeep.watch.folding import HOUR, honest, lacking, span, unknown
+from modelkeep.watch.intervals import wilson
+
+NEED = 10
+FALL = 0.2
+"""The least fall against the weeks before, in shares, that is worth a word."""
+
+
+def coverage(window: Window) -> list[Reading]:
+    """Reading ``coverage``: the share of answered predictions, older than the policy's horizon, whose outcome is known.
+
+    Level: warning when the share is 20 points or more below that of the four weeks before and chance does not explain
+    it, or when there is none any more; unknown below ten such predictions, or when no outcome was ever told.
+    """
+    grown = [s for s in window.slices if s.start + HOUR + window.policy.horizon <= window.end]
+    n = sum(s.profile.n - s.profile.failures for s in grown)
+    if n < NEED:
+        return [lacking(window, "coverage", have=n, need=NEED, what="predictions older than the horizon")]
+    told = sum(s.profile.errors["model"].n for s in grown if "model" in s.profile.errors)
+    earlier = sum(s.profile.n - s.profile.failures for s in window.before)
+    earlier_told = sum(s.profile.errors["model"].n for s in window.before if "model" in s.profile.errors)
+    low, high = wilson(told, n)
+    if not told and not earlier_told:
+        detail = f"no outcome was ever told for {n + earlier} predictions"
+        return [unknown(window, "coverage", detail=detail, n=n, facts={"reason": "no outcomes", "labelled": 0})]
+    usual = earlier_told / earlier if earlier >= NEED else None
+    fallen = usual is not None and high < usual and (usual - told / n >= FALL or not told)
+    level: Level = "warning" if fallen or not told else "ok"
+    before = f", {usual:.1%} in the weeks before" if usual is not None else ""
+    detail = f"the outcome of {told} of {n} predictions in the last {span(window)} is known: {told / n:.1%}{before}"
+    return [
+        honest(
+            Reading(
+                name="coverage", subject=window.version.name, value=told / n, level=level, at=window.end, n=n,
+                interval=(low, high), detail=detail, facts={"labelled": told, "usual": usual},
+            )
+        )
+    ]  # fmt: skip
