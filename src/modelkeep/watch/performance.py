@@ -130,8 +130,8 @@ def _metric(window: Window, name: str, *, found: Accuracy) -> Reading:
     parts += [f"target {'at least' if name in FLOORS else 'at most'} {target:g}"] if target is not None else []
     return honest(
         Reading(
-            name=name, subject=window.version.name, value=value, level=_against(name, value, interval=interval, target=target),
-            at=window.end, n=n, interval=interval, unit=unit, detail=", ".join(parts), facts=facts,
+            name=name, subject=window.version.name, value=value, at=window.end,
+            level=_against(name, value, interval=interval, target=target), n=n, interval=interval, unit=unit, detail=", ".join(parts), facts=facts,
         )
     )  # fmt: skip
 
@@ -151,8 +151,8 @@ def error_drift(window: Window, found: Accuracy) -> Reading:
 
     For numbers the error is the MAE, for classes the share of wrong answers. Facts: ``drift_detected``,
     ``training_mae``, ``recent_mae``, ``degradation_pct``, ``threshold_pct`` (the policy's ``drift``). Level: warning
-    when the degradation exceeds the threshold, critical from 2.5 times the threshold on; unknown below ten pairs, or when the
-    version has no training error above zero.
+    when the degradation exceeds the threshold, critical from 2.5 times the threshold on; unknown below ten pairs, or
+    when the version has no training error above zero.
     """
     trained, recent, interval = _errors(
         window.version.baseline.metrics, found, classes=window.version.signature.classifies

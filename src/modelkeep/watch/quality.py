@@ -173,12 +173,11 @@ def _types(window: Window, held: Mapping[str, Column], *, n: int) -> Reading:
         for name, value in sorted(amiss.items(), key=lambda item: -item[1])[:SHOWN]
         if value > 0
     }
-    said = (
-        f"{worst}: {share:.1%} {_WORDS['types']}"
+    detail = (
+        f"{worst}: {share:.1%} {_WORDS['types']}, or absent though the signature demands them, in {n} predictions"
         if share
-        else f"every column has the type of the signature, with {n} predictions"
+        else f"every column of {n} predictions has the type of the signature"
     )
-    detail = f"{said} in {n} predictions (not numbers, or absent though the signature demands them)" if share else said
     return honest(
         Reading(
             name="types", subject=window.version.name, value=share, level="warning" if low > EFFECT else "ok",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def skill(window: Window) -> list[Reading]:
         detail = f"no automatic baseline has answered for half of the {pairs} pairs yet"
         return [unknown(window, "skill", detail=detail, n=pairs, facts={"reason": "no baseline"})]
     best = min(known, key=lambda name: known[name])
-    labelled = sum(part.n > 0 for part in model)
+    labelled = sum(ours.n > 0 and theirs.n > 0 for ours, theirs in zip(model, rivals[best], strict=True))
     if labelled < LEAST_BLOCKS:
         return [lacking(window, "skill", have=labelled, need=LEAST_BLOCKS, what="days with known outcomes")]
     return [_judged(window, best, model=model, rival=rivals[best])]
@@ -54,47 +55,43 @@ def _judged(window: Window, best: str, *, model: list[Sums], rival: list[Sums]) 
         "model_error": ours,
         "reference": window.version.baseline.metrics.get("skill"),
     }
-    if ours <= 0 or theirs <= 0:
-        who = "the model" if ours <= 0 else f"the baseline {best!r}"
-        detail = f"skill cannot be told: {who} made no error in {n} pairs"
-        return unknown(window, "skill", detail=detail, n=n, facts={**facts, "reason": detail})
-    value = math.log(theirs / ours)
+    value = math.log(theirs / ours) if ours > 0 and theirs > 0 else math.nan
     interval = jackknifed(value, _without_each(model, rival))
-    level = _level(value, interval, window.version.baseline.metrics.get("skill"))
+    if interval is None:
+        who = "the model" if ours <= theirs else f"the baseline {best!r}"
+        detail = f"skill cannot be told: {who} errs on one day at most in {n} pairs"
+        return unknown(window, "skill", detail=detail, n=n, facts={**facts, "reason": detail})
+    level = _level(value, interval, reference=window.version.baseline.metrics.get("skill"))
     return honest(
         Reading(
             name="skill", subject=window.version.name, value=value, level=level, at=window.end, n=n,
-            interval=interval, unit="log ratio", detail=_said(window, value, interval, facts=facts), facts=facts,
+            interval=interval, unit="log ratio", detail=_said(window, facts, value=value, interval=interval),
+            facts=facts,
         )
     )  # fmt: skip
 
 
-def _level(value: float, interval: Interval | None, reference: float | None) -> Level:
-    if interval is None:
-        return "unknown"
+def _level(value: float, interval: Interval, *, reference: float | None) -> Level:
     if interval[1] < 0:
         return "critical"
     fallen = reference is not None and value < reference - FALL and interval[1] < reference
     return "warning" if fallen else "ok"
 
 
-def _said(
-    window: Window, value: float, interval: Interval | None, *, facts: dict[str, float | str | bool | None]
-) -> str:
-    unit = window.version.signature.output.unit
-    unit = "wrong" if window.version.signature.classifies else unit
-    better = interval is not None and interval[0] > 0
-    place = (
-        "below baseline" if interval is not None and interval[1] < 0
-        else "better than the best baseline" if better
-        else "not distinguishable from the best baseline"
-    )  # fmt: skip
-    reference = facts["reference"]
+def _said(window: Window, facts: Mapping[str, float | str | bool | None], *, value: float, interval: Interval) -> str:
+    unit = "wrong" if window.version.signature.classifies else window.version.signature.output.unit
+    if interval[1] < 0:
+        place = f"below baseline {facts['baseline']!r}"
+    elif interval[0] > 0:
+        place = f"better than the best baseline, {facts['baseline']!r}"
+    else:
+        place = f"not distinguishable from the best baseline, {facts['baseline']!r}"
+    ours = f"{facts['model_error']:.4g} {unit}".rstrip()
+    theirs = f"{facts['baseline_error']:.4g} {unit}".rstrip()
+    made = f", {facts['reference']:+.3f} when it was made" if facts["reference"] is not None else ""
     return (
-        f"{place}: the error of {window.version.name} is {facts['model_error']:.4g} {unit}".rstrip()
-        + f", that of {facts['baseline']!r} {facts['baseline_error']:.4g} in the last {span(window)}, skill {value:+.3f}"
-        + (f" (95 % interval {interval[0]:+.3f} to {interval[1]:+.3f})" if interval else "")
-        + (f", {reference:+.3f} when it was made" if isinstance(reference, float) else "")
+        f"{place}: the error of {window.version.name} is {ours}, the baseline's {theirs}, in the last {span(window)}; "
+        f"skill {value:+.3f} (95 % interval {interval[0]:+.3f} to {interval[1]:+.3f}{made})"
     )
 
 
