@@ -403,6 +403,9 @@ class Rule(Struct, frozen=True, kw_only=True):
     after a notification the same rule and subject stay quiet for ``cooldown`` seconds. ``actions`` are tasks to enqueue
     (``retrain``, ``roll_back``); ``advice`` are sentences for people; ``{subject}``, ``{model}``, ``{value}`` and
     ``{detail}`` are filled in.
+    Once the condition no longer holds, it must stay so for ``keep`` seconds before the alert is resolved. A critical
+    alert that nobody acknowledges is told again, ``escalate_after`` seconds after it opened, to ``escalate_to``.
+    Without ``channels`` an alert goes to all of them, and so does an escalation without ``escalate_to``.
     """
 
     name: str
@@ -417,6 +420,9 @@ class Rule(Struct, frozen=True, kw_only=True):
     advice: tuple[str, ...] = ()
     command: str = ""
     channels: tuple[str, ...] = ()
+    keep: float = 300.0
+    escalate_after: float = 300.0
+    escalate_to: tuple[str, ...] = ()
 
 
 class Delivery(Struct, frozen=True, kw_only=True):

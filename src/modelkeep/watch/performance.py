@@ -131,7 +131,8 @@ def _metric(window: Window, name: str, *, found: Accuracy) -> Reading:
     return honest(
         Reading(
             name=name, subject=window.version.name, value=value, at=window.end,
-            level=_against(name, value, interval=interval, target=target), n=n, interval=interval, unit=unit, detail=", ".join(parts), facts=facts,
+            level=_against(name, value, interval=interval, target=target),
+            n=n, interval=interval, unit=unit, detail=", ".join(parts), facts=facts,
         )
     )  # fmt: skip
 
