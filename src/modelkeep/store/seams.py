@@ -21,6 +21,7 @@ class Told(Struct, frozen=True, kw_only=True):
 
     ``state``: ``joined`` (it met its prediction), ``orphan`` (kept until its prediction comes), ``repeated`` (the same
     value was known already; nothing changed), ``corrected`` (a newer revision replaced another value), ``withdrawn``.
+    The recorder answers ``held`` when the store is away: safe in the spool, joined as soon as it is back.
     """
 
     state: str

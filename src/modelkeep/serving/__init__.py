@@ -1,0 +1,1 @@
+"""The hot path: a request meets a version, its answer is recorded, and nothing of it waits for the store."""

@@ -1,0 +1,170 @@
+"""One transaction: predictions, their profiles, outcomes, and what the automatic baselines learned from them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
+
+from modelkeep.errors import StoreUnavailable
+from modelkeep.nouns import Outcome, Output, Prediction
+from modelkeep.serving.yardsticks import Yardsticks, fold
+from modelkeep.store.seams import Files, Ledger, Store, Told
+from modelkeep.watch.baselines import Baselines
+
+_log = logging.getLogger("modelkeep.serving")
+RECORDER = "(recorder)"
+"""The name under which the recorder remembers its own numbers, beside the states of the models' baselines."""
+RECENT = 20_000
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """What one transaction keeps. ``writer`` and ``number`` make it recognisable when it is sent twice."""
+
+    writer: int
+    number: int
+    predictions: tuple[Prediction, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many records it holds."""
+        return len(self.predictions) + len(self.outcomes)
+
+
+class Keeper:
+    """Writes groups, and holds the automatic baselines of every model.
+
+    ``keep`` belongs to one thread; the baselines may be asked from any.
+    """
+
+    def __init__(self, store: Store, files: Files) -> None:
+        self._store = store
+        self._yardsticks = Yardsticks(files)
+        self._baselines: dict[str, Baselines] = {}
+        self._loading = threading.Lock()
+        self._touched: dict[str, Baselines] = {}
+        self._recent: dict[str, tuple[str, str, float]] = {}
+
+    def writer(self) -> int:
+        """A writer number that no process of this store had before. Raises StoreUnavailable."""
+        with self._store.write() as ledger:
+            number = int(ledger.records.memory(RECORDER).get("writer", b"0")) + 1
+            ledger.records.remember(RECORDER, {"writer": b"%d" % number})
+        return number
+
+    def keep(self, group: Group, *, suspect: bool = False) -> list[Told]:
+        """Keep a group whole or not at all. Raises StoreUnavailable.
+
+        ``suspect`` says that it may have been kept before: then it is looked up, and nothing is kept twice.
+        """
+        kept = False
+        try:
+            with self._store.write() as ledger:
+                told = self._written(ledger, group, suspect=suspect)
+            kept = True
+        finally:
+            for baselines in self._touched.values():
+                if kept:
+                    baselines.settle()
+                else:
+                    baselines.undo()
+            self._touched.clear()
+        self._note(group.predictions)
+        return told
+
+    def attend(self, model: str) -> None:
+        """Bring the model's baselines into memory, so that they can answer. Raises StoreUnavailable."""
+        if model not in self._baselines:
+            with self._store.read() as ledger:
+                self._known(ledger, model)
+
+    def referred(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
+        """The predictions with what the automatic baselines say at this moment, as far as anything is known."""
+        found = []
+        for p in predictions:
+            baselines = self._baselines.get(p.model) or self._attended(p.model)
+            found.append(p if baselines is None else structs.replace(p, references=baselines.answer(p.key, p.target)))
+        return tuple(found)
+
+    def estimate(self, model: str, key: str, *, target: float) -> Output | None:
+        """The automatic baseline that stands in for a model, or None when nothing is known."""
+        baselines = self._baselines.get(model)
+        return None if baselines is None else baselines.estimate(key, target)
+
+    def _attended(self, model: str) -> Baselines | None:
+        try:
+            self.attend(model)
+        except StoreUnavailable:
+            return None
+        return self._baselines.get(model)
+
+    def _known(self, ledger: Ledger, model: str) -> Baselines | None:
+        with self._loading:
+            found = self._baselines.get(model)
+            if found is None:
+                versions = ledger.versions.all(model)
+                if versions:
+                    found = Baselines(classifies=versions[-1].signature.classifies)
+                    found.restore(ledger.records.memory(model))
+                    self._baselines[model] = found
+        return found
+
+    def _written(self, ledger: Ledger, group: Group, *, suspect: bool) -> list[Told]:
+        records = ledger.records
+        if suspect and int(records.memory(RECORDER).get(str(group.writer), b"-1")) >= group.number:
+            return [Told(state="repeated") for _ in group.outcomes]
+        if group.predictions:
+            records.add(
+                group.predictions,
+                fold(group.predictions, lambda model, n: self._yardsticks.of(ledger, model=model, version=n)),
+            )
+        told: list[Told] = []
+        if group.outcomes:
+            told = records.tell(group.outcomes, _tolerances(ledger, group.outcomes))
+            self._note(group.predictions)
+            for outcome, result in zip(group.outcomes, told, strict=True):
+                self._learn(ledger, outcome, result=result)
+            for model, baselines in self._touched.items():
+                records.remember(model, baselines.changed())
+        records.remember(RECORDER, {str(group.writer): b"%d" % group.number})
+        return told
+
+    def _learn(self, ledger: Ledger, outcome: Outcome, *, result: Told) -> None:
+        about = self._about(ledger, outcome)
+        baselines = about and self._known(ledger, about[0])
+        if not about or not baselines:
+            return
+        model, key, target = about
+        self._touched[model] = baselines
+        if result.state in {"joined", "orphan"}:
+            baselines.learn(key, outcome.value, target=target)
+        elif result.state == "corrected":
+            baselines.correct(key, outcome.value, target=target)
+
+    def _about(self, ledger: Ledger, outcome: Outcome) -> tuple[str, str, float] | None:
+        if outcome.prediction is None:
+            target = outcome.at if outcome.target is None else outcome.target
+            return None if outcome.model is None else (outcome.model, outcome.key, target)
+        found = self._recent.get(outcome.prediction)
+        if found is None:
+            p = ledger.records.prediction(outcome.prediction)
+            found = None if p is None else (p.model, p.key, p.target)
+        return found
+
+    def _note(self, predictions: Sequence[Prediction]) -> None:
+        """Outcomes mostly concern recent predictions: they need no look into the store."""
+        for p in predictions:
+            self._recent[p.id] = (p.model, p.key, p.target)
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+
+
+def _tolerances(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, float]:
+    found = {}
+    for model in {outcome.model for outcome in outcomes if outcome.model is not None}:
+        rollout = ledger.rollouts.get(model)
+        found[model] = ledger.versions.policy(model, rollout.policy if rollout else None).tolerance
+    return found
