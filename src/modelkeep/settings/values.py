@@ -2,6 +2,7 @@
 
 import math
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -81,7 +82,7 @@ def _scalar(kind: Any, raw: Any) -> Any:
     if not isinstance(raw, str):
         if isinstance(raw, float) and not math.isfinite(raw):
             raise ValidationError("Expected a finite number")
-        return raw.isoformat() if how == "moment" and hasattr(raw, "isoformat") else raw
+        return moment(raw.isoformat()) if how == "moment" and isinstance(raw, date) else raw
     return {"duration": _duration, "share": share, "moment": moment, "size": _size}.get(how, str)(raw)
 
 
