@@ -194,7 +194,8 @@ class Guards(Struct, frozen=True, kw_only=True):
     ``error`` is in points of error rate; ``latency`` are the allowed extra shares slower than 1.25 x p50, 1.25 x p95
     and 2 x p99 of the champion before the trial; ``loss`` is the allowed relative increase of the mean loss.
     ``alpha`` bounds the chance of rolling back a version within its limits, over all guards and any number of looks;
-    ``beta`` bounds, per guard, the chance of promoting one beyond its limit.
+    ``beta`` bounds, per guard, the chance of promoting one beyond its limit. ``grain`` is the difference in seconds
+    below which slower is nobody's harm, whatever the ratio.
     """
 
     error: float = 0.02
@@ -203,6 +204,7 @@ class Guards(Struct, frozen=True, kw_only=True):
     alpha: float = 0.05
     beta: float = 0.01
     shares: tuple[float, float, float] = (0.4, 0.4, 0.2)
+    grain: float = 0.002
 
 
 class Trial(Struct, frozen=True, kw_only=True):
