@@ -8,11 +8,14 @@ from modelkeep.runtimes.loading import Loaded, load
 from modelkeep.runtimes.packing import pack_features
 from modelkeep.runtimes.signatures import example, infer_signature
 from modelkeep.runtimes.tables import read_table
+from modelkeep.runtimes.training import Trained, TrainingRows
 
 __all__ = [
     "RUNTIMES",
     "Inspected",
     "Loaded",
+    "Trained",
+    "TrainingRows",
     "example",
     "infer_signature",
     "inspect",

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from modelkeep.errors import BadArtifact
-from modelkeep.nouns import Features, Field, Output, Outputs, Signature
+from modelkeep.nouns import Features, Field, Outputs, Signature
 from modelkeep.runtimes import matrix
 from modelkeep.runtimes.classes import text_of
 from modelkeep.runtimes.formats import Answer
@@ -28,20 +28,27 @@ def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
     columns = matrix.columns_of(signature, named, coded=coded)
     _check_width(model, columns)
     for part in _parts(model, seen=set()):
-        # Rows come as arrays, in the order of those names; with the names left in, every call would warn.
-        part.__dict__.pop("feature_names_in_", None)
-        if getattr(part, "n_jobs", None) not in {None, 1}:
-            part.n_jobs = 1  # threads of its own would cost a single row more than they bring
+        _settle(part)
     numeric = frozenset(field.name for field in signature.inputs if field.kind in _NUMERIC)
     plain = coded or len(numeric) == len(signature.inputs)
     make = matrix.numbers(columns, {}) if plain else matrix.objects(columns, numeric)
     return _classes(model, make, output=signature.output) if signature.classifies else _numbers(model, make)
 
 
+def _settle(part: Any) -> None:
+    """Make an estimator take arrays without a word: rows come in the order of its names."""
+    part.__dict__.pop("feature_names_in_", None)  # left in, every call would warn that an array has no names
+    places = getattr(part, "_transformer_to_input_indices", None)
+    if places and hasattr(part, "transformers_"):  # columns picked by name can be picked from a data frame only
+        part.transformers_ = [(name, inner, places.get(name, picked)) for name, inner, picked in part.transformers_]
+    if getattr(part, "n_jobs", None) not in {None, 1}:
+        part.n_jobs = 1  # threads of its own would cost a single row more than they bring
+
+
 def _numbers(model: Any, make: Make) -> Answer:
     def answer(rows: Sequence[Features]) -> Outputs:
-        values: list[Output] = np.asarray(model.predict(make(rows)), dtype=np.float64).reshape(len(rows)).tolist()
-        return Outputs(values=values)
+        found = np.asarray(model.predict(make(rows)), dtype=np.float64)
+        return Outputs(values=[*found.reshape(len(rows)).tolist()])
 
     return answer
 

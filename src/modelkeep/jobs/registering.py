@@ -1,0 +1,248 @@
+"""How a model file becomes a version: looked at, kept, tried, measured, and written down as one act."""
+
+import hashlib
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from modelkeep import profile
+from modelkeep.errors import BadArtifact, BadInput, Conflict
+from modelkeep.jobs import samples
+from modelkeep.jobs.rooms import Rooms
+from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
+from modelkeep.runtimes import Inspected, example, infer_signature, inspect, load, pack_features, read_table
+from modelkeep.store.seams import Ledger
+
+CEILINGS = frozenset({"mae", "rmse", "mape"})
+"""Metrics of which less is better; of every other one in a policy's targets more is better."""
+_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]|/(?=[A-Za-z0-9]))*", re.ASCII)
+
+Also = Callable[[Ledger, Version], None]
+"""What else to write in the transaction that keeps the version."""
+
+
+class Registration(Struct, frozen=True, kw_only=True):
+    """A model file and what is known about it.
+
+    ``path`` is the file, or ``file.py:function``; ``features`` feature code as ``file.py`` or ``file.py:function``, or
+    ``code`` the same already packed; ``trust`` vouches for the code in them. ``sample`` is held-out data (CSV, Parquet
+    or JSON), or ``columns`` the same by name: with the truth in the column ``output`` it gives the baseline metrics, with
+    ``time`` (and ``key``) also the skill. ``signature`` is inferred from the sample when None. ``metrics`` (finite
+    numbers) win over those of the sample. ``force`` registers despite what the sample says against it.
+    """
+
+    model: str
+    path: Path
+    runtime: str | None = None
+    trust: bool = False
+    features: Path | None = None
+    code: bytes | None = None
+    signature: Signature | None = None
+    metrics: dict[str, float] = {}
+    sample: Path | None = None
+    columns: dict[str, list[Value]] | None = None
+    output: str = ""
+    units: dict[str, str] = {}
+    key: str = ""
+    time: str = ""
+    policy: Policy | None = None
+    lineage: Lineage = Lineage()
+    note: str = ""
+    force: bool = False
+    why: str = ""
+    by: str = ""
+
+
+def register(rooms: Rooms, registration: Registration, *, also: Also | None = None) -> Version:
+    """Register a version and return it: a candidate, which answers nobody until it is released.
+
+    Nothing is kept of a file that is refused. ``also`` writes more in the same transaction. Raises BadArtifact for a
+    file that is broken, unknown, not trusted or cannot answer; BadInput for a sample or signature that does not fit;
+    Conflict for a file that is registered already, naming the version.
+    """
+    _check(registration)
+    found = inspect(registration.path, trust=registration.trust, runtime=registration.runtime)
+    code = _feature_code(registration)
+    columns = _columns(registration)
+    with rooms.store.read() as ledger:
+        policy = registration.policy or ledger.versions.policy(registration.model)
+        number = _next_number(ledger, registration.model)
+    version = Version(
+        model=registration.model,
+        number=number,
+        artifact=_digest(found.data),
+        features=None if code is None else _digest(code),
+        size=len(found.data),
+        runtime=found.runtime,
+        signature=_signature(registration, found, columns=columns),
+        created=rooms.clock.now(),
+        lineage=structs.replace(registration.lineage, libraries=found.libraries | registration.lineage.libraries),
+        note=registration.note,
+    )
+    with rooms.store.read() as ledger:
+        _refuse_known(ledger, version)
+    with _aside(rooms, found.data, code) as locate:
+        worth = _tried(version, locate, registration=registration, columns=columns, horizon=policy.horizon)
+    rooms.files.put(found.data)
+    if code is not None:
+        rooms.files.put(code)
+    reference = None if worth.reference is None else rooms.files.put(profile.encode(worth.reference))
+    version = structs.replace(
+        version,
+        baseline=Baseline(metrics=worth.metrics, reference=reference),
+        below=below(worth.metrics, policy),
+    )
+    return _keep(rooms, version, registration=registration, also=also)
+
+
+def below(metrics: dict[str, float], policy: Policy) -> tuple[str, ...]:
+    """The floors and ceilings of a policy that these metrics miss, in words; an unknown metric misses its target.
+
+    >>> below({"recall": 0.4, "mae": 12.1}, Policy(model="m", targets={"recall": 0.5, "mae": 10}))
+    ('recall 0.40 < 0.50', 'mae 12.1 > 10')
+    """
+    found = []
+    for name, target in policy.targets.items():
+        value = metrics.get(name)
+        ceiling = name in CEILINGS
+        if value is None or not math.isfinite(value):
+            found.append(f"{name} unknown, needs {'<=' if ceiling else '>='} {target:g}")
+        elif ceiling and value > target:
+            found.append(f"{name} {value:g} > {target:g}")
+        elif not ceiling and value < target:
+            digits = 2 if f"{value:.2f}" != f"{target:.2f}" else 6
+            found.append(f"{name} {value:.{digits}f} < {target:.{digits}f}")
+    return tuple(found)
+
+
+def _check(registration: Registration) -> None:
+    name = registration.model
+    if not _NAME.fullmatch(name) or len(name) > 200:
+        raise BadInput(f"{name[:80]!r} is no name for a model", remedy="use letters, digits, . _ - and / between them")
+    wrong = [name for name, value in registration.metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise BadInput(f"metric {wrong[0]!r} is {registration.metrics[wrong[0]]}", remedy="give finite numbers")
+
+
+def _feature_code(registration: Registration) -> bytes | None:
+    code = registration.code
+    if registration.features is not None:
+        code = pack_features(registration.features)
+    if code is not None and not registration.trust:
+        raise BadArtifact(
+            "feature code is Python, and code runs with the server's rights",
+            remedy="read it, then register it with explicit trust",
+        )
+    return code
+
+
+def _columns(registration: Registration) -> dict[str, list[Value]] | None:
+    if registration.sample is not None:
+        return read_table(registration.sample)
+    return registration.columns or None
+
+
+def _signature(registration: Registration, found: Inspected, *, columns: dict[str, list[Value]] | None) -> Signature:
+    if registration.signature is not None:
+        return registration.signature
+    if columns is None:
+        raise BadInput("what the model takes is not known", remedy="give a signature, or a sample to infer it from")
+    if not registration.output:
+        raise BadInput(
+            "which column the model answers is not known", remedy=f"name the output, one of: {', '.join(columns)}"
+        )
+    used = {name: values for name, values in columns.items() if name not in {registration.key, registration.time}}
+    return infer_signature(used, output=registration.output, units=registration.units, classifies=found.classifies)
+
+
+class _Worth(Struct, frozen=True, kw_only=True):
+    """What the trial showed: the baseline metrics, and the profile of the sample when there is one."""
+
+    metrics: dict[str, float]
+    reference: profile.Profile | None = None
+
+
+@contextmanager
+def _aside(rooms: Rooms, *files: bytes | None) -> Iterator[Callable[[str], Path]]:
+    """The files by their digests in a folder of their own: they are kept for good only when the trial went well."""
+    work = rooms.folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="trial-") as folder:
+        for data in files:
+            if data is not None:
+                (Path(folder) / _digest(data)).write_bytes(data)
+        yield Path(folder).joinpath
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _next_number(ledger: Ledger, model: str) -> int:
+    return max((version.number for version in ledger.versions.all(model)), default=0) + 1
+
+
+def _refuse_known(ledger: Ledger, new: Version) -> None:
+    for version in ledger.versions.all(new.model):
+        if (version.artifact, version.features) == (new.artifact, new.features):
+            raise Conflict(f"this very file is registered as {version.name}", remedy=f"release {version.name}")
+
+
+def _tried(
+    version: Version,
+    locate: Callable[[str], Path],
+    *,
+    registration: Registration,
+    columns: dict[str, list[Value]] | None,
+    horizon: float,
+) -> _Worth:
+    """Load the version, let it answer the sample (or a row made up from the signature), and measure."""
+    predict = load(version, locate).predict
+    if columns is None:
+        samples.tried(predict, [example(version.signature)])
+        return _Worth(metrics=registration.metrics)
+    sample = samples.sample_of(columns, version.signature, key=registration.key, time=registration.time)
+    outputs = samples.tried(predict, sample.rows)
+    against = [*samples.problems(sample, version.signature), *filter(None, [samples.constant(outputs, sample)])]
+    if against and not registration.force:
+        raise BadArtifact("; ".join(against), remedy="mend the model or the sample, or register it with force")
+    measured = samples.worth(outputs, sample, signature=version.signature, horizon=horizon)
+    return _Worth(
+        metrics=measured | registration.metrics, reference=profile.reference(version.signature, sample.columns)
+    )
+
+
+def _keep(rooms: Rooms, version: Version, *, registration: Registration, also: Also | None) -> Version:
+    with rooms.store.write() as ledger:
+        _refuse_known(ledger, version)
+        version = structs.replace(version, number=_next_number(ledger, version.model))
+        ledger.versions.add(version)
+        if registration.policy is not None:
+            _keep_policy(ledger, registration.policy, model=version.model, now=rooms.clock.now())
+        ledger.acts.append(
+            who=registration.by,
+            what="register",
+            subject=version.name,
+            why=registration.why,
+            at=version.created,
+            after=Raw(msgspec.json.encode(version)),
+        )
+        if also is not None:
+            also(ledger, version)
+    return version
+
+
+def _keep_policy(ledger: Ledger, policy: Policy, *, model: str, now: float) -> None:
+    """Keep a policy under its next number, unless it is what is kept already."""
+    newest = ledger.versions.policy(model)
+    wanted = structs.replace(policy, model=model, number=newest.number, since=newest.since)
+    if wanted == newest:
+        return
+    number = newest.number + 1 if newest.since else 1
+    ledger.versions.add_policy(structs.replace(wanted, number=number, since=now))

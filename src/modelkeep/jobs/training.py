@@ -1,0 +1,215 @@
+"""The task ``retrain``: train a model anew on what really happened, register it, and let the release judge it.
+
+Steps: ``gathered``, ``trained``, ``registered``, ``released``. Each is remembered, so a run that is killed goes on where
+it was; the version and the step that says so are written together, so it is never registered twice.
+"""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+from msgspec import Raw, Struct
+
+from modelkeep.errors import Conflict
+from modelkeep.jobs.registering import Registration, register
+from modelkeep.jobs.release import Release
+from modelkeep.jobs.rooms import Again, Done, Rooms, Run
+from modelkeep.nouns import Features, Job, Lineage, Match, Policy, Prediction, Version
+from modelkeep.runtimes.training import RESULT, Trained, TrainingRows, finished, run_trainer
+from modelkeep.store.seams import Ledger
+
+TASK = "retrain"
+DAY = 86400.0
+MOST_ROWS = 200_000
+LIMIT = 3600.0
+"""The longest that a trainer may take, in seconds."""
+
+
+class Retraining(Struct, frozen=True, kw_only=True):
+    """Which model to train anew, why, and who asks."""
+
+    model: str
+    why: str = ""
+    by: str = ""
+
+
+class Gathered(Struct, frozen=True, kw_only=True):
+    """What the training stands on: ``rows`` labelled predictions asked between the moments ``start`` and ``end``."""
+
+    start: float
+    end: float
+    rows: int
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a training has come."""
+
+    gathered: Gathered
+    trainer: str
+    trained: bool = False
+    number: int | None = None
+
+
+class Retrained(Struct, frozen=True, kw_only=True):
+    """The version that was made, and the job that releases it; no job when it misses the policy's floors."""
+
+    version: int
+    release: str | None
+    below: tuple[str, ...] = ()
+
+
+def retrain(rooms: Rooms, run: Run) -> Again | Done:
+    """Train a model anew by its policy. Raises Conflict when the policy forbids it, with what is missing."""
+    asked = run.arguments(Retraining)
+    folder = rooms.folder / "work" / "training" / run.job.id.replace("/", "_")
+    with rooms.store.read() as ledger:
+        champion = _champion(ledger, asked.model)
+        policy = ledger.versions.policy(asked.model)
+    progress = run.memo(Progress)
+    if progress is None or not progress.trained or _lost(progress, folder):
+        progress = _train(rooms, run, champion=champion, policy=policy, folder=folder)
+    if progress.number is None:
+        progress = _register(rooms, run, champion=champion, folder=folder, progress=progress)
+    result = _release(rooms, run, asked=asked, number=progress.number or 0)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Done(result=result)
+
+
+def _champion(ledger: Ledger, model: str) -> Version:
+    rollout = ledger.rollouts.get(model)
+    if rollout is None:
+        raise Conflict(f"model {model!r} has no champion to follow", remedy="release a version of it first")
+    return ledger.versions.get(model, rollout.champion)
+
+
+def _lost(progress: Progress, folder: Path) -> bool:
+    return progress.number is None and not (folder / RESULT).exists()
+
+
+def _train(rooms: Rooms, run: Run, *, champion: Version, policy: Policy, folder: Path) -> Progress:
+    now = rooms.clock.now()
+    if not policy.retrain.trainer:
+        raise Conflict(f"model {champion.model!r} has no trainer", remedy="set retrain.trainer in its policy")
+    with rooms.store.read() as ledger:
+        _check_budget(ledger, run.job, policy=policy, now=now)
+        # A label is mature when its prediction is as old as the horizon; younger ones tell of the easy cases only.
+        end = now - policy.horizon
+        found = ledger.records.labelled(champion.model, now - policy.retrain.window, end, MOST_ROWS)
+    rows = rows_from(found, champion, code=_code(rooms, champion))
+    if len(rows.truth) < policy.retrain.least:
+        raise Conflict(
+            f"{champion.model!r} has {len(rows.truth)} labelled, mature predictions; {policy.retrain.least} are needed",
+            remedy="tell more outcomes, or lower retrain.least or lengthen retrain.window in its policy",
+        )
+    gathered = Gathered(start=rows.at[0], end=rows.at[-1], rows=len(rows.truth))
+    run.step("gathered", evidence=gathered, memo=Progress(gathered=gathered, trainer=policy.retrain.trainer))
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = run_trainer(policy.retrain.trainer, rows, folder=folder, limit=LIMIT)
+    progress = Progress(gathered=gathered, trainer=policy.retrain.trainer, trained=True)
+    run.step("trained", detail=f"{policy.retrain.trainer} took {trained.seconds or 0.0:.1f} s", memo=progress)
+    return progress
+
+
+def rows_from(found: list[tuple[Prediction, Match]], champion: Version, *, code: bytes | None = None) -> TrainingRows:
+    """Labelled predictions as the columns that a trainer takes."""
+    names = [field.name for field in champion.signature.inputs]
+    features: list[Features] = [prediction.features for prediction, _ in found]
+    return TrainingRows(
+        columns={name: [row.get(name) for row in features] for name in names},
+        truth=[match.value for _, match in found],
+        keys=[prediction.key for prediction, _ in found],
+        at=[prediction.at for prediction, _ in found],
+        code=code,
+    )
+
+
+def _check_budget(ledger: Ledger, job: Job, *, policy: Policy, now: float) -> None:
+    """Raise Conflict when the trainings of the last 24 h, this job's own aside, have used up the policy's budget."""
+    others = [other for other in ledger.jobs.all(task=TASK) if other.id != job.id]
+    mine = [other for other in others if _model_of(other) == policy.model]
+    begun = [step.at for other in mine for step in other.steps if step.name == "gathered" and step.at > now - DAY]
+    if len(begun) >= policy.retrain.per_day:
+        raise Conflict(
+            f"{len(begun)} trainings of {policy.model!r} began in the last 24 h, at most {policy.retrain.per_day} may",
+            remedy="wait, or raise retrain.per_day in its policy",
+        )
+
+
+def _model_of(job: Job) -> str:
+    return msgspec.json.decode(job.arguments, type=Retraining).model
+
+
+def _register(rooms: Rooms, run: Run, *, champion: Version, folder: Path, progress: Progress) -> Progress:
+    trained = finished(folder)
+    kept = progress
+
+    def remember(ledger: Ledger, version: Version) -> None:
+        nonlocal kept
+        kept = msgspec.structs.replace(progress, number=version.number)
+        run.step("registered", detail=version.name, memo=kept, ledger=ledger)
+
+    register(
+        rooms,
+        _registration(
+            run.arguments(Retraining), trained, champion=champion, progress=progress, code=_code(rooms, champion)
+        ),
+        also=remember,
+    )
+    return kept
+
+
+def _code(rooms: Rooms, champion: Version) -> bytes | None:
+    return rooms.files.path(champion.features).read_bytes() if champion.features else None
+
+
+def _registration(
+    asked: Retraining, trained: Trained, *, champion: Version, progress: Progress, code: bytes | None
+) -> Registration:
+    gathered = progress.gathered
+    return Registration(
+        model=asked.model,
+        path=trained.path,
+        runtime=trained.runtime,
+        trust=True,  # the trainer is code that the model's owner named; what it makes is no stranger's
+        code=code if trained.prepared else None,
+        signature=trained.signature or champion.signature,
+        metrics=trained.metrics,
+        columns=trained.sample or None,
+        key=trained.key,
+        time=trained.time,
+        lineage=Lineage(
+            start=gathered.start,
+            end=gathered.end,
+            rows=gathered.rows,
+            source=f"labelled predictions of {asked.model}",
+            code=progress.trainer,
+            seconds=trained.seconds,
+            libraries=trained.libraries,
+        ),
+        note=trained.note,
+        why=asked.why,
+        by=asked.by,
+    )
+
+
+def _release(rooms: Rooms, run: Run, *, asked: Retraining, number: int) -> Retrained:
+    """Enqueue the release, once, unless the version misses the policy's floors."""
+    with rooms.store.write() as ledger:
+        version = ledger.versions.get(asked.model, number)
+        if version.below:
+            detail = f"{version.name} stays a candidate: {', '.join(version.below)}"
+            run.step("released", detail=detail, ledger=ledger)
+            return Retrained(version=number, release=None, below=version.below)
+        now = rooms.clock.now()
+        job = Job(
+            id=f"release-{asked.model}-{number}",
+            task="release",
+            due=now,
+            created=now,
+            arguments=Raw(msgspec.json.encode(Release(model=asked.model, number=number, why=asked.why, by=asked.by))),
+            subject=asked.model,
+            by=asked.by,
+        )
+        ledger.jobs.add(job)
+        run.step("released", detail=job.id, ledger=ledger)
+    return Retrained(version=number, release=job.id)
