@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from modelkeep.errors import StoreUnavailable
+from modelkeep.errors import ModelkeepError, StoreUnavailable
 
 _log = logging.getLogger("modelkeep.serving")
 _HEAD = struct.Struct("<II")
@@ -85,11 +85,11 @@ class Spool:
             raise StoreUnavailable(f"the spool {self._path} cannot be synced: {fault.strerror}") from fault
 
     def read(self, place: Place) -> bytes:
-        """One payload, checked. Raises StoreUnavailable when it is damaged."""
+        """One payload, checked. Raises ModelkeepError when it is damaged."""
         frame = os.pread(self._file, _HEAD.size + place.length, place.offset - self._start)
         data = frame[_HEAD.size :]
         if len(data) != place.length or _HEAD.unpack_from(frame) != (place.length, zlib.crc32(data)):
-            raise StoreUnavailable(f"the spool {self._path} is damaged at byte {place.offset}")
+            raise ModelkeepError(f"the spool {self._path} is damaged at byte {place.offset - self._start}")
         return data
 
     def frames(self) -> Iterator[tuple[Place, bytes]]:
@@ -109,6 +109,10 @@ class Spool:
         """Forget every frame; the space goes back to the disk."""
         self._cut(0)
         self._start = self._end
+
+    def dead(self, first: Place) -> float:
+        """The share of the file that lies before ``first``."""
+        return (first.offset - self._start) / max(self.size, 1)
 
     def trim(self, first: Place) -> None:
         """Forget the frames before ``first`` by moving the rest into a new file. Raises StoreUnavailable."""

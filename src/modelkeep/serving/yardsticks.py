@@ -81,15 +81,15 @@ def _profile(rows: Sequence[Prediction], yardstick: Yardstick) -> Profile:
     columns = profile.fold_columns(
         yardstick.inputs,
         {field.name: [row.features.get(field.name) for row in rows] for field in yardstick.inputs},
-        yardstick.edges,
+        edges=yardstick.edges,
     )
     if yardstick.output is not None:
         name = yardstick.output.name
         answered = {name: [row.output for row in rows if row.error is None]}
-        columns |= profile.fold_columns((yardstick.output,), answered, yardstick.edges)
+        columns |= profile.fold_columns((yardstick.output,), answered, edges=yardstick.edges)
     return Profile(
         n=len(rows),
         failures=sum(row.error is not None for row in rows),
-        latency=np.bincount(buckets, minlength=len(profile.LATENCY_EDGES) + 1) * 1.0,
+        latency=np.bincount(buckets, minlength=len(profile.LATENCY_EDGES) + 1).astype(np.float64),
         columns=columns,
     )

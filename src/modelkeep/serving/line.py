@@ -1,0 +1,165 @@
+"""The line of groups that wait for the store: in order, each on disk in the spool as soon as the disk takes it."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from modelkeep.errors import StoreUnavailable
+from modelkeep.serving.keeper import Group
+from modelkeep.serving.spool import Place, Spool
+from modelkeep.store.seams import Told
+
+_COUNT = struct.Struct("<I")
+_AT_HAND = 8
+"""So many groups keep their records in memory beside the spool; those behind them are read back in their turn."""
+_SHRINK = 1 << 20
+
+
+def promise() -> Future[Any]:
+    """A Future that its waiters cannot cancel: several wait for the same group."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One group in the line, and whom to tell when it is safe.
+
+    ``data`` is its encoded form until the spool has it (``place``); ``group`` its records while they are at hand.
+    ``suspect`` = it may have been kept already. ``tells`` = each caller's number of outcomes and Future.
+    """
+
+    count: int
+    group: Group | None = None
+    data: bytes | None = None
+    place: Place | None = None
+    done: Future[None] = field(default_factory=promise)
+    tells: list[tuple[int, Future[list[Told]]]] = field(default_factory=list)
+    suspect: bool = False
+    kept: bool = False
+
+
+class Line:
+    """Groups in order. Thread-safe; its lock is held over one write to the spool at most, and never by a request."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque()
+        self._loose: deque[Entry] = deque()
+        self.refusal = ""
+        """Why the spool took nothing at the last attempt; empty when it did."""
+        for place, data in spool.frames():
+            (count,) = _COUNT.unpack_from(data)
+            self._entries.append(Entry(count=count, place=place, suspect=True))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def records(self) -> int:
+        """Records that wait."""
+        with self._lock:
+            return sum(entry.count for entry in self._entries)
+
+    @property
+    def spooled(self) -> int:
+        """Records that wait and are on disk."""
+        with self._lock:
+            return sum(entry.count for entry in self._entries if entry.place is not None)
+
+    def admit(self, entry: Entry, group: Group) -> int:
+        """Put a group at the end; the number of records that became safe on disk by it.
+
+        Raises TypeError or ValueError when the group cannot be written at all; it is then not in the line.
+        """
+        entry.data = _COUNT.pack(group.size) + msgspec.msgpack.encode(group)
+        with self._lock:
+            if len(self._entries) < _AT_HAND:
+                entry.group = group
+            self._entries.append(entry)
+            self._loose.append(entry)
+        return self.spill()
+
+    def spill(self) -> int:
+        """Write what is only in memory into the spool, in order; the number of records that became safe by it."""
+        safe = 0
+        with self._lock:
+            while self._loose:
+                entry = self._loose[0]
+                if not entry.kept and entry.data is not None:
+                    try:
+                        entry.place = self._spool.append(entry.data)
+                    except StoreUnavailable as refusal:
+                        self.refusal = str(refusal)
+                        return safe
+                    entry.data = None
+                    safe += entry.count
+                self._loose.popleft()
+            self.refusal = ""
+        return safe
+
+    def sync(self) -> None:
+        """Make what the spool has survive a power cut. Raises StoreUnavailable."""
+        self._spool.sync()
+
+    def head(self) -> Entry | None:
+        """The group whose turn it is, or None."""
+        with self._lock:
+            return self._entries[0] if self._entries else None
+
+    def group(self, entry: Entry) -> Group:
+        """The records of an entry. Raises ModelkeepError or msgspec.MsgspecError when the spool has been damaged."""
+        if entry.group is not None:
+            return entry.group
+        return msgspec.msgpack.decode(self.data(entry)[_COUNT.size :], type=Group)
+
+    def data(self, entry: Entry) -> bytes:
+        """The encoded records of an entry, behind their count. Raises ModelkeepError when the spool has been damaged."""
+        with self._lock:
+            return (entry.data or b"") if entry.place is None else self._spool.read(entry.place)
+
+    def leave(self, entry: Entry) -> int:
+        """Take the head out of the line; the number of records that became safe by it."""
+        with self._lock:
+            entry.kept = True
+            self._entries.popleft()
+            safe = entry.count if entry.place is None else 0
+            entry.group = entry.data = None
+            self._shrink()
+        return safe
+
+    def withdraw(self, entries: Iterable[Entry]) -> int:
+        """Take groups out that are only in memory and not at the head; how many records they had."""
+        gone = set(entries)
+        with self._lock:
+            gone -= set(list(self._entries)[:1])
+            gone = {entry for entry in gone if entry.place is None and not entry.kept}
+            self._entries = deque(entry for entry in self._entries if entry not in gone)
+            self._loose = deque(entry for entry in self._loose if entry not in gone)
+        for entry in gone:
+            entry.kept = True
+        return sum(entry.count for entry in gone)
+
+    def close(self) -> None:
+        """Let the spool go, empty when nothing waits."""
+        with self._lock:
+            if not self._entries:
+                self._spool.clear()
+            self._spool.close()
+
+    def _shrink(self) -> None:
+        first = next((entry.place for entry in self._entries if entry.place is not None), None)
+        if first is None and self._spool.size > _SHRINK:
+            self._spool.clear()
+        elif first is not None and self._spool.size > 8 * _SHRINK and self._spool.dead(first) > 0.75:
+            self._spool.trim(first)

@@ -1,0 +1,444 @@
+"""The recorder: takes predictions and outcomes at once, and makes them durable in groups, in order, whatever happens.
+
+Two threads stand behind it. One gathers what comes within a window into a group and writes it to the spool; what is
+in there survives ``kill -9``. The other keeps group by group in the store, one transaction each, and forgets the spool
+behind it. While the store is locked, full or gone the line grows on disk, serving goes on, and the line is worked off
+in order when the store is back, after a restart too.
+
+What can be lost: in ``sync`` nothing that was acknowledged. In ``async`` the records of one window, at most 50 ms, on
+``kill -9``; on a power cut those of the last commit as well. The next start counts what was lost (``state.gap``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from modelkeep.clock import Clock
+from modelkeep.errors import ModelkeepError, StoreUnavailable
+from modelkeep.nouns import Outcome, Output, Prediction
+from modelkeep.serving.keeper import Group, Keeper
+from modelkeep.serving.line import Entry, Line, promise
+from modelkeep.serving.spool import Marks, Spool
+from modelkeep.store.seams import Files, Store, Told
+
+_log = logging.getLogger("modelkeep.serving")
+T = TypeVar("T")
+
+WINDOW = {"async": 0.02, "sync": 0.002}
+"""How long a group gathers, in seconds; in ``sync`` mostly the commit before it is the window."""
+MOST = 1000
+"""A group of so many records does not wait for its window."""
+PATIENCE = 0.025
+"""A commit that takes longer is no longer waited for: the spool is synced instead."""
+HELD = 1.0
+"""So long an outcome waits to be joined before its teller hears that it is held."""
+RETRY = 0.25
+"""Pause in seconds before the store is tried again."""
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    """How the recorder is.
+
+    ``held``: records that wait for the store, ``spooled`` of them on disk. ``dropped``: records that were not taken
+    because spool and memory had reached their bounds (``async``); ``refused``: records whose caller was told so
+    (``sync``, outcomes). ``aside``: records that the store cannot take at all, kept in files beside the spool.
+    ``gap``: records that the process before this one lost when it was killed. ``cause``: why records wait, empty when
+    all is well; ``since``: the moment that it began.
+    """
+
+    held: int = 0
+    spooled: int = 0
+    dropped: int = 0
+    refused: int = 0
+    aside: int = 0
+    gap: int = 0
+    cause: str = ""
+    since: float | None = None
+
+
+class _Gathering:
+    """The group that is being gathered."""
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+        self.outcomes: list[Outcome] = []
+        self.entry = Entry(count=0)
+
+
+class Recorder:
+    """Takes predictions and outcomes from any thread. ``start`` comes by itself with the first of them.
+
+    Args:
+        store: where records are kept.
+        clock: tells when a fault began.
+        spool: a folder of this process alone.
+        files: where reference profiles are read.
+        durability: ``async`` answers at once, ``sync`` when the record is on disk.
+        held: most records in memory while neither store nor spool takes them.
+        limit: most bytes in the spool.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        spool: Path,
+        files: Files,
+        durability: Literal["async", "sync"] = "async",
+        held: int = 20_000,
+        limit: int = 256 * 1024 * 1024,
+    ) -> None:
+        self.durability = durability
+        self._keeper = Keeper(store, files)
+        self._clock, self._folder, self._most, self._limit = clock, spool, held, limit
+        self._lock = threading.Lock()
+        self._open = _Gathering()
+        self._wake, self._full, self._ready, self._stop, self._gathered = (threading.Event() for _ in range(5))
+        self._threads: tuple[threading.Thread, ...] = ()
+        self._starting = threading.Lock()
+        self._line: Line | None = None
+        self._marks: Marks | None = None
+        self._writer = 0
+        self._ids = itertools.count(1)
+        self._numbers = itertools.count(1)
+        self._taken = self._safe = self._dropped = self._refused = self._aside = 0
+        self._waiting: deque[Entry] = deque()
+        self._busy: float | None = None
+        self._cause = ""
+        self._since: float | None = None
+
+    # ------------------------------------------------------------------------------------------- the face
+
+    def start(self) -> None:
+        """Open the spool, take up what waits in it, and begin. A second call changes nothing.
+
+        Raises OSError when the spool's folder cannot be used, StoreUnavailable after ``close``.
+        """
+        with self._starting:
+            if self._stop.is_set():
+                raise StoreUnavailable("the recorder is closed", remedy="start the server again")
+            if self._threads:
+                return
+            self._writer = self._new_writer()
+            self._line = Line(Spool(self._folder / "records.spool", limit=self._limit))
+            self._marks = _marks(self._folder / "marks")
+            if self._marks is not None and self._marks.gap:
+                _log.error(
+                    "records were lost when the process before this one was killed", extra={"n": self._marks.gap}
+                )
+            self._ready.set()
+            self._threads = (
+                threading.Thread(target=self._run, args=(self._gather,), name="recorder", daemon=True),
+                threading.Thread(target=self._run, args=(self._keep,), name="recorder store", daemon=True),
+            )
+            for thread in self._threads:
+                thread.start()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Bring what was taken to the store, or leave it in the spool when the store is away; then stop."""
+        with self._starting:
+            self._stop.set()
+            if not self._threads or self._line is None:
+                return
+            for event in (self._wake, self._full, self._ready):
+                event.set()
+            for thread in self._threads:
+                thread.join(timeout)
+            self._threads = ()
+            self._line.close()
+            if self._marks is not None:
+                self._marks.close()
+                self._marks = None
+
+    def new_ids(self, n: int) -> list[str]:
+        """``n`` prediction ids that nobody had before: ``writer-seq``."""
+        if not self._threads:
+            self.start()
+        return [f"{self._writer}-{next(self._ids)}" for _ in range(n)]
+
+    def take(self, predictions: Sequence[Prediction]) -> Future[None]:
+        """Take predictions; the Future is done when they are on disk.
+
+        In ``async``, records beyond the bound are counted as dropped. In ``sync`` StoreUnavailable is raised, here or
+        in the Future, when neither store nor disk takes them: then they are not recorded.
+        """
+        if not self._threads:
+            self.start()
+        n = len(predictions)
+        with self._lock:
+            if self._beyond(n):
+                if self.durability == "sync":
+                    raise self._refusal(n)
+                self._dropped += n
+                return _done()
+            self._open.predictions.extend(predictions)
+            self._arrived(n)
+            return self._open.entry.done
+
+    def tell(self, outcomes: Sequence[Outcome]) -> Future[list[Told]]:
+        """Take outcomes; the Future has what became of each, in order: ``held`` for those that wait in the spool.
+
+        StoreUnavailable is raised, here or in the Future, when neither store nor disk takes them.
+        """
+        if not self._threads:
+            self.start()
+        told: Future[list[Told]] = promise()
+        if not outcomes:
+            told.set_result([])
+            return told
+        with self._lock:
+            if self._beyond(len(outcomes)):
+                raise self._refusal(len(outcomes))
+            self._open.outcomes.extend(outcomes)
+            self._open.entry.tells.append((len(outcomes), told))
+            self._arrived(len(outcomes))
+        return told
+
+    @property
+    def state(self) -> Recording:
+        """How the recorder is at this moment."""
+        line = self._line
+        return Recording(
+            held=self._open.entry.count + (line.records if line else 0),
+            spooled=line.spooled if line else 0,
+            dropped=self._dropped,
+            refused=self._refused,
+            aside=self._aside,
+            gap=self._marks.gap if self._marks else 0,
+            cause=self._cause,
+            since=self._since,
+        )
+
+    def attend(self, model: str) -> None:
+        """Bring a model's automatic baselines into memory, so that they can answer. Raises StoreUnavailable."""
+        self._keeper.attend(model)
+
+    def estimate(self, model: str, key: str, *, target: float) -> Output | None:
+        """What the automatic baseline answers in a model's place, or None when nothing is known."""
+        return self._keeper.estimate(model, key, target=target)
+
+    # ------------------------------------------------------------------------------------------- gathering
+
+    def _arrived(self, n: int) -> None:
+        entry = self._open.entry
+        entry.count += n
+        self._taken += n
+        if self._marks is not None:
+            self._marks.note(self._taken, self._safe)
+        if not self._wake.is_set():
+            self._wake.set()
+        if entry.count >= MOST:
+            self._full.set()
+
+    def _beyond(self, n: int) -> bool:
+        """True when records would pass the bound; only what no disk has counts."""
+        stuck = self._line is not None and self._line.refusal
+        most = self._most if stuck else 10 * self._most
+        return self._taken - self._safe + n > most
+
+    def _refusal(self, n: int) -> StoreUnavailable:
+        self._refused += n
+        cause = (
+            self._cause or (self._line.refusal if self._line else "") or "records come faster than the disk takes them"
+        )
+        return StoreUnavailable(f"the record cannot be kept: {cause}", remedy="try again when the store is back")
+
+    def _run(self, loop: Callable[[Line], None]) -> None:
+        try:
+            if self._line is not None:
+                loop(self._line)
+        finally:
+            if not self._stop.is_set():  # a fault of ours: say so where readiness looks
+                self._trouble(f"the thread {threading.current_thread().name!r} has ended; restart the server")
+
+    def _gather(self, line: Line) -> None:
+        while True:
+            self._wake.wait(0.02 if self._waiting else 0.25 if len(line) else None)
+            stopping = self._stop.is_set()
+            if self._open.entry.count:
+                if not stopping:
+                    self._full.wait(WINDOW[self.durability])
+                self._admit(line)
+            self._secure(line)
+            if stopping and not self._open.entry.count:
+                self._gathered.set()
+                return
+
+    def _admit(self, line: Line) -> None:
+        with self._lock:
+            gathered, self._open = self._open, _Gathering()
+            if not self._stop.is_set():
+                self._wake.clear()
+                self._full.clear()
+        entry = gathered.entry
+        predictions = self._keeper.referred(gathered.predictions)
+        group = Group(
+            writer=self._writer, number=next(self._numbers), predictions=predictions, outcomes=tuple(gathered.outcomes)
+        )
+        self._waiting.append(entry)
+        try:
+            self._saved(line.admit(entry, group))
+        except (TypeError, ValueError, OverflowError) as fault:
+            self._put_aside(entry, group, fault=fault)
+        self._ready.set()
+
+    def _secure(self, line: Line) -> None:
+        """Tell those who wait longer than a commit takes that their records are safe on disk, or that they are not."""
+        while self._waiting and self._waiting[0].kept:
+            self._waiting.popleft()
+        busy = self._busy
+        slow = 0.0 if busy is None else time.perf_counter() - busy
+        if not self._waiting or not (self._cause or slow > PATIENCE):
+            return
+        self._saved(line.spill())
+        try:
+            line.sync()
+        except StoreUnavailable as fault:
+            line.refusal = str(fault)
+            for entry in self._waiting:
+                _fail(entry, fault)
+            return
+        away = bool(self._cause) or slow > HELD
+        for entry in list(self._waiting):
+            if entry.place is not None:
+                _resolve(entry.done, None)
+                if away:
+                    _tell(entry, None)
+        if away and line.refusal:
+            self._turn_away(line)
+        self._waiting = deque(e for e in self._waiting if not (e.done.done() and all(t.done() for _, t in e.tells)))
+
+    def _turn_away(self, line: Line) -> None:
+        """Neither store nor disk takes these: who waits for certainty must hear it. Others stay in memory."""
+        certain = [e for e in self._waiting if e.place is None and (self.durability == "sync" or e.tells)]
+        gone = line.withdraw(certain)
+        with self._lock:
+            self._refused += gone
+            self._safe += gone
+        for entry in certain:
+            if entry.kept:
+                _fail(entry, StoreUnavailable(f"the record cannot be kept: {line.refusal}"))
+
+    def _saved(self, n: int) -> None:
+        if n:
+            with self._lock:
+                self._safe += n
+                if self._marks is not None:
+                    self._marks.note(self._taken, self._safe)
+
+    # ------------------------------------------------------------------------------------------- keeping
+
+    def _keep(self, line: Line) -> None:
+        while True:
+            entry = line.head()
+            if entry is None:
+                if self._gathered.is_set():
+                    return
+                self._ready.wait(0.05 if self._stop.is_set() else None)
+                self._ready.clear()
+                continue
+            if not self._kept(line, entry) and self._stop.wait(RETRY):
+                return
+
+    def _kept(self, line: Line, entry: Entry) -> bool:
+        """Keep the head of the line; False when the store did not take it."""
+        group = None
+        self._busy = time.perf_counter()
+        try:
+            group = line.group(entry)
+            told = self._keeper.keep(group, suspect=entry.suspect)
+        except (StoreUnavailable, OSError) as fault:
+            entry.suspect = True
+            self._trouble(str(fault))
+            return False
+        except (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError) as fault:
+            self._put_aside(entry, group, fault=fault)
+            told = []
+        finally:
+            self._busy = None
+        self._saved(line.leave(entry))
+        if self._cause:
+            _log.info("the store takes records again", extra={"waiting": len(line)})
+            self._cause, self._since = "", None
+        _resolve(entry.done, None)
+        _tell(entry, told)
+        return True
+
+    def _trouble(self, cause: str) -> None:
+        if not self._cause:
+            self._since = self._clock.now()
+            _log.error("records wait in the spool", extra={"cause": cause})
+        self._cause = cause
+
+    def _put_aside(self, entry: Entry, group: Group | None, *, fault: Exception) -> None:
+        """A group that can never be kept must not block those behind it, and must not vanish."""
+        with self._lock:
+            self._aside += entry.count
+        path = self._folder / f"aside-{self._writer}-{self._aside}.txt"
+        _log.error("a group of records cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
+        try:
+            path.write_text(f"{fault!r}\n{group if group or not self._line else self._line.data(entry)!r}\n")
+        except OSError:
+            _log.exception("it could not be written beside the spool either", extra={"group": repr(group)[:10_000]})
+        if entry.data is None and entry.place is None:  # it never came into the line
+            entry.kept = True
+            self._saved(entry.count)
+        _fail(entry, StoreUnavailable(f"the record cannot be kept: {fault}"))
+
+    def _new_writer(self) -> int:
+        try:
+            return self._keeper.writer()
+        except StoreUnavailable as fault:
+            self._trouble(str(fault))
+            moment = int(self._clock.now() * 1000) & (1 << 43) - 1
+            return 1 << 60 | moment << 16 | secrets.randbits(16)
+
+
+def _marks(path: Path) -> Marks | None:
+    try:
+        return Marks(path)
+    except OSError:
+        _log.warning("what a kill would lose cannot be counted", extra={"path": str(path)}, exc_info=True)
+        return None
+
+
+def _done() -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
+
+
+def _resolve(future: Future[T], result: T) -> None:
+    """Answer a waiter whom the other thread may be answering too."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_result(result)
+
+
+def _tell(entry: Entry, told: Sequence[Told] | None) -> None:
+    """Hand each teller its part; None = all are held."""
+    place = 0
+    for n, future in entry.tells:
+        _resolve(future, [Told(state="held")] * n if told is None else list(told[place : place + n]))
+        place += n
+
+
+def _fail(entry: Entry, fault: StoreUnavailable) -> None:
+    with contextlib.suppress(InvalidStateError):
+        entry.done.set_exception(fault)
+    for _, future in entry.tells:
+        with contextlib.suppress(InvalidStateError):
+            future.set_exception(fault)
