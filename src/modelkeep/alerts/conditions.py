@@ -1,0 +1,85 @@
+"""The conditions of rules: ``level >= warning`` or ``value > 0.2``."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from modelkeep.errors import BadInput, Problem
+from modelkeep.nouns import SEVERITIES, Level, Reading, Severity
+
+LEVELS: tuple[Level, ...] = ("ok", "warning", "critical")
+"""The levels that can be compared, in order; ``unknown`` is beside the scale."""
+
+_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_FORM = re.compile(r"\s*(level|value)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+_EXPECTED = "a condition such as `level >= warning` or `value > 0.2`"
+
+
+def holds(condition: str, reading: Reading) -> bool | None:
+    """Whether a reading meets a condition; None when the reading is unknown or not a number, and so says neither.
+
+    >>> holds("value > 0.2", Reading(name="x", subject="m", value=0.3, level="ok", at=0.0))
+    True
+    >>> holds("level >= warning", Reading(name="x", subject="m", value=None, level="unknown", at=0.0)) is None
+    True
+
+    Raises BadInput for anything that is not a condition.
+    """
+    what, compare, limit = parsed(condition)
+    if reading.level == "unknown":
+        return None
+    if what == "level":
+        return compare(LEVELS.index(reading.level), limit)
+    if reading.value is None or not math.isfinite(reading.value):
+        return None
+    return compare(reading.value, limit)
+
+
+@lru_cache(maxsize=1000)
+def parsed(condition: str) -> tuple[str, Callable[[float, float], bool], float]:
+    """What is compared, how, and with what. Raises BadInput."""
+    match = _FORM.fullmatch(condition)
+    if match is None:
+        raise _bad("condition", expected=_EXPECTED, got=condition)
+    what, sign, limit = match.groups()
+    if what == "level":
+        if limit not in LEVELS:
+            raise _bad("condition", expected=f"one of {', '.join(LEVELS)} after `level {sign}`", got=limit)
+        return what, _COMPARISONS[sign], float(LEVELS.index(limit))
+    try:
+        number = float(limit)
+    except ValueError:
+        raise _bad("condition", expected=f"a number after `value {sign}`", got=limit) from None
+    if not math.isfinite(number):
+        raise _bad("condition", expected="a finite number", got=limit)
+    return what, _COMPARISONS[sign], number
+
+
+def severity(name: str) -> Severity:
+    """A severity by its name: info < warning < medium < error < high < critical.
+
+    >>> severity("medium")
+    'medium'
+
+    Raises BadInput for any other name.
+    """
+    for known in SEVERITIES:
+        if known == name:
+            return known
+    raise _bad("severity", expected=f"one of {', '.join(SEVERITIES)}", got=name)
+
+
+def _bad(field: str, *, expected: str, got: str) -> BadInput:
+    problem = Problem(field=field, expected=expected, got=repr(got))
+    return BadInput(str(problem), problems=(problem,))
