@@ -124,7 +124,7 @@ class Line:
         return msgspec.msgpack.decode(self.data(entry)[_COUNT.size :], type=Group)
 
     def data(self, entry: Entry) -> bytes:
-        """The encoded records of an entry, behind their count. Raises ModelkeepError when the spool has been damaged."""
+        """The encoded records of an entry, behind their count. Raises ModelkeepError when the spool is damaged."""
         with self._lock:
             return (entry.data or b"") if entry.place is None else self._spool.read(entry.place)
 

@@ -391,8 +391,9 @@ class Recorder:
         path = self._folder / f"aside-{self._writer}-{self._aside}.txt"
         _log.error("a group of records cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
         try:
-            path.write_text(f"{fault!r}\n{group if group or not self._line else self._line.data(entry)!r}\n")
-        except OSError:
+            rest = self._line.data(entry) if group is None and self._line is not None else group
+            path.write_text(f"{fault!r}\n{rest!r}\n")
+        except (OSError, ModelkeepError):
             _log.exception("it could not be written beside the spool either", extra={"group": repr(group)[:10_000]})
         if entry.data is None and entry.place is None:  # it never came into the line
             entry.kept = True
