@@ -20,7 +20,8 @@ class Told(Struct, frozen=True, kw_only=True):
     """What became of one outcome.
 
     ``state``: ``joined`` (it met its prediction), ``orphan`` (kept until its prediction comes), ``repeated`` (the same
-    value was known already; nothing changed), ``corrected`` (a newer revision replaced another value), ``withdrawn``.
+    value was known already; nothing changed), ``corrected`` (a newer revision replaced another value), ``withdrawn``,
+    ``outdated`` (another value became known later; this one is kept but does not count).
     The recorder answers ``held`` when the store is away: safe in the spool, joined as soon as it is back.
     """
 
@@ -50,9 +51,10 @@ class Records(Protocol):
         """
 
     def tell(self, outcomes: Sequence[Outcome], tolerance: Mapping[str, float]) -> list[Told]:
-        """Keep outcomes and join them: by prediction id (shadows of that prediction included), or by model + key to
-        the predictions whose ``target`` is nearest to the outcome's, within ``tolerance[model]`` seconds (0 = exact).
+        """Keep outcomes and join them to their predictions.
 
+        By prediction id (shadows of that prediction included), or by model + key to the predictions whose ``target``
+        is nearest to the outcome's, within ``tolerance[model]`` seconds (0 = exact).
         Error sums of the touched hours (of the prediction's ``at``) are corrected in the same transaction, for the
         model and for each automatic baseline of the prediction's ``references``.
         """
@@ -74,7 +76,7 @@ class Records(Protocol):
     def outcomes(self, prediction: str) -> list[Outcome]:
         """All revisions of one prediction's outcome, oldest first."""
 
-    def sums(
+    def sums(  # noqa: PLR0917 - the seam reads in this order
         self,
         model: str,
         start: float,
@@ -84,21 +86,24 @@ class Records(Protocol):
         key: str | None = None,
         role: str | None = None,
     ) -> dict[str, Sums]:
-        """Error sums of the predictions with ``start <= at < end`` whose outcome is known: ``model`` and each automatic
-        baseline by name. Exact for any bounds: whole hours from the profiles, the rest (and any ``key``) from the rows.
-        ``role`` None means what was answered to callers (every role but shadow).
+        """Error sums of the predictions with ``start <= at < end`` whose outcome is known.
+
+        ``model`` (always there) and each automatic baseline by name. Exact for any bounds: whole hours from the
+        profiles, the rest (and any ``key``) from the rows. ``role`` None means what was answered to callers (every role but shadow).
         """
 
-    def slices(self, model: str, version: int, role: str, start: float, end: float) -> list[Slice]:
+    def slices(  # noqa: PLR0917 - the seam reads in this order
+        self, model: str, version: int, role: str, start: float, end: float
+    ) -> list[Slice]:
         """Hourly profiles with ``start <= hour < end``, in time order."""
 
-    def arms(self, model: str, start: float, end: float) -> list[tuple[int, str]]:
+    def arms(self, model: str, start: float, end: float) -> list[tuple[int, str]]:  # noqa: PLR0917 - the seam reads in this order
         """The (version, role) pairs that predicted in that time."""
 
     def counts(self, model: str) -> tuple[int, int, float | None]:
         """How many predictions are kept, how many have an outcome, and when the newest prediction was asked."""
 
-    def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
+    def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:  # noqa: PLR0917 - the seam reads in this order
         """The newest ``limit`` answered predictions (not shadows) with their outcomes, oldest first."""
 
     def memory(self, model: str) -> dict[str, bytes]:
@@ -158,7 +163,7 @@ class Readings(Protocol):
     def newest(self, subject: str | None = None, name: str | None = None) -> list[Reading]:
         """The newest reading of each name and subject; ``subject`` ``m`` also finds ``m@1``."""
 
-    def series(self, name: str, subject: str, start: float, end: float) -> list[Reading]:
+    def series(self, name: str, subject: str, start: float, end: float) -> list[Reading]:  # noqa: PLR0917 - the seam reads in this order
         """The readings of one name and subject, oldest first."""
 
     def purge(self, before: float) -> int:
@@ -193,7 +198,7 @@ class Jobs(Protocol):
     def all(self, *, task: str | None = None, state: str | None = None, limit: int = 200) -> list[Job]:
         """Newest first."""
 
-    def lease(self, runner: str, now: float, seconds: float) -> Job | None:
+    def lease(self, runner: str, now: float, seconds: float) -> Job | None:  # noqa: PLR0917 - the seam reads in this order
         """Take the job that is due longest (or whose lease ran out) for ``seconds``; None when there is none.
 
         Never takes a job while another of the same task and subject is running under a live lease.
@@ -217,8 +222,8 @@ class Acts(Protocol):
         subject: str,
         why: str,
         at: float,
-        before: Raw = Raw(b"null"),
-        after: Raw = Raw(b"null"),
+        before: Raw = Raw(b"null"),  # noqa: B008 - immutable
+        after: Raw = Raw(b"null"),  # noqa: B008 - immutable
     ) -> Act:
         """Add an entry."""
 

@@ -1,0 +1,1 @@
+"""What is kept, and where: the only room with SQL, files or connections."""

@@ -1,0 +1,140 @@
+"""Sums of floats that lose nothing: what was added can be taken away again, to the last bit.
+
+A correction takes the old pair's error from an hour's sum and adds the new one's. With plain floats one mistyped
+outcome (1e12 for 12) would leave its rounding in the sum for good. So each sum is kept as a short list of floats that
+do not overlap (Shewchuk 1997, as in ``math.fsum``), whose exact total it is: usually one or two of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from modelkeep.nouns import Output
+from modelkeep.profile import Floats, Sums
+
+_LARGEST = 1e140  # squares of larger numbers leave the range of a float: they count as this much
+_FIELDS = 6  # error, absolute, square, relative, truth, truth_square
+
+_Packed = tuple[int, int, list[list[float]], dict[str, dict[str, int]]]
+_decoder = msgspec.msgpack.Decoder(dict[str, _Packed])
+
+
+def grow(parts: list[float], x: float) -> None:
+    """Add ``x`` to an exact sum in place.
+
+    >>> parts: list[float] = []
+    >>> for x in (1e100, 1.0, -1e100): grow(parts, x)
+    >>> parts
+    [1.0]
+    """
+    count = 0
+    for part in list(parts):
+        large, small = (x, part) if abs(x) >= abs(part) else (part, x)
+        x = large + small
+        rest = small - (x - large)
+        if rest:
+            parts[count] = rest
+            count += 1
+    parts[count:] = [x] if x else []
+
+
+class Exact:
+    """``profile.Sums`` that never round: pairs are added, and taken away with ``sign`` -1."""
+
+    __slots__ = ("confusion", "n", "parts", "relative_n")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.relative_n = 0
+        self.parts: list[list[float]] = [[] for _ in range(_FIELDS)]
+        self.confusion: dict[str, dict[str, int]] = {}
+
+    def pair(self, answer: Output, truth: Output, *, sign: int = 1) -> None:
+        """Add one pair, or take it away."""
+        sums = Sums.of(_within(answer), _within(truth))
+        self.n += sign * sums.n
+        self.relative_n += sign * sums.relative_n
+        if sums.confusion:
+            self._count(sums.confusion, sign)
+            return
+        relative = min(sums.relative, _LARGEST**2)
+        values = (sums.error, sums.absolute, sums.square, relative, sums.truth, sums.truth_square)
+        for parts, value in zip(self.parts, values, strict=True):
+            grow(parts, sign * value)
+
+    def numbers(self, answers: Floats, truths: Floats) -> None:
+        """Add many pairs of numbers at once; each column is rounded once."""
+        answers, truths = answers.clip(-_LARGEST, _LARGEST), truths.clip(-_LARGEST, _LARGEST)
+        errors = answers - truths
+        some = truths != 0
+        relative = abs(errors[some] / truths[some]).clip(0, _LARGEST**2)
+        self.n += len(errors)
+        self.relative_n += int(some.sum())
+        columns = (errors, abs(errors), errors * errors, relative, truths, truths * truths)
+        for parts, column in zip(self.parts, columns, strict=True):
+            grow(parts, math.fsum(column.tolist()))
+
+    def merge(self, other: Exact) -> None:
+        """Add all pairs of ``other``."""
+        self.n += other.n
+        self.relative_n += other.relative_n
+        self._count(other.confusion, 1)
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            for value in theirs:
+                grow(mine, value)
+
+    def sums(self) -> Sums:
+        """The totals, each rounded once."""
+        error, absolute, square, relative, truth, truth_square = (math.fsum(parts) for parts in self.parts)
+        return Sums(
+            n=self.n,
+            error=error,
+            absolute=absolute,
+            square=square,
+            relative=relative,
+            relative_n=self.relative_n,
+            truth=truth,
+            truth_square=truth_square,
+            confusion=self.confusion,
+        )
+
+    def _count(self, confusion: dict[str, dict[str, int]], sign: int) -> None:
+        for truth, row in confusion.items():
+            mine = self.confusion.setdefault(truth, {})
+            for answer, count in row.items():
+                mine[answer] = mine.get(answer, 0) + sign * count
+                if not mine[answer]:
+                    del mine[answer]
+            if not mine:
+                del self.confusion[truth]
+
+
+def pack(sums: dict[str, Exact]) -> bytes:
+    """The exact sums of some names as MessagePack."""
+    return msgspec.msgpack.encode({name: (s.n, s.relative_n, s.parts, s.confusion) for name, s in sums.items()})
+
+
+def unpack(data: bytes) -> dict[str, Exact]:
+    """The inverse of ``pack``."""
+    found = {}
+    for name, (n, relative_n, parts, confusion) in _decoder.decode(data).items():
+        exact = found[name] = Exact()
+        exact.n, exact.relative_n, exact.parts, exact.confusion = n, relative_n, parts, confusion
+    return found
+
+
+def total(many: Sequence[Exact]) -> Exact:
+    """The sum of any number of exact sums."""
+    whole = Exact()
+    for exact in many:
+        whole.merge(exact)
+    return whole
+
+
+def _within(value: Output) -> Output:
+    if isinstance(value, bool | str):
+        return value
+    return max(-_LARGEST, min(float(value), _LARGEST))

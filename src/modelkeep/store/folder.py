@@ -1,0 +1,124 @@
+"""Files in a folder, each named by the SHA-256 of its bytes: never half written, never silently changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from modelkeep.errors import BadArtifact, NotFound, StoreUnavailable
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 20
+
+
+class FolderFiles:
+    """``seams.Files`` in ``folder``: ``ab/abcd...`` holds the bytes whose digest is ``abcd...``.
+
+    A file is written beside its place, forced to disk and renamed, so whatever stands under a digest is whole. Folders
+    are made with mode 0750, files with 0640.
+
+    >>> import tempfile
+    >>> files = FolderFiles(Path(tempfile.mkdtemp()) / "files")
+    >>> digest = files.put(b"model")
+    >>> files.path(digest).read_bytes(), files.size(digest), files.all() == [digest]
+    (b'model', 5, True)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, source: Path | bytes | BinaryIO) -> str:
+        """See ``seams.Files.put``. The bytes are streamed; what is there already is written anew, which repairs it."""
+        with self._faults("keep a file in"):
+            self._make(self._folder)
+            beside = self._folder / f".{secrets.token_hex(8)}.part"
+            try:
+                digest = _copy(source, beside)
+                place = self._place(digest)
+                self._make(place.parent)
+                beside.replace(place)
+                _sync_folder(place.parent)
+            finally:
+                beside.unlink(missing_ok=True)
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """See ``seams.Files.path``."""
+        place = self._existing(digest)
+        with self._faults("read a file of"), place.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != digest:
+            raise BadArtifact(
+                f"the file {place} has changed: its bytes are {found}, not {digest}",
+                remedy="put the original file back, or restore it from a backup",
+            )
+        return place
+
+    def size(self, digest: str) -> int:
+        """See ``seams.Files.size``."""
+        with self._faults("read a file of"):
+            return self._existing(digest).stat().st_size
+
+    def all(self) -> list[str]:
+        """See ``seams.Files.all``."""
+        with self._faults("list"):
+            return sorted(path.name for path in self._folder.glob("??/*") if _DIGEST.fullmatch(path.name))
+
+    def _existing(self, digest: str) -> Path:
+        place = self._place(digest) if _DIGEST.fullmatch(digest) else None
+        if place is None or not place.is_file():
+            raise NotFound("file", digest, known=self.all())
+        return place
+
+    def _place(self, digest: str) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def _make(self, folder: Path) -> None:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _sync_folder(folder.parent)
+
+    @contextmanager
+    def _faults(self, act: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as fault:
+            cause = fault.strerror or str(fault)
+            raise StoreUnavailable(
+                f"could not {act} {self._folder}: {cause}", remedy="check its disk, owner and mode; nothing was changed"
+            ) from fault
+
+
+def _copy(source: Path | bytes | BinaryIO, beside: Path) -> str:
+    """Copy to a new file and force it to disk; the digest of what was written."""
+    digest = hashlib.sha256()
+    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640), "wb") as target:
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                _pump(stream, target, note=digest.update)
+        else:
+            _pump(BytesIO(source) if isinstance(source, bytes) else source, target, note=digest.update)
+        target.flush()
+        os.fsync(target.fileno())
+    return digest.hexdigest()
+
+
+def _pump(stream: BinaryIO, target: BinaryIO, *, note: Callable[[bytes], None]) -> None:
+    while block := stream.read(_BLOCK):
+        note(block)
+        target.write(block)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

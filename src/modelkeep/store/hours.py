@@ -1,0 +1,212 @@
+"""What is kept by the hour: profiles, and the exact error sums of the predictions whose outcome is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, bindparam, delete, select
+
+from modelkeep import profile as profiles_of
+from modelkeep.nouns import Output
+from modelkeep.profile import REFERENCES, Profile, Slice, Sums
+from modelkeep.store.exact import Exact, pack, total, unpack
+from modelkeep.store.rows import Asked, unpack_refs, value_of
+from modelkeep.store.seams import Folded
+from modelkeep.store.tables import error_sums, matches, profiles, upsert
+
+HOUR = 3600.0
+_Place = tuple[str, int, str, float]
+_NAMES = {len(names): names for names in REFERENCES.values()}
+
+
+class Shift(NamedTuple):
+    """A prediction whose outcome changed: from ``old`` to ``new``, each JSON or None for none."""
+
+    asked: Asked
+    old: str | None
+    new: str | None
+
+
+class Hours:
+    """The hourly rows of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def fold(self, folded: Sequence[Folded]) -> None:
+        """Add profiles to the hours that they are of."""
+        waiting: dict[_Place, Profile] = {}
+        for one in folded:
+            place = (one.model, one.version, one.role, hour_of(one.hour))
+            waiting[place] = waiting[place] + one.profile if place in waiting else one.profile
+        rows = []
+        for place, fresh in waiting.items():
+            kept = self._connection.execute(select(profiles.c.body).where(_at(profiles, place))).scalar()
+            whole = fresh if kept is None else profiles_of.decode(kept) + fresh
+            rows.append({**_named(place), "body": profiles_of.encode(whole)})
+        if rows:
+            self._connection.execute(upsert(profiles), rows)
+
+    def shift(self, shifts: Iterable[Shift]) -> None:
+        """Correct the error sums for outcomes that came, changed or went."""
+        hours: dict[_Place, dict[str, Exact]] = {}
+        for asked, old, new in shifts:
+            place = (asked.model, asked.version, asked.role, hour_of(asked.at))
+            sums = hours.get(place)
+            if sums is None:
+                sums = hours[place] = self._sums(place)
+            for answer_name, answer in answers(asked):
+                exact = sums.setdefault(answer_name, Exact())
+                for text, sign in ((old, -1), (new, 1)):
+                    truth = None if text is None else value_of(text)
+                    if truth is not None:
+                        exact.pair(answer, truth, sign=sign)
+        self._keep(hours)
+
+    def _sums(self, place: _Place) -> dict[str, Exact]:
+        kept = self._connection.execute(select(error_sums.c.body).where(_at(error_sums, place))).scalar()
+        return {} if kept is None else unpack(kept)
+
+    def _keep(self, hours: dict[_Place, dict[str, Exact]]) -> None:
+        full, bare = [], []
+        for place, sums in hours.items():
+            some = {name: exact for name, exact in sums.items() if exact.n}
+            if some:
+                full.append({**_named(place), "body": pack(some)})
+            else:
+                bare.append({f"x_{name}": value for name, value in _named(place).items()})
+        if full:
+            self._connection.execute(upsert(error_sums), full)
+        if bare:
+            keys = (error_sums.c[name] == bindparam(f"x_{name}") for name in ("model", "version", "role", "hour"))
+            self._connection.execute(delete(error_sums).where(*keys), bare)
+
+    def slices(self, model: str, *, version: int, role: str, start: float, end: float) -> list[Slice]:
+        """Hourly profiles with their error sums, in time order."""
+        kept = self._connection.execute(_between(profiles, model, version=version, role=role, start=start, end=end))
+        found: dict[float, Profile] = {row.hour: profiles_of.decode(row.body) for row in kept}
+        errors = self._connection.execute(_between(error_sums, model, version=version, role=role, start=start, end=end))
+        for row in errors:
+            sums = {name: exact.sums() for name, exact in unpack(row.body).items()}
+            base = found.get(row.hour) or profiles_of.empty()
+            found[row.hour] = Profile(
+                n=base.n,
+                failures=base.failures,
+                latency=base.latency,
+                columns=base.columns,
+                errors=sums,
+                edges=base.edges,
+            )
+        return [Slice(start=hour, profile=found[hour]) for hour in sorted(found)]
+
+    def arms(self, model: str, *, start: float, end: float) -> list[tuple[int, str]]:
+        """The (version, role) pairs with a profile in those hours."""
+        c = profiles.c
+        query = select(c.version, c.role).distinct().where(c.model == model, c.hour >= hour_of(start), c.hour < end)
+        return [(version, role) for version, role in self._connection.execute(query.order_by(c.version, c.role))]
+
+    def sums(
+        self, model: str, *, start: float, end: float, version: int | None, key: str | None, role: str | None
+    ) -> dict[str, Sums]:
+        """See ``seams.Records.sums``."""
+        parts: dict[str, list[Exact]] = {"model": [Exact()]}
+        first, last = math.ceil(start / HOUR) * HOUR, math.floor(end / HOUR) * HOUR
+        if key is not None or first >= last:
+            edges = [(start, end)]
+        else:
+            edges = [(start, first), (last, end)]
+            for found in self._whole(model, start=first, end=last, version=version, role=role):
+                for name, exact in found.items():
+                    parts.setdefault(name, []).append(exact)
+        for low, high in edges:
+            if low < high:
+                query = rows_between(model, start=low, end=high, version=version, key=key, role=role)
+                for name, exact in of_rows(self._connection.execute(query)).items():
+                    parts.setdefault(name, []).append(exact)
+        return {name: total(many).sums() for name, many in parts.items()}
+
+    def _whole(
+        self, model: str, *, start: float, end: float, version: int | None, role: str | None
+    ) -> Iterator[dict[str, Exact]]:
+        c = error_sums.c
+        query = select(c.body).where(c.model == model, c.hour >= start, c.hour < end, _role(c.role, role))
+        if version is not None:
+            query = query.where(c.version == version)
+        for (body,) in self._connection.execute(query):
+            yield unpack(body)
+
+
+def rows_between(
+    model: str, *, start: float, end: float, version: int | None = None, key: str | None = None, role: str | None = None
+) -> Select[tuple[str, str, bytes | None]]:
+    """The rows whose pairs ``sums`` adds up: served by ``matches_by_key`` or ``matches_by_time``."""
+    c = matches.c
+    query = select(c.output, c.value, c.refs).where(c.model == model, c.at >= start, c.at < end, _role(c.role, role))
+    if key is not None:
+        query = query.where(c.key == key)
+    if version is not None:
+        query = query.where(c.version == version)
+    return query
+
+
+def of_rows(rows: Iterable[Row[tuple[str, str, bytes | None]]]) -> dict[str, Exact]:
+    """The exact sums of rows of ``rows_between``."""
+    numbers: dict[str, tuple[list[float], list[float]]] = {}
+    found: dict[str, Exact] = {}
+    for row in rows:
+        truth = value_of(row.value)
+        if truth is None:
+            continue
+        for name, answer in named_answers(row.output, row.refs):
+            if isinstance(answer, bool | str) or isinstance(truth, bool | str):
+                found.setdefault(name, Exact()).pair(answer, truth)
+            else:
+                said, true = numbers.setdefault(name, ([], []))
+                said.append(float(answer))
+                true.append(float(truth))
+    for name, (said, true) in numbers.items():
+        found.setdefault(name, Exact()).numbers(np.array(said), np.array(true))
+    return found
+
+
+def answers(asked: Asked) -> list[tuple[str, Output]]:
+    """Who answered what for one prediction: the model, and each automatic baseline that knew something."""
+    return named_answers(asked.output, asked.refs)
+
+
+def named_answers(output: str, refs: bytes | None) -> list[tuple[str, Output]]:
+    """``answers`` from the two columns. Empty for a prediction that failed."""
+    answer = value_of(output)
+    if answer is None:
+        return []
+    references = unpack_refs(refs)
+    names = _NAMES.get(len(references), ())
+    return [("model", answer), *((n, r) for n, r in zip(names, references, strict=False) if r is not None)]
+
+
+def hour_of(at: float) -> float:
+    """The moment on the hour at or before ``at``."""
+    return math.floor(at / HOUR) * HOUR
+
+
+def _role(column: ColumnElement[str], role: str | None) -> ColumnElement[bool]:
+    return column != "shadow" if role is None else column == role
+
+
+def _named(place: _Place) -> dict[str, str | int | float]:
+    return dict(zip(("model", "version", "role", "hour"), place, strict=True))
+
+
+def _at(table: Table, place: _Place) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in _named(place).items()))
+
+
+def _between(
+    table: Table, model: str, *, version: int, role: str, start: float, end: float
+) -> Select[tuple[float, bytes]]:
+    c = table.c
+    mine = (c.model == model, c.version == version, c.role == role)
+    return select(c.hour, c.body).where(*mine, c.hour >= start, c.hour < end)

@@ -1,0 +1,24 @@
+"""One transaction's view of everything that is kept."""
+
+from sqlalchemy import Connection
+
+from modelkeep.store.acts import SqlActs
+from modelkeep.store.alerts import SqlAlerts
+from modelkeep.store.jobs import SqlJobs
+from modelkeep.store.readings import SqlReadings
+from modelkeep.store.records import SqlRecords
+from modelkeep.store.registry import SqlRollouts, SqlVersions
+from modelkeep.store.seams import Acts, Alerts, Jobs, Readings, Records, Rollouts, Versions
+
+
+class SqlLedger:
+    """``seams.Ledger`` over one connection that is in a transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.records: Records = SqlRecords(connection)
+        self.versions: Versions = SqlVersions(connection)
+        self.rollouts: Rollouts = SqlRollouts(connection)
+        self.readings: Readings = SqlReadings(connection)
+        self.alerts: Alerts = SqlAlerts(connection)
+        self.jobs: Jobs = SqlJobs(connection)
+        self.acts: Acts = SqlActs(connection)

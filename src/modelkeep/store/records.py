@@ -1,0 +1,151 @@
+"""The shelf of predictions, their outcomes and what is summed over them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from modelkeep.nouns import Match, Outcome, Prediction
+from modelkeep.profile import Slice, Sums
+from modelkeep.store import rows, tables
+from modelkeep.store.hours import Hours
+from modelkeep.store.joining import Joining
+from modelkeep.store.rows import Asked
+from modelkeep.store.seams import Folded, Told
+from modelkeep.store.tables import insert_rows, upsert
+from modelkeep.store.tallying import Tallies
+
+_log = logging.getLogger("modelkeep.store")
+
+
+class SqlRecords:
+    """``seams.Records`` over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._tallies = Tallies(connection)
+        self._hours = Hours(connection)
+        self._joining = Joining(connection, hours=self._hours, tallies=self._tallies)
+
+    # -------------------------------------------------------------------------------------------- writing
+
+    def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
+        """See ``seams.Records.add``."""
+        group = {row[:2]: row for row in map(rows.prediction_row, predictions)}
+        known = self._known(group)
+        if known and next(iter(group)) in known:
+            if len(known) < len(group):
+                lost = [rows.name(*pair) for pair in group if pair not in known]
+                _log.error("a known group came again with %d other predictions: %s", len(lost), lost[:5])
+            return
+        fresh = [row for pair, row in group.items() if pair not in known]
+        insert_rows(self._connection, tables.predictions, rows=fresh)
+        self._hours.fold(folded)
+        if fresh:
+            asked = [Asked._make(row[:12]) for row in fresh]
+            self._tallies.asked(asked)
+            self._joining.meet(asked)
+
+    def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
+        c, known = tables.predictions.c, set()
+        for writer, (low, high) in rows.spans(group).items():
+            query = select(c.writer, c.seq).where(c.writer == writer, c.seq.between(low, high))
+            known |= {(w, seq) for w, seq in self._connection.execute(query) if (w, seq) in group}
+        return known
+
+    def tell(self, outcomes: Sequence[Outcome], tolerance: Mapping[str, float]) -> list[Told]:
+        """See ``seams.Records.tell``."""
+        return self._joining.tell(outcomes, tolerance)
+
+    def remember(self, model: str, states: Mapping[str, bytes]) -> None:
+        """See ``seams.Records.remember``."""
+        if states:
+            kept = [{"model": model, "key": key, "body": body} for key, body in states.items()]
+            self._connection.execute(upsert(tables.memory), kept)
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    def prediction(self, id: str) -> Prediction | None:
+        """See ``seams.Records.prediction``."""
+        found = rows.ids(id)
+        if found is None:
+            return None
+        c = tables.predictions.c
+        query = rows.select_predictions().where(c.writer == found[0], c.seq == found[1])
+        row = self._connection.execute(query).first()
+        return None if row is None else rows.prediction(row)
+
+    def predictions(
+        self, model: str, *, after: int = 0, key: str | None = None, limit: int = 1000
+    ) -> list[tuple[int, Prediction]]:
+        """See ``seams.Records.predictions``."""
+        c = tables.predictions.c
+        query = rows.select_predictions().where(c.model == model, c.number > after)
+        if key is not None:
+            query = query.where(c.key == key)
+        found = self._connection.execute(query.order_by(c.number).limit(limit))
+        return [(row.number, rows.prediction(row)) for row in found]
+
+    def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
+        """See ``seams.Records.latest``."""
+        c = tables.predictions.c
+        query = rows.select_predictions().where(c.model == model).order_by(c.number.desc()).limit(limit)
+        return [rows.prediction(row) for row in self._connection.execute(query)]
+
+    def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
+        """See ``seams.Records.matches``."""
+        c = tables.matches.c
+        query = rows.select_matches().where(c.model == model, c.number > after, c.at >= since)
+        return [rows.match(row) for row in self._connection.execute(query.order_by(c.number).limit(limit))]
+
+    def outcomes(self, prediction: str) -> list[Outcome]:
+        """See ``seams.Records.outcomes``."""
+        found = rows.ids(prediction)
+        return [] if found is None else self._joining.revisions(found)
+
+    def sums(  # noqa: PLR0917 - the seam reads in this order
+        self,
+        model: str,
+        start: float,
+        end: float,
+        *,
+        version: int | None = None,
+        key: str | None = None,
+        role: str | None = None,
+    ) -> dict[str, Sums]:
+        """See ``seams.Records.sums``; ``model`` is always there, with ``n`` 0 when nothing is known."""
+        return self._hours.sums(model, start=start, end=end, version=version, key=key, role=role)
+
+    def slices(self, model: str, version: int, role: str, start: float, end: float) -> list[Slice]:  # noqa: PLR0917 - the seam reads in this order
+        """See ``seams.Records.slices``."""
+        return self._hours.slices(model, version=version, role=role, start=start, end=end)
+
+    def arms(self, model: str, start: float, end: float) -> list[tuple[int, str]]:  # noqa: PLR0917 - the seam reads in this order
+        """See ``seams.Records.arms``."""
+        return self._hours.arms(model, start=start, end=end)
+
+    def counts(self, model: str) -> tuple[int, int, float | None]:
+        """See ``seams.Records.counts``."""
+        c = tables.tallies.c
+        query = select(c.predictions, c.labelled, c.newest).where(c.model == model)
+        row = self._connection.execute(query).first()
+        return (0, 0, None) if row is None else (row.predictions, row.labelled, row.newest)
+
+    def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:  # noqa: PLR0917 - the seam reads in this order
+        """See ``seams.Records.labelled``."""
+        c = tables.matches.c
+        query = rows.select_matches().where(
+            c.model == model, c.at >= start, c.at < end, c.role != "shadow", c.output != "null"
+        )
+        found = self._connection.execute(query.order_by(c.at.desc(), c.number.desc()).limit(limit)).all()
+        asked = {(row.writer, row.seq) for row in found}
+        by_id = self._joining.bodies(asked)
+        return [(by_id[row.writer, row.seq], rows.match(row)) for row in reversed(found)]
+
+    def memory(self, model: str) -> dict[str, bytes]:
+        """See ``seams.Records.memory``."""
+        query = select(tables.memory.c.key, tables.memory.c.body).where(tables.memory.c.model == model)
+        return dict(self._connection.execute(query).tuples().all())

@@ -1,0 +1,210 @@
+"""How a record becomes a row and back: ids, values, and what is packed beside the columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Select, select
+
+from modelkeep.errors import BadInput, Problem
+from modelkeep.nouns import Match, Output, Prediction, Role, Value
+from modelkeep.store.tables import matches, predictions
+
+_ID = re.compile(r"(\d{1,19})-(\d{1,19})")
+_LARGEST = 2**63 - 1
+
+
+class _Rest(Struct, frozen=True, kw_only=True, array_like=True):
+    """What of a prediction is never searched for."""
+
+    features: dict[str, Value]
+    seconds: float
+    subject: str | None
+    score: float | None
+    interval: tuple[float, float] | None
+    error: str | None
+    stand_in: int | None
+    request: str
+
+
+class Asked(NamedTuple):
+    """What joining needs of a prediction: the first columns of its row."""
+
+    writer: int
+    seq: int
+    of_writer: int | None
+    of_seq: int | None
+    model: str
+    version: int
+    role: str
+    key: str
+    at: float
+    target: float
+    output: str
+    refs: bytes | None
+
+    @property
+    def id(self) -> tuple[int, int]:
+        """The two integers of its id."""
+        return self.writer, self.seq
+
+    @property
+    def of(self) -> tuple[int, int] | None:
+        """The two integers of the id of the prediction that it shadows."""
+        return None if self.of_writer is None or self.of_seq is None else (self.of_writer, self.of_seq)
+
+
+ASKED: list[ColumnElement[Any]] = [predictions.c[name] for name in Asked._fields]
+_PREDICTION: list[ColumnElement[Any]] = [*ASKED, predictions.c.body, predictions.c.number]
+_MATCH: list[ColumnElement[Any]] = [*matches.columns]
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own number, for callers in the same process."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise NotImplementedError(type(value))
+
+
+_json = msgspec.json.Encoder(enc_hook=_plain)
+_msgpack = msgspec.msgpack.Encoder(enc_hook=_plain)
+_rest = msgspec.msgpack.Decoder(_Rest)
+_value = msgspec.json.Decoder(Output | None)
+_refs = msgspec.msgpack.Decoder(tuple[Output | None, ...])
+
+
+def ids(text: str) -> tuple[int, int] | None:
+    """The two integers of ``writer-seq``, or None when it is no such id.
+
+    >>> ids("12-345"), ids("x")
+    ((12, 345), None)
+    """
+    found = _ID.fullmatch(text)
+    if found is None:
+        return None
+    writer, seq = int(found[1]), int(found[2])
+    return (writer, seq) if max(writer, seq) <= _LARGEST else None
+
+
+def known_ids(text: str, *, field: str) -> tuple[int, int]:
+    """The two integers of ``writer-seq``. Raises BadInput naming ``field``."""
+    found = ids(text)
+    if found is None:
+        problem = Problem(field=field, expected="a prediction id such as 12-345", got=repr(text[:80]))
+        raise BadInput(str(problem), problems=(problem,))
+    return found
+
+
+def name(writer: int, seq: int) -> str:
+    """The id that ``ids`` takes apart."""
+    return f"{writer}-{seq}"
+
+
+def spans(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """The lowest and highest seq of each writer."""
+    found: dict[int, tuple[int, int]] = {}
+    for writer, seq in pairs:
+        low, high = found.get(writer, (seq, seq))
+        found[writer] = min(low, seq), max(high, seq)
+    return found
+
+
+def value_text(value: Output | None) -> str:
+    """An output or an outcome as JSON: its type comes back."""
+    return _json.encode(value).decode()
+
+
+def value_of(text: str) -> Output | None:
+    """The inverse of ``value_text``."""
+    return cast("Output | None", _value.decode(text))
+
+
+def pack_refs(references: Sequence[Output | None]) -> bytes | None:
+    """The automatic baselines' answers, numbers or classes, as MessagePack (None where unknown)."""
+    return _msgpack.encode(references) if references else None
+
+
+def unpack_refs(refs: bytes | None) -> tuple[Output | None, ...]:
+    """The inverse of ``pack_refs``."""
+    return _refs.decode(refs) if refs else ()
+
+
+def prediction_row(p: Prediction) -> tuple[Any, ...]:
+    """The row of a prediction: every column of ``tables.predictions`` but its number."""
+    writer, seq = known_ids(p.id, field="id")
+    of = known_ids(p.of, field="of") if p.of is not None else (None, None)
+    rest = _Rest(
+        features=cast("dict[str, Value]", p.features),
+        seconds=p.seconds,
+        subject=p.subject,
+        score=p.score,
+        interval=p.interval,
+        error=p.error,
+        stand_in=p.stand_in,
+        request=p.request,
+    )
+    head = (writer, seq, *of, p.model, p.version, p.role, p.key, p.at, p.target)
+    return (*head, value_text(p.output), pack_refs(p.references), _msgpack.encode(rest))
+
+
+def select_predictions() -> Select[Any]:
+    """The columns that ``prediction`` reads."""
+    return select(*_PREDICTION)
+
+
+def prediction(row: Sequence[Any]) -> Prediction:
+    """A prediction from its row as ``select_predictions`` reads it."""
+    asked = Asked._make(row[: len(ASKED)])
+    rest = _rest.decode(row[len(ASKED)])
+    return Prediction(
+        id=name(asked.writer, asked.seq),
+        model=asked.model,
+        version=asked.version,
+        role=cast("Role", asked.role),
+        features=rest.features,
+        output=value_of(asked.output),
+        at=asked.at,
+        target=asked.target,
+        seconds=rest.seconds,
+        key=asked.key,
+        subject=rest.subject,
+        score=rest.score,
+        interval=rest.interval,
+        error=rest.error,
+        stand_in=rest.stand_in,
+        of=None if asked.of is None else name(*asked.of),
+        request=rest.request,
+        references=unpack_refs(asked.refs),
+    )
+
+
+def select_matches() -> Select[Any]:
+    """The columns that ``match`` reads."""
+    return select(*_MATCH)
+
+
+def match(row: Any) -> Match:
+    """A match from its row as ``select_matches`` reads it."""
+    number, *rest = row[:13]
+    asked = Asked._make(rest)
+    _, value, told, revision = row[13:17]
+    return Match(
+        number=number,
+        prediction=name(asked.writer, asked.seq),
+        of=None if asked.of is None else name(*asked.of),
+        model=asked.model,
+        version=asked.version,
+        role=cast("Role", asked.role),
+        key=asked.key,
+        at=asked.at,
+        target=asked.target,
+        output=value_of(asked.output),
+        value=cast("Output", value_of(value)),
+        told=told,
+        revision=revision,
+        references=unpack_refs(asked.refs),
+    )

@@ -1,0 +1,163 @@
+"""The store in one SQLite file: write-ahead log, every commit on disk before it returns, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.pool import QueuePool
+
+from modelkeep.errors import BadSettings, StoreUnavailable
+from modelkeep.store import tables
+from modelkeep.store.faults import locked, translated
+from modelkeep.store.ledger import SqlLedger
+from modelkeep.store.seams import Ledger
+
+
+class SqliteStore:
+    """``seams.Store`` on the file ``path``; a writer waits ``busy`` seconds for another before it gives up.
+
+    Any number of threads may use one store. Writers of this process queue on a lock, those of other processes on the
+    file's; readers see the last commit and wait for nobody.
+
+    >>> import tempfile
+    >>> store = SqliteStore(Path(tempfile.mkdtemp()) / "modelkeep.db")
+    >>> store.migrate()
+    ['0001_first']
+    >>> with store.read() as ledger: ledger.versions.models()
+    []
+    >>> store.close()
+    """
+
+    def __init__(self, path: Path, *, busy: float = 5.0) -> None:
+        self._path = path
+        self._busy = busy
+        self._turn = threading.Lock()
+        self._closed = False
+        self._file: tuple[int, int] | None = None
+        self._writer = _engine(path, busy=busy, begin="BEGIN IMMEDIATE", prepare=_writing)
+        self._reader = _engine(path, busy=busy, begin="BEGIN", prepare=_reading)
+
+    @contextmanager
+    def write(self) -> Iterator[Ledger]:
+        """See ``seams.Store.write``."""
+        with self._writing() as connection:
+            yield SqlLedger(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Ledger]:
+        """See ``seams.Store.read``."""
+        self._present()
+        with translated(self._path, busy=self._busy), self._reader.begin() as connection:
+            yield SqlLedger(connection)
+
+    def migrate(self) -> list[str]:
+        """See ``seams.Store.migrate``."""
+        self._create()
+        with self._writing() as connection:
+            if _revision(connection) == tables.HEAD:
+                return []
+            from modelkeep.store import migrating  # noqa: PLC0415 - Alembic is slow to import and seldom needed
+
+            return migrating.upgrade(connection, name=str(self._path))
+
+    def ping(self) -> float:
+        """See ``seams.Store.ping``. What it writes is kept, because only a commit proves that the disk takes it."""
+        began = time.perf_counter()
+        with self._writing() as connection:
+            pulse = tables.pulse
+            beat = connection.execute(select(pulse.c.beat)).scalar() or 0
+            connection.execute(tables.upsert(pulse), {"number": 1, "beat": 1 - beat})
+        return time.perf_counter() - began
+
+    def close(self) -> None:
+        """See ``seams.Store.close``."""
+        self._closed = True
+        self._writer.dispose()
+        self._reader.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        self._present()
+        if not self._turn.acquire(timeout=self._busy):
+            raise locked(self._path, busy=self._busy)
+        try:
+            with translated(self._path, busy=self._busy), self._writer.begin() as connection:
+                yield connection
+        finally:
+            self._turn.release()
+
+    def _create(self) -> None:
+        """Make the file, readable by its owner and group only."""
+        try:
+            self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o640))
+        except OSError as fault:
+            raise BadSettings(
+                f"the store {self._path} cannot be made: {fault.strerror}", remedy="give a path that may be written"
+            ) from fault
+
+    def _present(self) -> None:
+        """Refuse a closed store and a file that is gone: SQLite would go on writing to a deleted one.
+
+        A file that was put in its place (a restored backup) is opened anew.
+        """
+        if self._closed:
+            raise StoreUnavailable(f"the store {self._path} is closed", remedy="open it again")
+        try:
+            found = self._path.stat()
+        except OSError as fault:
+            self._forget()
+            raise StoreUnavailable(
+                f"the store {self._path} is gone: {fault.strerror}", remedy="run `modelkeep init`, or restore a backup"
+            ) from fault
+        file = (found.st_dev, found.st_ino)
+        if self._file not in {None, file}:
+            self._forget()
+        self._file = file
+
+    def _forget(self) -> None:
+        self._file = None
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def _engine(path: Path, *, busy: float, begin: str, prepare: Callable[[sqlite3.Connection], None]) -> Engine:
+    def connect() -> sqlite3.Connection:
+        # mode=rw: a file that is gone is an error, never a new and empty store
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, timeout=busy, check_same_thread=False, isolation_level=None)
+        prepare(connection)
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=-1)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _writing(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _reading(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _revision(connection: Connection) -> str | None:
+    """The migration that the schema is at, or None before the first."""
+    known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+    if connection.exec_driver_sql(known).first() is None:
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -1,0 +1,284 @@
+"""Every table, as SQLAlchemy sees it. The migrations build exactly this (a test compares them).
+
+Columns are what is searched or changed; the rest of a noun is in ``body`` (JSON, or MessagePack where it is bulky).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Dialect,
+    Float,
+    Index,
+    Insert,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    insert,
+)
+from sqlalchemy.dialects import sqlite
+
+HEAD = "0001"
+"""The newest migration."""
+
+metadata = MetaData()
+
+
+def _number() -> Column[int]:
+    return Column("number", Integer, primary_key=True, autoincrement=True)
+
+
+def _integer(name: str, *, key: bool = False, null: bool = False) -> Column[int]:
+    return Column(name, Integer, primary_key=key, nullable=null)
+
+
+def _float(name: str, *, key: bool = False, null: bool = False) -> Column[float]:
+    return Column(name, Float, primary_key=key, nullable=null)
+
+
+def _text(name: str, *, key: bool = False, null: bool = False) -> Column[str]:
+    return Column(name, Text, primary_key=key, nullable=null)
+
+
+def _bytes(name: str, *, null: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=null)
+
+
+# ------------------------------------------------------------------------------------------------ records
+
+predictions = Table(
+    "predictions",
+    metadata,
+    _number(),
+    _integer("writer"),
+    _integer("seq"),
+    _integer("of_writer", null=True),
+    _integer("of_seq", null=True),
+    _text("model"),
+    _integer("version"),
+    _text("role"),
+    _text("key"),
+    _float("at"),
+    _float("target"),
+    _text("output"),
+    _bytes("refs", null=True),
+    _bytes("body"),
+    Index("predictions_by_id", "writer", "seq", unique=True),
+    Index("predictions_by_model", "model", "number"),
+    Index("predictions_by_key", "model", "key", "target"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "predictions_by_of",
+    predictions.c.of_writer,
+    predictions.c.of_seq,
+    sqlite_where=predictions.c.of_writer.is_not(None),
+    postgresql_where=predictions.c.of_writer.is_not(None),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _integer("writer", null=True),
+    _integer("seq", null=True),
+    _text("model", null=True),
+    _text("key"),
+    _float("target", null=True),
+    _float("tolerance"),
+    _integer("revision"),
+    _float("at"),
+    _float("last"),
+    _text("value"),
+    _text("source"),
+)
+Index(
+    "outcomes_by_id",
+    outcomes.c.writer,
+    outcomes.c.seq,
+    sqlite_where=outcomes.c.writer.is_not(None),
+    postgresql_where=outcomes.c.writer.is_not(None),
+)
+Index(
+    "outcomes_by_key",
+    outcomes.c.model,
+    outcomes.c.key,
+    outcomes.c.target,
+    sqlite_where=outcomes.c.model.is_not(None),
+    postgresql_where=outcomes.c.model.is_not(None),
+)
+
+matches = Table(
+    "matches",
+    metadata,
+    _number(),
+    _integer("writer"),
+    _integer("seq"),
+    _integer("of_writer", null=True),
+    _integer("of_seq", null=True),
+    _text("model"),
+    _integer("version"),
+    _text("role"),
+    _text("key"),
+    _float("at"),
+    _float("target"),
+    _text("output"),
+    _bytes("refs", null=True),
+    _integer("outcome"),
+    _text("value"),
+    _float("told"),
+    _integer("revision"),
+    Index("matches_by_id", "writer", "seq", unique=True),
+    Index("matches_by_model", "model", "number"),
+    Index("matches_by_key", "model", "key", "at"),
+    Index("matches_by_time", "model", "at"),
+    sqlite_autoincrement=True,
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    _text("model", key=True),
+    _integer("version", key=True),
+    _text("role", key=True),
+    _float("hour", key=True),
+    _bytes("body"),
+    Index("profiles_by_hour", "model", "hour", "version", "role"),
+)
+
+error_sums = Table(
+    "error_sums",
+    metadata,
+    _text("model", key=True),
+    _integer("version", key=True),
+    _text("role", key=True),
+    _float("hour", key=True),
+    _bytes("body"),
+    Index("error_sums_by_hour", "model", "hour"),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    _text("model", key=True),
+    _integer("predictions"),
+    _integer("labelled"),
+    _float("newest", null=True),
+    _float("tolerance", null=True),
+)
+
+memory = Table("memory", metadata, _text("model", key=True), _text("key", key=True), _bytes("body"))
+
+# ----------------------------------------------------------------------------------------------- registry
+
+versions = Table("versions", metadata, _text("model", key=True), _integer("number", key=True), _text("body"))
+
+policies = Table("policies", metadata, _text("model", key=True), _integer("number", key=True), _text("body"))
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    _number(),
+    _text("model"),
+    _integer("turn"),
+    _text("body"),
+    Index("rollouts_by_model", "model", "turn", unique=True),
+    sqlite_autoincrement=True,
+)
+
+# --------------------------------------------------------------------------------- readings, alerts, jobs, acts
+
+readings = Table(
+    "readings",
+    metadata,
+    _number(),
+    _text("name"),
+    _text("subject"),
+    _float("at"),
+    _text("body"),
+    Index("readings_by_name", "name", "subject", "at"),
+    Index("readings_by_time", "at"),
+)
+
+newest = Table(
+    "newest",
+    metadata,
+    _text("name", key=True),
+    _text("subject", key=True),
+    _float("at"),
+    _text("body"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _text("id", key=True),
+    _text("state"),
+    _float("opened"),
+    _float("due", null=True),
+    _text("body"),
+    Index("alerts_by_time", "opened"),
+    Index("alerts_by_state", "state", "opened"),
+    Index("alerts_by_due", "due"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _text("id", key=True),
+    _text("task"),
+    _text("subject"),
+    _text("state"),
+    _float("due"),
+    _float("created"),
+    _float("until", null=True),
+    _integer("token"),
+    _text("body"),
+    Index("jobs_by_state", "state", "due"),
+    Index("jobs_by_task", "task", "subject", "state"),
+    Index("jobs_by_time", "created"),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("subject"),
+    _text("digest"),
+    _text("body"),
+    Index("acts_by_subject", "subject", "number"),
+)
+
+pulse = Table("pulse", metadata, Column("number", Integer, primary_key=True, autoincrement=False), _integer("beat"))
+
+# ------------------------------------------------------------------------------------------------- writing
+
+
+@cache
+def _insertion(table: Table, dialect: Dialect) -> str:
+    columns = [c.name for c in table.columns if not (c.primary_key and c.autoincrement is True)]
+    return str(insert(table).compile(dialect=dialect, column_keys=columns))
+
+
+def insert_rows(connection: Connection, table: Table, *, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert many rows by one prepared statement; a row has every column but a counted ``number``, in table order.
+
+    Core's own ``insert`` costs four times as much for each row, because it takes rows as dicts.
+    """
+    if rows:
+        connection.exec_driver_sql(_insertion(table, connection.dialect), list(rows))
+
+
+@cache
+def upsert(table: Table) -> Insert:
+    """Insert a row, or replace everything but the key of the one that has its primary key."""
+    statement = sqlite.insert(table)
+    keys = list(table.primary_key.columns)
+    return statement.on_conflict_do_update(
+        index_elements=keys,
+        set_={c.name: statement.excluded[c.name] for c in table.columns if c not in set(keys)},
+    )

@@ -1,0 +1,64 @@
+"""Counts per model that must be read at once, however many records there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from modelkeep.store.rows import Asked
+from modelkeep.store.tables import tallies, upsert
+
+
+class Tally(NamedTuple):
+    """One model's counts.
+
+    Predictions, those with an outcome, when the newest was asked, and the widest tolerance of the outcomes that were
+    told by key (None before the first).
+    """
+
+    predictions: int = 0
+    labelled: int = 0
+    newest: float | None = None
+    tolerance: float | None = None
+
+
+class Tallies:
+    """The tallies of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of(self, models: Iterable[str]) -> dict[str, Tally]:
+        """The tallies of some models."""
+        names = set(models)
+        query = select(tallies).where(tallies.c.model.in_(names))
+        kept = {model: Tally(*rest) for model, *rest in self._connection.execute(query)}
+        return {name: kept.get(name, Tally()) for name in names}
+
+    def asked(self, asked: Sequence[Asked]) -> None:
+        """Count new predictions."""
+        kept = self.of(a.model for a in asked)
+        for a in asked:
+            tally = kept[a.model]
+            newest = a.at if tally.newest is None else max(tally.newest, a.at)
+            kept[a.model] = tally._replace(predictions=tally.predictions + 1, newest=newest)
+        self._keep(kept)
+
+    def labelled(self, change: Mapping[str, int]) -> None:
+        """Count matches that came and went."""
+        some = {model: count for model, count in change.items() if count}
+        if some:
+            kept = self.of(some)
+            self._keep({m: t._replace(labelled=t.labelled + some[m]) for m, t in kept.items()})
+
+    def widen(self, tolerance: Mapping[str, float]) -> None:
+        """Remember the widest tolerance of the outcomes told by key."""
+        kept = self.of(tolerance)
+        wider = {m: t for m, t in kept.items() if t.tolerance is None or t.tolerance < tolerance[m]}
+        self._keep({m: t._replace(tolerance=tolerance[m]) for m, t in wider.items()})
+
+    def _keep(self, kept: Mapping[str, Tally]) -> None:
+        if kept:
+            self._connection.execute(upsert(tallies), [{"model": m, **t._asdict()} for m, t in kept.items()])
