@@ -8,7 +8,7 @@ are seconds.
 from __future__ import annotations
 
 import hashlib
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
@@ -22,6 +22,7 @@ Output: TypeAlias = float | int | str | bool
 Role = Literal["champion", "canary", "shadow", "fallback"]
 Level = Literal["ok", "warning", "critical", "unknown"]
 Severity = Literal["info", "warning", "medium", "error", "high", "critical"]
+_LARGEST = sys.float_info.max
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "medium", "error", "high", "critical")
 Kind = Literal["number", "integer", "boolean", "category", "text"]
 
@@ -66,7 +67,8 @@ class Field(Struct, frozen=True, kw_only=True):
         return None if fits else _got(value)
 
     def _holds(self, value: float) -> bool:
-        if not math.isfinite(value) or (self.kind == "integer" and value != int(value)):
+        # Not isfinite(): a whole number may be too large to become a float.
+        if not -_LARGEST <= value <= _LARGEST or (self.kind == "integer" and value != int(value)):
             return False
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
@@ -116,6 +118,8 @@ def _bound(value: float | None) -> str:
 
 
 def _got(value: Value) -> str:
+    if isinstance(value, int) and value.bit_length() > 1024:
+        return f"a whole number of {value.bit_length()} bits"  # Python refuses to write out the longest ones
     return f"{type(value).__name__} {str(value)[:80]!r}" if isinstance(value, str) else f"{value!r}"
 
 
