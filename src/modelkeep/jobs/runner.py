@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep.clock import SystemClock
 from modelkeep.errors import LeaseLost, ModelkeepError, NotFound, StoreUnavailable, Unavailable
@@ -27,6 +27,8 @@ from modelkeep.store.seams import Ledger
 
 log = logging.getLogger("modelkeep.jobs")
 
+FAILED = "job_failed"
+"""The name under which a job that failed for good opens its alert; the next good run resolves it."""
 _JUMPY = 0.05  # a clock that is moved by hand may pass any due moment at once
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0)  # between attempts to write down how a job ended, while the store is away
 
@@ -46,6 +48,10 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 _PACE = Pace()
+
+
+def _about(job: Job) -> str:
+    return f"job {job.task} {job.subject}".strip()
 
 
 class Runner:
@@ -170,7 +176,7 @@ class Runner:
                 self._slots.enqueue(ledger, now)
                 # If the clock jumped past our own leases, hold them again before they look abandoned.
                 self._renew(ledger)
-                job = ledger.jobs.lease(self.name, now, self._pace.lease)
+                job = self._leased(ledger, now)
         except StoreUnavailable:
             self._slots.restart()  # whatever was enqueued is undone
             raise
@@ -181,6 +187,15 @@ class Runner:
         with self._guard:
             self._held[job.id] = run
         return run
+
+    def _leased(self, ledger: Ledger, now: float) -> Job | None:
+        job = ledger.jobs.lease(self.name, now, self._pace.lease)
+        if job is None or job.lease is None:
+            return None
+        # Counted before it runs: a job that ends its process each time must not be tried for ever.
+        counted = structs.replace(job, attempts=job.attempts + 1)
+        ledger.jobs.save(counted, job.lease.token)
+        return counted
 
     def _renew(self, ledger: Ledger) -> None:
         with self._guard:
@@ -223,9 +238,8 @@ class Runner:
             return self._trying_again(run, str(cause))
         except ModelkeepError as refusal:
             return self._failing(run, str(refusal), alert=bool(job.schedule))
-        except Exception as fault:  # the border of a job's run: its fault must not end the worker of all others
-            log.exception("a task failed", extra={"job": job.id, "task": job.task, "attempt": job.attempts})
-            return self._trying_again(run, f"{type(fault).__name__}: {fault}")
+        except Exception as fault:  # noqa: BLE001 - a job's run: its fault must not end the worker that serves all others
+            return self._faulty(run, fault)
 
     def _task(self, name: str) -> Task:
         if name not in self._tasks:
@@ -235,7 +249,17 @@ class Runner:
     def _ending(self, run: Leased, result: Again | Done) -> Callable[[Ledger], None]:
         if isinstance(result, Again):
             return lambda ledger: run.again(ledger, after=result.after, memo=result.memo)
-        return lambda ledger: run.finish(ledger, result=result.result)
+
+        def write(ledger: Ledger) -> None:
+            run.finish(ledger, result=result.result)
+            self._rooms.book.settle(ledger, rule=FAILED, subject=_about(run.job))
+
+        return write
+
+    def _faulty(self, run: Leased, fault: Exception) -> Callable[[Ledger], None]:
+        told = {"job": run.job.id, "task": run.job.task, "attempt": run.job.attempts}
+        log.warning("a task failed", exc_info=fault, extra=told)
+        return self._trying_again(run, f"{type(fault).__name__}: {fault}")
 
     def _trying_again(self, run: Leased, error: str) -> Callable[[Ledger], None]:
         tries = run.job.attempts
@@ -245,10 +269,20 @@ class Runner:
         return lambda ledger: run.retry(ledger, after=pause, error=error)
 
     def _failing(self, run: Leased, error: str, *, alert: bool) -> Callable[[Ledger], None]:
+        job = run.job
+
         def write(ledger: Ledger) -> None:
             run.finish(ledger, error=error)
             if alert:
-                self._raise(ledger, run.job)
+                self._rooms.book.raise_event(
+                    ledger,
+                    rule=FAILED,
+                    subject=_about(job),
+                    kind="maintenance",
+                    severity="error",
+                    message=f"the job {job.task} failed: {error}",
+                    command=f"modelkeep jobs show {job.id}",
+                )
 
         return write
 

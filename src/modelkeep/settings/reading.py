@@ -25,6 +25,7 @@ Layer = dict[Key, Given]
 
 def load(
     *,
+    folder: Path | None = None,
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[str, str | float | list[int] | None] | None = None,
@@ -33,7 +34,8 @@ def load(
 
     The file is ``file``, else ``$MODELKEEP_CONFIG``, else ``modelkeep.toml`` in the data folder when a flag or the
     environment names the folder, else in the working directory, else in ``modelkeep-data``; no file is fine unless one
-    was named. ``flags`` are dotted keys (``server.listen``); None means not given.
+    was named. ``folder`` names the data folder before any other; ``flags`` are dotted keys (``server.listen``), None
+    means not given.
 
     >>> load(environ={"MODELKEEP_WATCH_EVERY": "5m"}, flags={"server.listen": 8081}).watch.every
     300.0
@@ -41,10 +43,12 @@ def load(
     Raises BadSettings naming the key, the value, where it came from and what is expected.
     """
     given = {key: flag for key, flag in (flags or {}).items() if flag is not None}
+    if folder is not None:
+        given["folder"] = str(folder)
     above = _variables(environ) | _flags(given)
-    folder = above.get(("folder",))
+    place = above.get(("folder",))
     named = file or (Path(environ["MODELKEEP_CONFIG"]) if environ.get("MODELKEEP_CONFIG") else None)
-    path = named or _find(Path(str(folder.value)) if folder else None)
+    path = named or _find(Path(str(place.value)) if place else None)
     if named is not None and not named.is_file():
         raise BadSettings(f"there is no configuration file {named}", remedy="write it, or leave out its name")
     layer = (_file(path) if path else {}) | above
