@@ -89,7 +89,8 @@ class Records(Protocol):
         """Error sums of the predictions with ``start <= at < end`` whose outcome is known.
 
         ``model`` (always there) and each automatic baseline by name. Exact for any bounds: whole hours from the
-        profiles, the rest (and any ``key``) from the rows. ``role`` None means what was answered to callers (every role but shadow).
+        profiles, the rest (and any ``key``) from the rows. ``role`` None means what was answered to
+        callers (every role but shadow).
         """
 
     def slices(  # noqa: PLR0917 - the seam reads in this order
