@@ -148,4 +148,4 @@ class SqlRecords:
     def memory(self, model: str) -> dict[str, bytes]:
         """See ``seams.Records.memory``."""
         query = select(tables.memory.c.key, tables.memory.c.body).where(tables.memory.c.model == model)
-        return dict(self._connection.execute(query).tuples().all())
+        return {row.key: row.body for row in self._connection.execute(query)}

@@ -1,0 +1,7 @@
+"""The contract on SQLite."""
+
+from contract import StoreContract
+
+
+class TestSqliteStore(StoreContract):
+    pass
