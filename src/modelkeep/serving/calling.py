@@ -1,0 +1,83 @@
+"""Calling a version: each row gets an answer or a reason, and a row that breaks the model harms no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal, TypeAlias
+
+from modelkeep.errors import BadFeatures, ModelFailed
+from modelkeep.nouns import Features, Output, Outputs
+from modelkeep.runtimes import Loaded
+
+Reason: TypeAlias = Literal["", "failed", "timeout", "disabled", "not_loaded"]
+CALLS = 64
+"""So many calls are spent on finding the rows of a batch that break a model; the others count as broken."""
+
+
+@dataclass(slots=True)
+class Got:
+    """What became of one row.
+
+    ``seconds`` is the version's time for it (its share of a batch). ``reason`` and ``why`` say why the version did not
+    answer; then ``stand_in`` is who did (0 = the automatic baseline, None = nobody).
+    """
+
+    seconds: float = 0.0
+    value: Output | None = None
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: Reason = ""
+    why: str = ""
+    stand_in: int | None = None
+
+    @property
+    def error(self) -> str | None:
+        """The reason in words that begin with its code, or None."""
+        return f"{self.reason}: {self.why}" if self.reason else None
+
+
+def call(loaded: Loaded, rows: Sequence[Features]) -> list[Got]:
+    """Ask a version for every row. Never raises for what a model does.
+
+    When a batch fails it is halved until the rows that break the model are alone: the others are answered.
+    """
+    found: list[Got] = [Got() for _ in rows]
+    parts, calls = [(0, len(rows))], 0
+    while parts:
+        first, end = parts.pop()
+        calls += 1
+        start = perf_counter()
+        try:
+            outputs = loaded.predict(rows[first:end])
+        except (ModelFailed, BadFeatures) as failure:
+            if end - first > 1 and calls < CALLS:
+                middle = (first + end) // 2
+                parts += [(middle, end), (first, middle)]
+            else:
+                share = (perf_counter() - start) / (end - first)
+                found[first:end] = [Got(seconds=share, reason="failed", why=str(failure)) for _ in range(first, end)]
+        else:
+            found[first:end] = answers(outputs, seconds=perf_counter() - start)
+    return found
+
+
+def answers(outputs: Outputs, *, seconds: float) -> list[Got]:
+    """The rows of a version's answer; ``seconds`` is the time of the whole call."""
+    values, scores, intervals = outputs.values, outputs.scores, outputs.intervals
+    share = seconds / max(len(values), 1)
+    return [
+        Got(
+            seconds=share,
+            value=value,
+            score=None if scores is None else scores[i],
+            interval=None if intervals is None else intervals[i],
+        )
+        for i, value in enumerate(values)
+    ]
+
+
+def unasked(n: int, *, reason: Reason, why: str, seconds: float = 0.0) -> list[Got]:
+    """Rows that a version did not answer, all for the same reason."""
+    return [Got(seconds=seconds / max(n, 1), reason=reason, why=why) for _ in range(n)]

@@ -1,0 +1,294 @@
+"""The gateway: a request meets the version that answers it, and whatever that version does, the caller gets an answer.
+
+A canary that fails is answered by the champion; a champion that fails, is too slow or is disabled by the fallback
+version, else by the automatic baseline. What was asked of whom, and who stood in, is in the record. Between the request
+and the model there is no store and no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from time import perf_counter
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from modelkeep.clock import Clock
+from modelkeep.errors import BadFeatures, BadInput, ModelFailed, ModelkeepError, NotFound, TimedOut, Unavailable
+from modelkeep.nouns import Features, Prediction, Role, Rollout
+from modelkeep.runtimes import Loaded
+from modelkeep.serving.calling import Got, answers, call, unasked
+from modelkeep.serving.counters import Counters, ModelHealth, Vitals
+from modelkeep.serving.lanes import Lane
+from modelkeep.serving.recorder import Recorder
+from modelkeep.serving.routes import FAST, FAST_BATCH, Route, Routes
+from modelkeep.serving.shadows import Shadows
+
+DEMOTED = 0.05
+"""A version that once took so long in the event loop runs in threads from then on."""
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """Rows for one model, from one request.
+
+    ``keys`` and ``targets`` have one entry per row, or are empty. An empty key draws by ``request``. ``targets`` are
+    the moments that the rows are about (now without them); ``request`` is the request's id.
+    """
+
+    model: str
+    rows: Sequence[Features]
+    keys: Sequence[str] = ()
+    targets: Sequence[float] | None = None
+    subject: str | None = None
+    request: str = ""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """One prediction per row, in order, as they are recorded.
+
+    ``fallback`` says why another than the champion answered (``failed``, ``timeout``, ``disabled``, ``not_loaded``),
+    of the first row that it happened to, and ``why`` the same in words. A prediction whose ``output`` is None was
+    answered by nobody.
+    """
+
+    predictions: tuple[Prediction, ...]
+    model: str
+    fallback: str | None = None
+    why: str = ""
+
+
+@dataclass(slots=True)
+class _Part:
+    """Rows of one request that the same version answers."""
+
+    version: int
+    role: Role
+    places: list[int]
+    got: list[Got]
+
+
+class Gateway:
+    """Answers requests from an immutable table of routes.
+
+    ``predict`` runs in an event loop; ``swap`` may be called from any thread.
+    """
+
+    def __init__(self, recorder: Recorder, clock: Clock) -> None:
+        self._recorder, self._clock = recorder, clock
+        self._routes: Routes = MappingProxyType({})
+        self._quick: Mapping[tuple[str, int], Loaded] = {}
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self.counters = Counters()
+        self._shadows = Shadows(recorder, self.counters)
+
+    @property
+    def routes(self) -> Routes:
+        """The table that is in force."""
+        return self._routes
+
+    def swap(self, routes: Routes) -> None:
+        """Replace the table whole. Requests that have begun end with the old one."""
+        self._quick = {
+            (model, number): loaded
+            for model, route in routes.items()
+            for number, loaded in route.loaded.items()
+            if loaded.seconds < FAST
+        }
+        self._routes = MappingProxyType(dict(routes))
+        current = {(model, number) for model, route in routes.items() for number in route.loaded}
+        for name in [name for name in list(self._lanes) if name not in current]:
+            self._lanes.pop(name).close()
+        self._shadows.retain(current)
+
+    def attend(self, model: str) -> None:
+        """Bring what stands in for a model into memory, before it is needed. Raises StoreUnavailable."""
+        self._recorder.attend(model)
+
+    def health(self, model: str) -> ModelHealth:
+        """The state of a model as its newest calls show it."""
+        return self.counters.health(model, self._routes.get(model))
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Let the threads go; shadows that have begun are given ``timeout`` seconds."""
+        self._shadows.close(timeout)
+        for lane in list(self._lanes.values()):
+            lane.close()
+
+    async def predict(self, ask: Ask) -> Answer:
+        """Answer every row, and record what was answered.
+
+        Raises NotFound, BadFeatures naming each field of each row (nothing is recorded then), StoreUnavailable in
+        ``sync`` durability, and, when nobody could answer any row, ModelFailed, TimedOut or Unavailable.
+        """
+        route = self._routes.get(ask.model)
+        if route is None:
+            raise NotFound("model", ask.model, known=self._routes)
+        self.counters.open += 1
+        try:
+            at, rows = self._clock.now(), ask.rows
+            if len(rows) == 1 and route.fits(rows[0]) and not route.rollout.disabled:
+                version, role = route.rollout.pick((ask.keys[0] if ask.keys else "") or ask.request)
+                quick = self._quick.get((ask.model, version))
+                if quick is not None:
+                    start = perf_counter()
+                    try:
+                        got = answers(quick.predict(rows), seconds=perf_counter() - start)
+                    except (ModelFailed, BadFeatures) as failure:
+                        got = unasked(1, reason="failed", why=str(failure), seconds=perf_counter() - start)
+                    return await self._finish(ask, route, at=at, parts=[_Part(version, role, [0], got)])
+            return await self._finish(ask, route, at=at, parts=await self._parts(ask, route))
+        finally:
+            self.counters.open -= 1
+
+    async def _parts(self, ask: Ask, route: Route) -> list[_Part]:
+        """The unusual cases: batches, slow versions, and rows that do not fit."""
+        if not ask.rows:
+            raise BadInput("rows: expected at least one, got none")
+        if not all(map(route.fits, ask.rows)):
+            route.signature.check(ask.rows)
+        parts = _picked(ask, route.rollout)
+        for part in parts:
+            if route.rollout.disabled:
+                part.got = unasked(len(part.places), reason="disabled", why=route.rollout.disabled)
+            else:
+                part.got = await self._asked(route, part.version, rows=[ask.rows[place] for place in part.places])
+                if part.role == "champion" and part.got[0].reason == "not_loaded":
+                    part.role = "fallback"
+        return parts
+
+    async def _asked(self, route: Route, version: int, *, rows: Sequence[Features]) -> list[Got]:
+        """What a version says to some rows, within the policy's limit; in a thread when it could take long."""
+        model, limit, n = route.rollout.model, route.policy.limit, len(rows)
+        loaded = route.loaded.get(version)
+        if loaded is None:
+            return unasked(n, reason="not_loaded", why=route.absent.get(version, f"{model}@{version} is not loaded"))
+        if (model, version) in self._quick and loaded.seconds * n < FAST_BATCH:
+            return call(loaded, rows)
+        lane = self._lane(model, version)
+        future = lane.submit(partial(call, loaded, rows))
+        if future is None:
+            return unasked(n, reason="timeout", why=f"{model}@{version} still has {lane.running} calls to answer")
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        except TimeoutError:
+            return unasked(n, reason="timeout", why=f"{model}@{version} took longer than {limit:g} s", seconds=limit)
+        except ModelkeepError as failure:
+            return unasked(n, reason="failed", why=str(failure))
+
+    async def _finish(self, ask: Ask, route: Route, *, at: float, parts: list[_Part]) -> Answer:
+        for part in parts:
+            if any(got.reason for got in part.got):
+                await self._stand_in(ask, route, at=at, part=part)
+        predictions = self._predictions(ask, at=at, parts=parts)
+        self._count(route, parts)
+        kept = self._recorder.take(predictions)
+        if self._recorder.durability == "sync":
+            await asyncio.wrap_future(kept)
+        if route.rollout.mode == "shadow":
+            asyncio.get_running_loop().call_soon(self._shadows.follow, route, predictions)
+        strange = next((got for part in parts for got in part.got if got.reason and got.stand_in is None), None)
+        if strange is not None and all(prediction.output is None for prediction in predictions):
+            raise _nobody(ask.model, strange)
+        stood_in = [got for part in parts if part.role != "canary" for got in part.got if got.reason]
+        if not stood_in:
+            return Answer(predictions=predictions, model=ask.model)
+        return Answer(predictions=predictions, model=ask.model, fallback=stood_in[0].reason, why=stood_in[0].why)
+
+    async def _stand_in(self, ask: Ask, route: Route, *, at: float, part: _Part) -> None:
+        """Let others answer the rows that a version did not: the champion for a canary, the fallback, the baseline."""
+        rollout = route.rollout
+        line = [rollout.champion] if part.role == "canary" else []
+        line += [rollout.fallback] if rollout.fallback not in {None, part.version, *line} else []  # type: ignore[list-item]
+        left = [(got, place) for got, place in zip(part.got, part.places, strict=True) if got.reason]
+        for version in line:
+            tried = await self._asked(route, version, rows=[ask.rows[place] for _, place in left]) if left else []
+            for (got, _), other in zip(left, tried, strict=True):
+                if not other.reason:
+                    got.value, got.score, got.interval = other.value, other.score, other.interval
+                    got.stand_in = version
+            left = [(got, place) for got, place in left if got.stand_in is None]
+        for got, place in left:
+            target = ask.targets[place] if ask.targets else at
+            got.value = self._recorder.estimate(ask.model, ask.keys[place] if ask.keys else "", target=target)
+            got.stand_in = None if got.value is None else 0
+
+    def _predictions(self, ask: Ask, *, at: float, parts: list[_Part]) -> tuple[Prediction, ...]:
+        found = sorted(
+            ((place, part, got) for part in parts for place, got in zip(part.places, part.got, strict=True)),
+            key=itemgetter(0),
+        )
+        names = self._recorder.new_ids(len(found))
+        return tuple(
+            [
+                Prediction(
+                    id=name,
+                    model=ask.model,
+                    version=part.version,
+                    role=part.role,
+                    features=ask.rows[place],
+                    output=got.value,
+                    at=at,
+                    target=ask.targets[place] if ask.targets else at,
+                    seconds=got.seconds,
+                    key=ask.keys[place] if ask.keys else "",
+                    subject=ask.subject,
+                    score=got.score,
+                    interval=got.interval,
+                    error=got.error,
+                    stand_in=got.stand_in,
+                    request=ask.request,
+                )
+                for name, (place, part, got) in zip(names, found, strict=True)
+            ]
+        )
+
+    def _count(self, route: Route, parts: list[_Part]) -> None:
+        counters, model = self.counters, route.rollout.model
+        for part in parts:
+            n = len(part.got)
+            counters.predictions[model, part.version, part.role] += n
+            failed = 0
+            seconds = 0.0
+            for got in part.got:
+                seconds += got.seconds
+                if got.reason:
+                    failed += 1
+                    counters.errors[model, part.version, got.reason] += 1
+                    if part.role != "canary" and got.stand_in is not None:
+                        counters.fallbacks[model, got.reason] += 1
+            if part.role != "fallback":
+                counters.vitals.setdefault((model, part.version), Vitals()).note(seconds / n, failed=failed / n)
+            if seconds > DEMOTED and n == 1 and (model, part.version) in self._quick:
+                self._quick = {name: loaded for name, loaded in self._quick.items() if name != (model, part.version)}
+
+    def _lane(self, model: str, version: int) -> Lane:
+        lane = self._lanes.get((model, version))
+        if lane is None:
+            lane = self._lanes[model, version] = Lane(f"{model}@{version}")
+        return lane
+
+
+def _picked(ask: Ask, rollout: Rollout) -> list[_Part]:
+    """The rows by the version that is to answer them."""
+    if rollout.disabled or rollout.mode != "canary":
+        role: Role = "fallback" if rollout.disabled else "champion"
+        return [_Part(rollout.champion, role, list(range(len(ask.rows))), [])]
+    parts: dict[tuple[int, Role], _Part] = {}
+    for place in range(len(ask.rows)):
+        picked = rollout.pick((ask.keys[place] if ask.keys else "") or ask.request)
+        parts.setdefault(picked, _Part(*picked, [], [])).places.append(place)
+    return list(parts.values())
+
+
+def _nobody(model: str, got: Got) -> ModelkeepError:
+    """The error for a row that neither the version nor anybody in its place could answer."""
+    remedy = "no fallback version is set, and the automatic baseline knows no outcome yet"
+    if got.reason == "timeout":
+        return TimedOut(got.why, remedy=remedy)
+    if got.reason == "failed":
+        return ModelFailed(got.why, remedy=remedy)
+    return Unavailable(f"model {model!r} is {got.reason.replace('_', ' ')}: {got.why}", remedy=remedy)

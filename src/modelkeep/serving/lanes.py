@@ -1,0 +1,73 @@
+"""Lanes: threads of one version, so that a model that is slow or hangs takes nobody's time but its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeAlias, TypeVar
+
+from modelkeep.errors import ModelFailed, ModelkeepError
+
+T = TypeVar("T")
+_Work: TypeAlias = tuple[Future[Any], Callable[[], Any]] | None
+
+
+class Lane:
+    """Up to ``threads`` calls of one version at a time, and ``waiting`` more in line. Threads start when needed.
+
+    The threads are daemons: a call that never returns keeps nobody from stopping the process.
+    """
+
+    def __init__(self, name: str, *, threads: int = 4, waiting: int = 256) -> None:
+        self._name, self._threads, self._most = name, threads, threads + waiting
+        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._live: list[threading.Thread] = []
+        self.running = 0
+        """Calls that were taken and have not ended."""
+
+    def submit(self, call: Callable[[], T]) -> Future[T] | None:
+        """Take a call, or answer None when the line is full. The call may raise ModelkeepError into its Future."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self.running >= self._most:
+                return None
+            self.running += 1
+            if len(self._live) < min(self.running, self._threads):
+                self._live.append(threading.Thread(target=self._run, name=self._name, daemon=True))
+                self._live[-1].start()
+        self._work.put((future, call))
+        return future
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Let the threads go when they have done what is in line; wait ``timeout`` seconds for them at most."""
+        with self._lock:
+            leaving, self._live = self._live, []
+            for _ in leaving:
+                self._work.put(None)
+        until = time.perf_counter() + timeout
+        for thread in leaving:
+            thread.join(max(until - time.perf_counter(), 0.0))
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            future, call = work
+            try:
+                if future.set_running_or_notify_cancel():
+                    _answer(future, call)
+            finally:
+                with self._lock:
+                    self.running -= 1
+
+
+def _answer(future: Future[Any], call: Callable[[], Any]) -> None:
+    try:
+        future.set_result(call())
+    except ModelkeepError as fault:
+        future.set_exception(fault)
+    finally:
+        if not future.done():  # whatever else happened, nobody waits for ever
+            future.set_exception(ModelFailed("the call ended without an answer"))

@@ -1,0 +1,74 @@
+"""Shadows: after the answer, a challenger is asked the same, and its answer is recorded beside the champion's."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from functools import partial
+
+from msgspec import structs
+
+from modelkeep.nouns import Prediction
+from modelkeep.runtimes import Loaded
+from modelkeep.serving.calling import call
+from modelkeep.serving.counters import Counters
+from modelkeep.serving.lanes import Lane
+from modelkeep.serving.recorder import Recorder
+from modelkeep.serving.routes import Route
+
+WAITING = 256
+"""So many requests wait for one challenger at most; more are dropped and counted."""
+
+
+class Shadows:
+    """Runs challengers in the background, each in a thread of its own: one that hangs delays nobody."""
+
+    def __init__(self, recorder: Recorder, counters: Counters) -> None:
+        self._recorder, self._counters = recorder, counters
+        self._lanes: dict[tuple[str, int], Lane] = {}
+
+    def follow(self, route: Route, answered: tuple[Prediction, ...]) -> None:
+        """Hand answered rows to the model's challenger, or drop and count them when it lags or is not loaded."""
+        rollout = route.rollout
+        loaded = None if rollout.challenger is None else route.loaded.get(rollout.challenger)
+        if loaded is None or self._lane(loaded).submit(partial(self._run, loaded, answered)) is None:
+            self._counters.shadows_dropped[rollout.model] += len(answered)
+
+    def retain(self, versions: Container[tuple[str, int]]) -> None:
+        """Let the threads of all other versions go."""
+        for name in [name for name in list(self._lanes) if name not in versions]:
+            self._lanes.pop(name).close()
+
+    def close(self, timeout: float) -> None:
+        """End what has begun, within ``timeout`` seconds for each challenger."""
+        for lane in list(self._lanes.values()):
+            lane.close(timeout)
+
+    def _lane(self, loaded: Loaded) -> Lane:
+        name = (loaded.version.model, loaded.version.number)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(f"{loaded.version.name} shadow", threads=1, waiting=WAITING)
+        return lane
+
+    def _run(self, loaded: Loaded, answered: tuple[Prediction, ...]) -> None:
+        found = call(loaded, [prediction.features for prediction in answered])
+        names = self._recorder.new_ids(len(found))
+        self._recorder.take(
+            [
+                structs.replace(
+                    prediction,
+                    id=name,
+                    version=loaded.version.number,
+                    role="shadow",
+                    output=got.value,
+                    seconds=got.seconds,
+                    score=got.score,
+                    interval=got.interval,
+                    error=got.error,
+                    stand_in=None,
+                    of=prediction.id,
+                )
+                for name, got, prediction in zip(names, found, answered, strict=True)
+            ]
+        )
+        self._counters.predictions[loaded.version.model, loaded.version.number, "shadow"] += len(found)
