@@ -1,0 +1,86 @@
+"""Views become HTML: fragments that are replaced one by one, and the whole page made of the same fragments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from msgspec import Struct
+
+from modelkeep.edge.pages import words
+from modelkeep.edge.pages.drawing import draw
+from modelkeep.edge.pages.graphs import RANGES
+from modelkeep.edge.pages.story import Event
+from modelkeep.edge.pages.views import View
+
+HERE = Path(__file__).parent
+FRAGMENTS = ("clock", "state", "alerts", "release", "models", "charts", "timeline")
+
+
+class Asset(Struct, frozen=True, kw_only=True):
+    """A file that every page needs; its name holds the hash of its bytes, so that it may be cached for ever."""
+
+    path: str
+    content: bytes
+    kind: str
+
+
+class Rendered(Struct, frozen=True, kw_only=True):
+    """A page, and the same page as fragments by name."""
+
+    page: str
+    fragments: dict[str, str]
+
+
+def _assets() -> dict[str, Asset]:
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    found = {}
+    for file in sorted((HERE / "static").iterdir()):
+        if file.suffix in kinds:
+            content = file.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()[:12]
+            path = f"/static/{file.stem}.{digest}{file.suffix}"
+            found[file.name] = Asset(path=path, content=content, kind=kinds[file.suffix])
+    return found
+
+
+def _by_day(events: Sequence[Event]) -> Iterator[tuple[str, list[Event]]]:
+    for day, group in groupby(events, key=lambda event: words.day(event.at)):
+        yield day, list(group)
+
+
+class Renderer:
+    """The templates, loaded once. Everything that comes from a view is escaped."""
+
+    def __init__(self) -> None:
+        self.assets = _assets()
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        filters = (words.age, words.clock, words.count, words.hour, words.lasting, words.stamp, draw)
+        self._templates.filters.update({f.__name__: f for f in filters} | {"groupby_day": _by_day})
+        self._templates.globals.update(words=words.WORDS, ranges=RANGES, static=lambda name: self.assets[name].path)
+
+    def render(self, view: View) -> Rendered:
+        """The page of a view."""
+        parts = {name: self._one(f"{name}.html", view) for name in FRAGMENTS}
+        title = " · ".join([words.WORDS[view.state.level], *([view.model] if view.model else []), "modelkeep"])
+        safe = {name: Markup(html) for name, html in parts.items()}  # noqa: S704 - our own templates escaped it
+        page = self._templates.get_template("page.html").render(view=view, title=title, fragments=safe)
+        return Rendered(page=page, fragments=parts)
+
+    def missing(self, message: str, near: Sequence[str]) -> str:
+        """The page for a model that does not exist."""
+        return self._templates.get_template("missing.html").render(message=message, near=near)
+
+    def _one(self, name: str, view: View) -> str:
+        return self._templates.get_template(name).render(view=view).strip()

@@ -1,0 +1,277 @@
+"""What a page shows, as frozen views built from one read transaction. No HTML here.
+
+Nothing is guessed: what has not been measured is ``unknown`` in words, and a reading that nobody renews is no longer
+believed (``patience``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from modelkeep.clock import Clock
+from modelkeep.edge.pages import graphs, story, trials
+from modelkeep.edge.pages.charts import Chart
+from modelkeep.edge.pages.patience import Patience
+from modelkeep.edge.pages.rows import Known, ModelRow, by_subject, row
+from modelkeep.edge.pages.words import age, count, figure, lasting, percent, plural, rank, tone, worst
+from modelkeep.errors import NotFound, StoreUnavailable
+from modelkeep.nouns import Alert, Level, Rollout
+from modelkeep.store.seams import Ledger, Store
+
+if TYPE_CHECKING:
+    from modelkeep.serving.recorder import Recording
+
+ROWS = 40
+"""How many models the table shows, the worst first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where the views look: the store, the product's clock, the recorder's state and the router's failures."""
+
+    store: Store
+    clock: Clock
+    recording: Callable[[], Recording]
+    failures: Callable[[], Mapping[str, str]]
+    patience: Patience = field(default_factory=Patience)
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """One figure of the headline: a label, its value, and a note below it."""
+
+    label: str
+    value: str
+    note: str = ""
+    level: Level | None = None
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """How things are in all: the worst level, a headline, and the reasons."""
+
+    level: Level
+    headline: str
+    reasons: tuple[str, ...] = ()
+
+
+class AlertCard(Struct, frozen=True, kw_only=True):
+    """An alert that is not resolved."""
+
+    id: str
+    level: Level
+    severity: str
+    subject: str
+    what: str
+    rule: str
+    opened: float
+    lasting: str
+    by: str
+    evidence: tuple[str, ...]
+    advice: tuple[str, ...]
+    command: str
+
+
+class VersionRow(Struct, frozen=True, kw_only=True):
+    """One version of a model."""
+
+    number: int
+    role: str
+    created: float
+    runtime: str
+    rows: str
+    metrics: str
+    below: str
+    note: str
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """All that one page shows; ``model`` is None on the overview."""
+
+    now: float
+    model: str | None
+    days: int
+    state: State
+    facts: tuple[Fact, ...]
+    alerts: tuple[AlertCard, ...] = ()
+    trials: tuple[trials.Progress, ...] = ()
+    models: tuple[ModelRow, ...] = ()
+    hidden: int = 0
+    versions: tuple[VersionRow, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    charted: str | None = None
+    events: tuple[story.Event, ...] = ()
+    empty: bool = False
+
+
+def build(sources: Sources, *, model: str | None, days: int) -> View:
+    """The view of everything, or of one model; ``days`` of charts (0 = all).
+
+    Raises NotFound for a model that is not registered, StoreUnavailable when the store cannot be read.
+    """
+    now, failures, recording = sources.clock.now(), sources.failures(), sources.recording()
+    with sources.store.read() as ledger:
+        names = ledger.versions.models()
+        if model is not None and model not in names:
+            raise NotFound("model", model, known=names)
+        shown = names if model is None else [model]
+        rollouts = {rollout.model: rollout for rollout in ledger.rollouts.all()}
+        alerts = [a for a in ledger.alerts.all(active=True) if story.about(a.subject, model)]
+        known = Known(now=now, readings=by_subject(ledger.readings.newest(model)), alerts=alerts, failures=failures)
+        lines = [row(ledger, m, rollout=rollouts.get(m), known=known, patience=sources.patience) for m in shown]
+        lines.sort(key=lambda line: (rank(line.level), line.newest is None, line.name))
+        charted = next((line.name for line in lines if line.name in rollouts), None)
+        return View(
+            now=now,
+            model=model,
+            days=days,
+            state=_state(lines, alerts, recording=recording),
+            facts=_facts(lines, alerts, known=known, recording=recording),
+            alerts=tuple(_card(alert, now) for alert in alerts),
+            trials=trials.releases(ledger, rollouts, model=model, now=now),
+            models=tuple(lines[:ROWS]) if model is None else (),
+            hidden=max(len(lines) - ROWS, 0),
+            versions=_versions(ledger, model, rollout=rollouts.get(model)) if model else (),
+            charts=_charts(ledger, rollouts[charted], now=now, days=days, whole=model is not None) if charted else (),
+            charted=charted,
+            empty=not lines,
+            events=tuple(story.events(ledger, model)),
+        )
+
+
+def outage(sources: Sources, cause: StoreUnavailable, *, model: str | None, days: int) -> View:
+    """The view when the store cannot be read: only that is known, and said."""
+    kept, why = _recorder(sources.recording())
+    reasons = (str(cause), f"serving goes on from memory; {why}")
+    facts = [Fact(label=label, value="unknown") for label in ("Models", "Predictions", "Outcomes", "Alerts")]
+    return View(
+        now=sources.clock.now(),
+        model=model,
+        days=days,
+        state=State(level="critical", headline="The store cannot be read", reasons=reasons),
+        facts=(*facts, Fact(label="Recorder", value="keeping up" if kept == "ok" else "behind", note=why, level=kept)),
+    )
+
+
+def _state(lines: Sequence[ModelRow], alerts: Sequence[Alert], *, recording: Recording) -> State:
+    """The worst of all models and of the recorder, and up to four reasons, the worst first."""
+    if not lines:
+        return State(level="unknown", headline="No model is registered yet", reasons=())
+    kept, why = _recorder(recording)
+    found = [(line.level, _named(line)) for line in lines if line.level != "ok"]
+    found += [(kept, why)] if kept != "ok" else []
+    found.sort(key=lambda pair: rank(pair[0]))
+    counted = plural(len(alerts), "alert") + " open" if alerts else "no alert is open"
+    if not found:
+        return State(level="ok", headline=f"{_all(lines)} as it should, {counted}")
+    level, reasons = found[0][0], tuple(text for _, text in found)
+    if len(found) == 1:
+        return State(level=level, headline=reasons[0])
+    same = sum(each == level for each, _ in found)
+    headline = (
+        f"{plural(same, 'thing')} not known, {counted}" if level == "unknown" else f"{same} in trouble, {counted}"
+    )
+    return State(level=level, headline=headline, reasons=reasons[:4])
+
+
+def _named(line: ModelRow) -> str:
+    """A model's reason, with its name unless the reason has it."""
+    return line.reason if line.name in line.reason else f"{line.name}: {line.reason}"
+
+
+def _all(lines: Sequence[ModelRow]) -> str:
+    return f"{lines[0].name} does" if len(lines) == 1 else f"each of {count(len(lines))} models does"
+
+
+def _recorder(recording: Recording) -> tuple[Level, str]:
+    """How the recorder is, in a sentence."""
+    if recording.dropped:
+        lost = plural(recording.dropped, "record")
+        return "critical", f"the recorder lost {lost}: {recording.cause or 'its spool was full'}"
+    if recording.cause:
+        return "warning", f"the recorder holds {plural(recording.held, 'record')} back: {recording.cause}"
+    if recording.aside:
+        return "warning", f"the recorder put {plural(recording.aside, 'record')} aside that the store refuses"
+    if recording.gap:
+        return "ok", f"every record is on disk; {count(recording.gap)} were lost when the last process was killed"
+    return "ok", "every record is on disk"
+
+
+def _facts(
+    lines: Sequence[ModelRow], alerts: Sequence[Alert], *, known: Known, recording: Recording
+) -> tuple[Fact, ...]:
+    kept, why = _recorder(recording)
+    newest = max((line.newest for line in lines if line.newest is not None), default=None)
+    asked = "none yet" if newest is None else f"newest {age(newest, known.now)}"
+    level = worst([tone(alert.severity) for alert in alerts]) if alerts else "ok"
+    recorder = Fact(label="Recorder", value={"ok": "keeping up"}.get(kept, "behind"), note=why, level=kept)
+    return (
+        Fact(label="Models", value=count(len(lines)), note=_levels(lines)),
+        Fact(label="Predictions", value=count(sum(line.predicted for line in lines)), note=asked),
+        Fact(label="Outcomes", value=_share(lines), note="of predictions have one"),
+        Fact(label="Alerts", value=count(len(alerts)), note="open" if alerts else "none open", level=level),
+        recorder,
+    )
+
+
+def _levels(lines: Sequence[ModelRow]) -> str:
+    """How many models are at each level, the worst first."""
+    levels = [line.level for line in lines]
+    return ", ".join(f"{levels.count(level)} {level}" for level in sorted(set(levels), key=rank))
+
+
+def _share(lines: Sequence[ModelRow]) -> str:
+    predicted = sum(line.predicted for line in lines)
+    return percent(sum(line.told for line in lines) / predicted) if predicted else "unknown"
+
+
+def _card(alert: Alert, now: float) -> AlertCard:
+    by = f"acknowledged by {alert.acknowledged_by}" if alert.state == "acknowledged" else alert.state
+    dead = [d for d in alert.deliveries if d.state == "dead"]
+    sent = [f"could not be sent to {d.channel}: {d.error}" for d in dead]
+    return AlertCard(
+        id=alert.id,
+        level=tone(alert.severity),
+        severity=alert.severity,
+        subject=alert.subject,
+        what=alert.message,
+        rule=alert.rule,
+        opened=alert.opened,
+        lasting=lasting(now - alert.opened),
+        by=by,
+        evidence=tuple(r.detail for r in alert.readings if r.detail and r.detail not in alert.message),
+        advice=(*alert.advice, *sent),
+        command=alert.command,
+    )
+
+
+def _versions(ledger: Ledger, model: str, *, rollout: Rollout | None) -> tuple[VersionRow, ...]:
+    """The versions of a model, newest first."""
+    roles: dict[int, str] = {}
+    if rollout is not None:
+        named = (
+            (rollout.fallback, "fallback"),
+            (rollout.previous, "previous"),
+            (rollout.challenger, rollout.mode or ""),
+        )
+        roles = {number: role for number, role in named if number is not None} | {rollout.champion: "champion"}
+    return tuple(
+        VersionRow(
+            number=version.number,
+            role=roles.get(version.number, ""),
+            created=version.created,
+            runtime=version.runtime,
+            rows=count(version.lineage.rows),
+            metrics=", ".join(f"{name} {figure(value)}" for name, value in sorted(version.baseline.metrics.items())),
+            below="; ".join(version.below),
+            note=version.note,
+        )
+        for version in reversed(ledger.versions.all(model))
+    )
+
+
+def _charts(ledger: Ledger, rollout: Rollout, *, now: float, days: int, whole: bool) -> tuple[Chart, ...]:
+    version = ledger.versions.get(rollout.model, rollout.champion)
+    return graphs.charts(ledger, rollout, signature=version.signature, now=now, days=days, whole=whole)

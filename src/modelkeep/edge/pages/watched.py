@@ -1,0 +1,102 @@
+"""Open pages: one rendering a second for all of them, and a stream of what has changed for each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+
+import msgspec
+from anyio import to_thread
+
+from modelkeep.edge.pages.render import Rendered, Renderer
+from modelkeep.edge.pages.views import Sources, build, outage
+from modelkeep.errors import StoreUnavailable, Unavailable
+
+CLIENTS = 200
+"""How many pages may listen at once."""
+FRESH = 1.0
+"""Seconds for which a rendering is good; a slow one (many models) is kept for five times what it took."""
+TICK = 0.5
+BEAT = 15.0
+_KEPT = 64
+_journal = logging.getLogger("modelkeep.edge")
+
+
+class Watched:
+    """What the pages show, rendered when somebody looks. ``stop`` ends every stream within ``TICK`` seconds."""
+
+    def __init__(self, sources: Sources, renderer: Renderer) -> None:
+        self._sources, self._renderer = sources, renderer
+        self._kept: OrderedDict[tuple[str | None, int], tuple[float, Rendered, bool]] = OrderedDict()
+        self._one = asyncio.Lock()
+        self._listening = 0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End every stream; may be called from any thread and from a signal handler."""
+        self._stopped = True
+
+    async def look(self, model: str | None, days: int) -> tuple[Rendered, bool]:
+        """The page now (at most ``FRESH`` old), and whether the store could be read.
+
+        Raises NotFound for an unknown model.
+        """
+        key = (model, days)
+        found = self._fresh(key)
+        if found is None:
+            async with self._one:
+                found = self._fresh(key)
+                if found is None:
+                    started = time.perf_counter()
+                    rendered, whole = await to_thread.run_sync(self._render, model, days)
+                    ended = time.perf_counter()
+                    found = (ended + max(FRESH, 5 * (ended - started)), rendered, whole)
+                    self._kept[key] = found
+                    self._kept.move_to_end(key)
+                    while len(self._kept) > _KEPT:
+                        self._kept.popitem(last=False)
+        return found[1], found[2]
+
+    def _fresh(self, key: tuple[str | None, int]) -> tuple[float, Rendered, bool] | None:
+        found = self._kept.get(key)
+        return found if found is not None and time.perf_counter() < found[0] else None
+
+    def _render(self, model: str | None, days: int) -> tuple[Rendered, bool]:
+        try:
+            return self._renderer.render(build(self._sources, model=model, days=days)), True
+        except StoreUnavailable as cause:
+            _journal.warning("the pages cannot read the store", extra={"cause": str(cause)})
+            return self._renderer.render(outage(self._sources, cause, model=model, days=days)), False
+
+    def enter(self) -> None:
+        """Count one more listener. Raises Unavailable when there are too many; ``leave`` must follow otherwise."""
+        if self._stopped:
+            raise Unavailable("the server is stopping")
+        if self._listening >= CLIENTS:
+            raise Unavailable(f"{CLIENTS} pages listen already", remedy="load the page again for news, or close some")
+        self._listening += 1
+
+    def leave(self) -> None:
+        """Count one listener less."""
+        self._listening -= 1
+
+    async def stream(self, model: str | None, days: int) -> AsyncIterator[bytes]:
+        """Server-sent events: every fragment first, then those that have changed, and a heartbeat when none has."""
+        sent: dict[str, str] = {}
+        spoke = time.perf_counter()
+        yield b"retry: 1000\n\n"
+        while not self._stopped:
+            rendered, _ = await self.look(model, days)
+            news = {name: html for name, html in rendered.fragments.items() if sent.get(name) != html}
+            if news:
+                yield b"event: fragments\ndata: " + msgspec.json.encode(news) + b"\n\n"
+            elif time.perf_counter() - spoke > BEAT:
+                yield b": still here\n\n"
+            else:
+                await asyncio.sleep(TICK)
+                continue
+            sent, spoke = rendered.fragments, time.perf_counter()
+            await asyncio.sleep(TICK)
