@@ -235,6 +235,9 @@ class Walking:
         labels = graded(ledger, compared, cursor=calls.cursor, now=now, horizon=policy.horizon)
         state = fold(state, (*calls.events, *labels.events))
         self.walk = replace(self.walk, cursor=labels.cursor)
+        broken = self.rooms.router.failures.get(self._name)
+        if broken and not state.stop:
+            state = replace(state, stop=f"{self._name} cannot be loaded: {broken}")
         if not yard.latency or (not yard.classes and yard.cap is None):
             fresh = measure(ledger, champion, policy=policy, at=now)
             latency, cap = yard.latency or fresh.latency, fresh.cap if yard.cap is None else yard.cap

@@ -44,7 +44,8 @@ class Account(Struct, frozen=True, kw_only=True):
 
     z lies in [``low``, ``high``]. ``rollback`` and ``promote`` are logarithms of the money at each size of bet,
     ``cash`` the rollback money not yet bet, ``hour`` the last hour at which some was. Sums are over the ``rounds`` of
-    the trial; ``here`` counts those of this stage.
+    the trial; ``here`` counts those of this stage. ``earned`` is the promote wealth that pairs had at the end of the
+    last stage that had any.
     """
 
     limit: float
@@ -56,6 +57,7 @@ class Account(Struct, frozen=True, kw_only=True):
     hour: int = 0
     rounds: int = 0
     here: int = 0
+    earned: float = 1.0
     control: float = 0.0
     candidate: float = 0.0
     square: float = 0.0
@@ -97,6 +99,7 @@ def bet(account: Account, played: Round, *, hour: int, hours: int) -> Account:
         hour=max(account.hour, min(hour, hours)),
         rounds=account.rounds + 1,
         here=account.here + 1,
+        earned=account.earned,
         control=account.control + played.control,
         candidate=account.candidate + played.candidate,
         square=account.square + difference * difference,
@@ -107,9 +110,13 @@ def bet(account: Account, played: Round, *, hour: int, hours: int) -> Account:
     )
 
 
-def next_stage(account: Account) -> Account:
-    """The account at the start of a stage: promotion must be earned anew, what speaks against stays."""
-    return replace(account, promote=_LOG_PRIOR, here=0)
+def next_stage(account: Account, *, pairs: bool) -> Account:
+    """The account at the start of a stage: promotion must be earned anew, what speaks against stays.
+
+    ``pairs`` says that the rounds of the stage that ends were pairs: what they have earned is remembered.
+    """
+    earned = account.favour if pairs and account.here else account.earned
+    return replace(account, promote=_LOG_PRIOR, here=0, earned=earned)
 
 
 def rounds_needed(account: Account, *, mean: float, variance: float, goal: float, against: bool) -> int | None:

@@ -46,7 +46,7 @@ class State(Struct, frozen=True, kw_only=True):
     ``since`` is when the trial began and ``stage`` when its present stage did; ``hours`` how long it may last;
     ``requests`` how many requests make an entity's one round (0 = every request counts). ``fired`` is the moment at
     which the rollback wealth reached its bound, ``stop`` why the trial must end at once: after either, nothing more is
-    folded. ``shadowed`` and ``graded`` say in what the rounds of this stage are counted.
+    folded. ``shadowed`` and ``paired`` say that calls and labels of this stage were compared in pairs.
     """
 
     guards: Guards
@@ -100,13 +100,30 @@ def next_stage_of(state: State, *, at: float, requests: int = 0) -> State:
         state,
         stage=at,
         requests=requests,
-        accounts={name: next_stage(account) for name, account in state.accounts.items()},
+        accounts={name: next_stage(a, pairs=_pairs(state, name)) for name, a in state.accounts.items()},
         traffic=Block(),
         losses=Block(),
         entities={},
         shadowed=False,
         paired=False,
     )
+
+
+def promote_wealth(state: State, name: str) -> float:
+    """The wealth of one guard in the candidate's favour, within this stage.
+
+    Shadow pairs compare the versions on the same inputs, so what they prove does not depend on who is answered by
+    whom. A stage without pairs therefore keeps the proof of the last stage that had them, unless something has begun
+    to lean against the candidate.
+    """
+    account = state.accounts[name]
+    if name not in {"loss", "disagreement"} or (account.here and _pairs(state, name)) or account.against >= 2:
+        return account.favour
+    return max(account.favour, account.earned)
+
+
+def _pairs(state: State, name: str) -> bool:
+    return name == "disagreement" or (name == "loss" and state.paired)
 
 
 def rollback_wealth(state: State) -> float:
@@ -201,7 +218,7 @@ class _Folding:
         }
         if event.differ is not None:
             rounds["disagreement"] = Round(control=0.0, candidate=event.differ, z=event.differ)
-        self.shadowed = True
+        self.shadowed = self.shadowed or bool(event.candidate)
         self.play(rounds, at=event.at)
 
     def graded_pair(self, event: GradedPair) -> None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from modelkeep.quantities import duration
 from modelkeep.rollout.betting import Account, rounds_needed
-from modelkeep.rollout.judge import LATENCY, State, rollback_wealth
+from modelkeep.rollout.judge import LATENCY, State, promote_wealth, rollback_wealth
 
 Decision = Literal["promote", "roll_back", "hold", "inconclusive"]
 LEAST_TO_WIDEN: Final = 30
@@ -181,7 +181,7 @@ def _evidence(state: State, name: str, *, now: float) -> Evidence:
         rounds=n,
         method=_method(state, name),
         rollback=account.against,
-        promote=account.favour,
+        promote=promote_wealth(state, name),
         missing=_missing(state, name, now=now),
     )
 
@@ -226,7 +226,7 @@ def _nothing(state: State, name: str) -> str:
 
 def _missing(state: State, name: str, *, now: float) -> str:
     account, goal = state.accounts[name], 1 / state.guards.beta
-    if account.favour >= goal:
+    if promote_wealth(state, name) >= goal:
         return ""
     n = account.rounds + _CAREFUL
     mean = account.total / n
