@@ -63,7 +63,7 @@ class Field(Struct, frozen=True, kw_only=True):
         elif self.kind == "boolean":
             fits = isinstance(value, bool)
         else:
-            fits = not isinstance(value, bool | str) and self._holds(value)
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and self._holds(value)
         return None if fits else _got(value)
 
     def _holds(self, value: float) -> bool:
