@@ -32,8 +32,8 @@ class Registration(Struct, frozen=True, kw_only=True):
 
     ``path`` is the file, or ``file.py:function``; ``features`` feature code as ``file.py`` or ``file.py:function``, or
     ``code`` the same already packed; ``trust`` vouches for the code in them. ``sample`` is held-out data (CSV, Parquet
-    or JSON), or ``columns`` the same by name: with the truth in the column ``output`` it gives the baseline metrics, with
-    ``time`` (and ``key``) also the skill. ``signature`` is inferred from the sample when None. ``metrics`` (finite
+    or JSON), or ``columns`` the same by name: with the truth in the column ``output`` it gives the baseline metrics,
+    with ``time`` (and ``key``) also the skill. ``signature`` is inferred from the sample when None. ``metrics`` (finite
     numbers) win over those of the sample. ``force`` registers despite what the sample says against it.
     """
 

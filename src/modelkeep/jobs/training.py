@@ -1,18 +1,18 @@
 """The task ``retrain``: train a model anew on what really happened, register it, and let the release judge it.
 
-Steps: ``gathered``, ``trained``, ``registered``, ``released``. Each is remembered, so a run that is killed goes on where
-it was; the version and the step that says so are written together, so it is never registered twice.
+Steps: ``gathered``, ``trained``, ``registered``, ``released``. Each is remembered, so a run that is killed goes on
+where it was; the version and the step that says so are written together, so it is never registered twice.
 """
 
 import shutil
 from pathlib import Path
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from modelkeep.errors import Conflict
 from modelkeep.jobs.registering import Registration, register
-from modelkeep.jobs.release import Release
+from modelkeep.jobs.release import Release, enqueue
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Features, Job, Lineage, Match, Policy, Prediction, Version
 from modelkeep.runtimes.training import RESULT, Trained, TrainingRows, finished, run_trainer
@@ -200,16 +200,12 @@ def _release(rooms: Rooms, run: Run, *, asked: Retraining, number: int) -> Retra
             detail = f"{version.name} stays a candidate: {', '.join(version.below)}"
             run.step("released", detail=detail, ledger=ledger)
             return Retrained(version=number, release=None, below=version.below)
-        now = rooms.clock.now()
-        job = Job(
-            id=f"release-{asked.model}-{number}",
-            task="release",
-            due=now,
-            created=now,
-            arguments=Raw(msgspec.json.encode(Release(model=asked.model, number=number, why=asked.why, by=asked.by))),
-            subject=asked.model,
-            by=asked.by,
-        )
-        ledger.jobs.add(job)
+        try:
+            job = enqueue(
+                ledger, Release(model=asked.model, number=number, why=asked.why, by=asked.by), at=rooms.clock.now()
+            )
+        except Conflict as busy:  # it is registered all the same; whoever looks at the job sees why it waits
+            run.step("released", detail=f"{version.name} stays a candidate: {busy}", ledger=ledger)
+            return Retrained(version=number, release=None)
         run.step("released", detail=job.id, ledger=ledger)
     return Retrained(version=number, release=job.id)

@@ -1,31 +1,28 @@
 """Classes as they are answered: text, or true and false."""
 
+import math
 from typing import Any
 
 from modelkeep.nouns import Field, Output
 
 
 def text_of(value: Any, output: Field) -> Output:
-    """A library's class label in the form that the signature declares.
+    """A library's class label in the form that the signature declares; what is no label stays, to be refused.
 
     >>> text_of(1, Field(name="churns", kind="category")), text_of(1, Field(name="churns", kind="boolean"))
     ('1', True)
     """
-    plain = value.item() if hasattr(value, "item") else value
+    plain: Output = value.item() if hasattr(value, "item") else value
     if output.kind == "boolean":
-        return _truth(plain)
+        return _TRUTH.get(plain.lower() if isinstance(plain, str) else plain, plain)
     if isinstance(plain, bool):
         return "true" if plain else "false"
-    if isinstance(plain, float):
-        return f"{plain:g}"
-    return str(plain)
+    if isinstance(plain, int) or (isinstance(plain, float) and math.isfinite(plain)):
+        return f"{plain:g}" if isinstance(plain, float) else str(plain)
+    return plain
 
 
-def _truth(plain: Any) -> Output:
-    if isinstance(plain, str):
-        # Any other word stays a word, which the check of the outputs refuses.
-        return {"true": True, "1": True, "false": False, "0": False}.get(plain.lower(), plain)
-    return bool(plain)
+_TRUTH: dict[Output, Output] = {"true": True, "1": True, 1: True, "false": False, "0": False, 0: False}
 
 
 def labels(output: Field, count: int) -> list[Output]:

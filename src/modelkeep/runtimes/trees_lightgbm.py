@@ -4,7 +4,6 @@ Category inputs are coded in the order that the file carries (``pandas_categoric
 signature's categories; a value that training did not have, and None, become NaN.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,20 +21,20 @@ from modelkeep.runtimes.formats import Answer, Inspected
 def inspect(data: bytes, *, trust: bool) -> Inspected:
     """Check the text's structure in Python, so that the library's parser only ever sees a whole, sound file."""
     del trust  # a file of trees holds no code
-    head = lightgbm_text.checked(data)
+    head = lightgbm_text.checked(data).head
     return Inspected(runtime="lightgbm", data=data, inputs=head.named, classifies=head.classifies)
 
 
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Answer:
     """Load the trees. Raises BadArtifact when their inputs or classes do not fit the signature."""
     del runtime
-    text = path.read_bytes()
-    head = lightgbm_text.checked(text)
+    sound = lightgbm_text.checked(path.read_bytes())
+    head = sound.head
     columns = matrix.columns_of(signature, head.named, coded=coded)
     if columns is not None and len(columns) != len(head.features):
         raise BadArtifact(f"the model takes {len(head.features)} inputs, the signature names {len(columns)}")
-    booster = lightgbm.Booster(model_str=text.decode())
-    make = matrix.numbers(columns, _codes(signature, text))
+    booster = lightgbm.Booster(model_str=sound.text)
+    make = matrix.numbers(columns, _codes(signature, sound.categories))
 
     def ask(rows: Sequence[Features]) -> NDArray[np.float64]:
         # One thread: a row takes microseconds, and starting threads would cost more than all of its trees.
@@ -56,15 +55,13 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
     return chosen
 
 
-def _codes(signature: Signature, text: bytes) -> matrix.Codes:
+def _codes(signature: Signature, kept: tuple[tuple[str, ...], ...]) -> matrix.Codes:
     codes = matrix.category_codes(signature)
-    _, found, line = text.rpartition(b"\npandas_categorical:")
-    kept = json.loads(line) if found else None
     if not kept:
         return codes
     if len(kept) != len(codes):
         raise BadArtifact(f"the model has {len(kept)} category inputs, the signature {len(codes)}: {', '.join(codes)}")
     return {
-        name: {str(value): float(code) for code, value in enumerate(values)}
+        name: {value: float(code) for code, value in enumerate(values)}
         for name, values in zip(codes, kept, strict=True)
     }
