@@ -121,7 +121,8 @@ def _without(line: str, masks: Iterable[str]) -> str:
 
 def _known(settings: Settings) -> list[str]:
     """The texts of all secrets that are set, as they could stand in a line (JSON escapes included)."""
-    references = [settings.server.token, *(channel.url for channel in settings.alerts.channels.values())]
+    channels = settings.alerts.channels.values()
+    references = [settings.server.token, *(c.url for c in channels), *(c.secret for c in channels)]
     found: set[str] = set()
     for secret in references:
         if isinstance(secret, Secret):

@@ -95,7 +95,7 @@ def test_a_model_s_policy_is_written_the_way_people_write(file):
         shadow = 0
         canary = ["1%", 0.5]
         [models."b.c"]
-        since = 2026-01-01T00:00:00Z
+        horizon = 5
         [models."b.c".retrain]
         trainer = "shop.training:train"
     """
@@ -103,7 +103,7 @@ def test_a_model_s_policy_is_written_the_way_people_write(file):
     assert found["churn"].horizon == 86400
     assert found["churn"].trial.canary == (0.01, 0.5)
     assert found["churn"].targets == {"accuracy": 0.8}
-    assert found["b.c"] == Policy(model="b.c", since=1767225600.0, retrain=found["b.c"].retrain)
+    assert found["b.c"] == Policy(model="b.c", horizon=5.0, retrain=found["b.c"].retrain)
 
 
 def test_the_server_is_not_opened_to_other_machines_without_a_token(file):

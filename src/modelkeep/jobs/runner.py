@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+import psutil
 from msgspec import Struct, structs
 
 from modelkeep.clock import SystemClock
@@ -48,6 +49,18 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 _PACE = Pace()
+_PROCESS = secrets.token_hex(4)
+"""Tells this process from an earlier one that had the same number, as in a container that was started again."""
+
+
+def _ended(runner: str) -> bool:
+    """True when ``runner`` was in a process of this machine that is no more."""
+    host, number, process = [*runner.rsplit(":", 2), "", ""][:3]
+    if host != socket.gethostname() or not number.isdigit():
+        return False
+    if int(number) == os.getpid():
+        return process != _PROCESS
+    return not psutil.pid_exists(int(number))
 
 
 def _about(job: Job) -> str:
@@ -64,7 +77,7 @@ class Runner:
     def __init__(
         self, rooms: Rooms, tasks: Mapping[str, Task], *, schedules: Mapping[str, Schedule], pace: Pace = _PACE
     ) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
         self._rooms = rooms
         self._tasks = dict(tasks)
         self._slots = Slots(schedules)
@@ -78,12 +91,15 @@ class Runner:
         self._threads: list[threading.Thread] = []
         self._troubled = ""
         self.looked = float("-inf")
+        self._looked_at = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------ from outside
 
     def start(self) -> None:
         """Begin to work in threads; schedules whose slot passed while nobody was running fire once."""
         self._stopping.clear()
+        self._looked_at = time.perf_counter()
+        self._take_over()
         works = [self._work] * self._pace.workers + [self._beat]
         self._threads = [threading.Thread(target=w, name=f"jobs-{i}", daemon=True) for i, w in enumerate(works)]
         for thread in self._threads:
@@ -102,6 +118,13 @@ class Runner:
         for run in left:
             log.warning("handed back unfinished", extra={"job": run.job.id, "task": run.job.task})
             self._settle(run, run.hand_back)
+
+    @property
+    def silent(self) -> float:
+        """Seconds of real time since the queue was last looked at; 0 while every worker is busy."""
+        with self._guard:
+            busy = len(self._held) >= self._pace.workers
+        return 0.0 if busy else time.perf_counter() - self._looked_at
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -180,7 +203,7 @@ class Runner:
         except StoreUnavailable:
             self._slots.restart()  # whatever was enqueued is undone
             raise
-        self.looked, self._troubled = now, ""
+        self.looked, self._looked_at, self._troubled = now, time.perf_counter(), ""
         if job is None:
             return None
         run = Leased(job, store=self._rooms.store, clock=self._rooms.clock, seconds=self._pace.lease)
@@ -196,6 +219,17 @@ class Runner:
         counted = structs.replace(job, attempts=job.attempts + 1)
         ledger.jobs.save(counted, job.lease.token)
         return counted
+
+    def _take_over(self) -> None:
+        """Give back at once what a killed process of this machine held, instead of waiting for its lease."""
+        try:
+            with self._rooms.store.write() as ledger:
+                for job in ledger.jobs.all(state="running", limit=1000):
+                    if job.lease is not None and _ended(job.lease.runner):
+                        waiting = structs.replace(job, state="waiting", due=self._rooms.clock.now())
+                        ledger.jobs.save(waiting, job.lease.token)
+        except StoreUnavailable as cause:
+            self._say_trouble(str(cause))
 
     def _renew(self, ledger: Ledger) -> None:
         with self._guard:

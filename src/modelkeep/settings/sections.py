@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -15,18 +15,15 @@ from modelkeep.settings.secrets import Secret
 Duration = Annotated[float, Meta(ge=0, extra={"written": "duration"})]
 Share = Annotated[float, Meta(gt=0, le=1, extra={"written": "share"})]
 Size = Annotated[int, Meta(ge=0, extra={"written": "size"})]
-Moment = Annotated[float, Meta(extra={"written": "moment"})]
 Address = Annotated[Secret, Meta(extra={"written": "address"})]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
-Written: TypeAlias = Literal["duration", "share", "size", "moment", "address"]
 
 POLICY: Mapping[tuple[type[Struct], str], object] = {
     (Policy, "horizon"): Duration,
     (Policy, "tolerance"): Duration,
     (Policy, "limit"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
     (Policy, "window"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
-    (Policy, "since"): Moment,
     (Policy, "drift"): Annotated[float, Meta(gt=0)],
     (Guards, "error"): Annotated[float, Meta(gt=0, lt=1)],
     (Guards, "loss"): Annotated[float, Meta(gt=0, lt=1)],
@@ -43,7 +40,7 @@ POLICY: Mapping[tuple[type[Struct], str], object] = {
 }
 """How the fields of a model's policy are written and bounded; the noun itself only knows floats."""
 
-OWNED: Mapping[type[Struct], frozenset[str]] = {Policy: frozenset({"model", "number"})}
+OWNED: Mapping[type[Struct], frozenset[str]] = {Policy: frozenset({"model", "number", "since"})}
 """Fields that the product fills in, so that nobody may set them."""
 
 
@@ -91,15 +88,20 @@ class JobsSettings(Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     poll: Annotated[float, Meta(gt=0, le=60, extra={"written": "duration"})] = 0.5
     lease: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 30.0
-    attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+    attempts: Annotated[int, Meta(ge=4, le=100)] = 5
 
 
 class ChannelSettings(Struct, frozen=True, kw_only=True):
-    """One way to tell people: ``log`` writes to the log, ``webhook`` posts JSON to ``url``."""
+    """One way to tell people: ``log`` writes to the log, ``webhook`` posts JSON to ``url``.
+
+    ``secret``, when there is one, goes into the webhook's ``header``.
+    """
 
     kind: Literal["log", "webhook"]
     url: Address | None = None
-    timeout: Annotated[float, Meta(gt=0, le=60, extra={"written": "duration"})] = 10.0
+    timeout: Annotated[float, Meta(gt=0, le=60, extra={"written": "duration"})] = 5.0
+    header: str = "Authorization"
+    secret: Secret | None = None
 
 
 class AlertsSettings(Struct, frozen=True, kw_only=True):
@@ -154,6 +156,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         for name, channel in self.alerts.channels.items():
             if channel.kind == "webhook" and channel.url is None:
                 raise BadSettings(f"alerts.channels.{name} is a webhook without url", remedy="add its url")
+            if channel.secret is not None and channel.secret.variable is None:
+                raise BadSettings(
+                    f"alerts.channels.{name}.secret must be in the environment", remedy='write "env:NAME"'
+                )
 
     def source(self, key: str) -> str:
         """Where the value of a dotted key came from."""

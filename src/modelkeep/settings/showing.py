@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, json, structs
 
-from modelkeep.quantities import duration, iso
+from modelkeep.quantities import duration
 from modelkeep.settings.known import fields_of
 from modelkeep.settings.secrets import Secret
 from modelkeep.settings.sections import Settings
@@ -47,8 +47,8 @@ def _each(section: Struct, above: str) -> Iterator[tuple[str, Any, str]]:
 def _text(value: Any, how: str) -> str:
     if value is None or isinstance(value, str | Path | Secret):
         return "" if value is None else str(value)
-    if how in {"duration", "moment"}:
-        return duration(value) if how == "duration" else iso(value)
+    if how == "duration":
+        return duration(value)
     if how == "size":
         unit = next((u for u in (1024**3, 1024**2, 1024) if value and value % u == 0), 1)
         return f"{value // unit}{ {1024**3: 'GB', 1024**2: 'MB', 1024: 'KB', 1: 'B'}[unit] }"

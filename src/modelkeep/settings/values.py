@@ -2,7 +2,6 @@
 
 import math
 import re
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, ValidationError, convert
 
 from modelkeep.errors import BadInput, BadSettings
-from modelkeep.quantities import moment, seconds, share
+from modelkeep.quantities import seconds, share
 from modelkeep.settings.secrets import Secret
 
 _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
@@ -38,7 +37,7 @@ def bare(kind: Any) -> Any:
 
 
 def written(kind: Any) -> str:
-    """How a value is written beyond its type: ``duration``, ``share``, ``size``, ``moment``, ``address``, or ``""``."""
+    """How a value is written beyond its type: ``duration``, ``share``, ``size``, ``address``, or ``""``."""
     if get_origin(kind) is Annotated:
         extra = [m.extra["written"] for m in get_args(kind)[1:] if isinstance(m, Meta) and m.extra]
         return str(extra[0]) if extra else written(get_args(kind)[0])
@@ -82,8 +81,8 @@ def _scalar(kind: Any, raw: Any) -> Any:
     if not isinstance(raw, str):
         if isinstance(raw, float) and not math.isfinite(raw):
             raise ValidationError("Expected a finite number")
-        return moment(raw.isoformat()) if how == "moment" and isinstance(raw, date) else raw
-    return {"duration": _duration, "share": share, "moment": moment, "size": _size}.get(how, str)(raw)
+        return raw
+    return {"duration": _duration, "share": share, "size": _size}.get(how, str)(raw)
 
 
 def _duration(text: str) -> float:

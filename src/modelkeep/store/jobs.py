@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
 
 from modelkeep.errors import Conflict, LeaseLost, NotFound
 from modelkeep.nouns import Job, Lease
 from modelkeep.store.tables import jobs
+
+BATCH = 5000
 
 
 class SqlJobs:
@@ -86,6 +88,23 @@ class SqlJobs:
         stopped = replace(job, state="cancelled", lease=None, finished=now)
         self._write(stopped, token=token + 1)
         return stopped
+
+    def purge(self, before: float, *, task: str | None = None) -> int:
+        """See ``seams.Jobs.purge``. At most ``BATCH`` go at once, so that no other writer waits long."""
+        c = jobs.c
+        ended = ("done",) if task is not None else ("done", "failed", "cancelled")
+        query = select(c.body).where(c.state.in_(ended), c.created < before).order_by(c.created.desc())
+        if task is not None:
+            query = query.where(c.task == task)
+        newest: set[str] = set()
+        gone = []
+        for job in map(_job, self._connection.execute(query).scalars()):
+            if job.attempts and (not job.schedule or job.schedule in newest):
+                gone.append(job.id)
+            newest.add(job.schedule)
+        if gone:
+            self._connection.execute(delete(jobs).where(jobs.c.id.in_(gone[-BATCH:])))
+        return len(gone[-BATCH:])
 
     def _write(self, job: Job, *, token: int) -> None:
         self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(token=token, **_columns(job)))

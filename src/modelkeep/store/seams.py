@@ -211,6 +211,12 @@ class Jobs(Protocol):
     def cancel(self, id: str, now: float) -> Job:
         """Stop a waiting job. Raises Conflict when it has finished."""
 
+    def purge(self, before: float, *, task: str | None = None) -> int:
+        """Delete jobs that were created before then and ended well, or all ended ones without ``task``; how many went.
+
+        The newest of each schedule stays, and so does what never ran: both tell which slots have been.
+        """
+
 
 class Acts(Protocol):
     """The audit chain: each entry's digest covers the one before."""

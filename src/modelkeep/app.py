@@ -1,0 +1,307 @@
+"""The composition root: builds every room, hands each what it needs, and starts and stops them in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+from msgspec import MsgspecError, Raw, Struct, json, structs
+
+from modelkeep import journal
+from modelkeep.alerts import rules
+from modelkeep.alerts.book import Book
+from modelkeep.alerts.channels import Channel, LogChannel, WebhookChannel
+from modelkeep.claims import Claim, claim, claim_one
+from modelkeep.clock import Clock, SystemClock
+from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
+from modelkeep.jobs.backup import backup
+from modelkeep.jobs.housekeeping import tidy
+from modelkeep.jobs.release import release, roll_back
+from modelkeep.jobs.rooms import Rooms, Task
+from modelkeep.jobs.runner import Pace, Runner
+from modelkeep.jobs.schedule import Schedule
+from modelkeep.jobs.training import retrain
+from modelkeep.jobs.watching import deliver, watch
+from modelkeep.nouns import Policy
+from modelkeep.quantities import duration, iso, seconds
+from modelkeep.serving.gateway import Gateway
+from modelkeep.serving.recorder import Recorder
+from modelkeep.serving.router import Router
+from modelkeep.settings import Settings, load
+from modelkeep.store.folder import FolderFiles
+from modelkeep.store.seams import Ledger, Store
+from modelkeep.store.sqlite import SqliteStore
+
+log = logging.getLogger("modelkeep.app")
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "release": release,
+        "roll_back": roll_back,
+        "retrain": retrain,
+        "watch": watch,
+        "deliver": deliver,
+        "backup": backup,
+        "tidy": tidy,
+    }
+)
+LOOKS = 3.0
+"""Scheduled work that has not been seen for so many of its intervals is in trouble."""
+STALLED = 30.0
+"""Seconds of real time after which a runner that has not looked at its queue is in trouble."""
+
+
+class App:
+    """The product in one process: ``App.open`` for work on a data folder, ``start`` and ``stop`` for a server on it.
+
+    >>> import tempfile
+    >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
+    ...     sorted(app.tasks)
+    ['backup', 'deliver', 'release', 'retrain', 'roll_back', 'tidy', 'watch']
+    """
+
+    def __init__(self, settings: Settings, rooms: Rooms, *, spool: Claim) -> None:
+        self.settings = settings
+        self.rooms = rooms
+        self.tasks = TASKS
+        self.schedules = MappingProxyType(_schedules(settings))
+        pace = Pace(**structs.asdict(settings.jobs))
+        self.runner = Runner(rooms, TASKS, schedules=self.schedules, pace=pace)
+        self._spool = spool
+        self._claim: Claim | None = None
+        self._journal: journal.Journal | None = None
+
+    @classmethod
+    def open(cls, settings: Settings | None = None, *, clock: Clock | None = None) -> Self:
+        """Build every room on the data folder, which is made when missing; nothing runs yet.
+
+        Without ``settings`` they are read as ``settings.load`` does. Raises BadSettings, and StoreUnavailable when
+        the store cannot be opened.
+        """
+        settings, clock = settings or load(), clock or SystemClock()
+        spool = claim_one(_folder(settings) / "spool")
+        store = SqliteStore(settings.database, busy=settings.store.busy)
+        try:
+            store.migrate()
+            return cls(settings, _rooms(settings, store, clock=clock, spool=spool), spool=spool)
+        except BaseException:
+            store.close()
+            spool.close()
+            raise
+
+    # ---------------------------------------------------------------------------------------------- serving
+
+    @property
+    def serving(self) -> bool:
+        """True between ``start`` and ``stop``: this process answers, watches and runs jobs."""
+        return self._claim is not None
+
+    def start(self) -> None:
+        """Begin to record, to serve and to work, as the one server of this data folder.
+
+        Work that an earlier process left in the middle goes on. Raises Conflict when another server has the folder.
+        """
+        if self._claim is not None:
+            return
+        self._claim = self._claimed()
+        try:
+            self._journal = journal.keep(self.settings, clock=self.rooms.clock)
+            with self.rooms.store.write() as ledger:
+                _keep_policies(ledger, self.settings.models, now=self.rooms.clock.now())
+            self.rooms.recorder.start()
+            self.rooms.router.refresh()
+            self.rooms.router.start()
+            self.runner.start()
+        except BaseException:
+            self.stop()
+            raise
+        log.info("started", extra={"folder": str(self.rooms.folder), "models": sorted(self.rooms.gateway.routes)})
+
+    def stop(self) -> None:
+        """Stop in order: jobs finish or are handed back, records are kept, the store is closed. Nothing works after."""
+        if self.serving:
+            log.info("stopping", extra={"folder": str(self.rooms.folder)})
+        with contextlib.ExitStack() as last:  # each is stopped even when one before it fails
+            for close in (self._unclaim, self._close_journal, self._spool.close, self.rooms.store.close):
+                last.callback(close)
+            last.callback(self.rooms.recorder.close)
+            last.callback(self.rooms.gateway.close)
+            last.callback(self.rooms.router.close)
+            last.callback(self.runner.stop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wake(self) -> None:
+        """Look at the queue now: something was enqueued."""
+        self.runner.wake()
+
+    def trouble(self, part: str) -> str:
+        """What is wrong with ``jobs`` (the runner) or with a schedule such as ``watch``; empty when all is well."""
+        if not self.serving:
+            return "no server runs here"
+        if self.runner.silent > STALLED:
+            return f"the job runner has not looked at its queue for {self.runner.silent:.0f} s"
+        if part == "jobs" or part not in self.schedules:
+            return ""
+        now, schedule = self.rooms.clock.now(), self.schedules[part]
+        with self.rooms.store.read() as ledger:
+            ran = [job for job in ledger.jobs.all(task=schedule.task, limit=20) if job.schedule == part]
+        ended = next((job for job in ran if job.finished is not None), None)
+        if ended is None:
+            return ""
+        if ended.error:
+            return ended.error
+        interval = schedule.after(ended.due) - ended.due
+        late = now - ended.due > LOOKS * interval and not any(job.state == "running" for job in ran)
+        return f"{part} last ran at {iso(ended.due)}" if late else ""
+
+    def _claimed(self) -> Claim:
+        mine = claim(self.rooms.folder, "server.lock")
+        if mine is None:
+            raise Conflict(
+                f"a server runs on {self.rooms.folder} already{_running(self.rooms.folder)}",
+                remedy="use it, stop it, or choose another folder with --folder",
+            )
+        return mine
+
+    def _unclaim(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+
+# ------------------------------------------------------------------------------------------------- the rooms
+
+
+class _Mark(Struct, frozen=True, kw_only=True):
+    """What ``server.json`` says of the server that runs."""
+
+    url: str = ""
+    pid: int = 0
+
+
+def _running(folder: Path) -> str:
+    try:
+        mark = json.decode((folder / "server.json").read_bytes(), type=_Mark)
+    except (OSError, MsgspecError):
+        pid = (folder / "server.lock").read_text(encoding="ascii")
+        return f" (process {pid})" if pid else ""
+    return f": {mark.url} (process {mark.pid})"
+
+
+def _folder(settings: Settings) -> Path:
+    try:
+        settings.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as cause:
+        raise BadSettings(
+            f"folder = {str(settings.folder)!r} ({settings.source('folder')}): {cause.strerror}",
+            remedy="choose a folder that can be written",
+        ) from None
+    return settings.folder
+
+
+def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim) -> Rooms:
+    files = FolderFiles(settings.folder / "files")
+    recorder = Recorder(
+        store,
+        clock,
+        spool=spool.folder,
+        files=files,
+        durability=settings.recorder.durability,
+        held=settings.recorder.held,
+        limit=settings.recorder.spool,
+    )
+    gateway = Gateway(recorder, clock)
+    return Rooms(
+        clock=clock,
+        store=store,
+        files=files,
+        recorder=recorder,
+        gateway=gateway,
+        router=Router(store, files, gateway=gateway, clock=clock),
+        book=_book(settings, clock),
+        folder=settings.folder,
+    )
+
+
+def _book(settings: Settings, clock: Clock) -> Book:
+    path = settings.folder / settings.alerts.rules if settings.alerts.rules else None
+    try:
+        return Book(rules.load(path), _channels(settings), clock)
+    except BadInput as wrong:
+        raise BadSettings(f"alerts.rules ({settings.source('alerts.rules')}): {wrong}") from None
+
+
+def _channels(settings: Settings) -> dict[str, Channel]:
+    """The channels of the configuration; without any, the log."""
+    built: dict[str, Channel] = {}
+    for name, channel in settings.alerts.channels.items():
+        if channel.url is None:
+            built[name] = LogChannel(name)
+            continue
+        secret = channel.secret.reference if channel.secret else ""
+        built[name] = WebhookChannel(
+            name, channel.url.reveal(), timeout=channel.timeout, header=channel.header, secret=secret
+        )
+    return built or {"log": LogChannel()}
+
+
+def _schedules(settings: Settings) -> dict[str, Schedule]:
+    """The built-in schedules, replaced and joined by those of the configuration."""
+    found = {
+        "deliver": Schedule(task="deliver", when="every 5s"),
+        "tidy": Schedule(task="tidy", when="every 1h"),
+    }
+    if settings.watch.every:
+        every = duration(settings.watch.every)
+        exact = every if seconds(every) == settings.watch.every else f"{settings.watch.every:f}s"
+        found["watch"] = Schedule(task="watch", when=f"every {exact}")
+    for name, schedule in settings.schedules.items():
+        if schedule.task not in TASKS:
+            missing = NotFound("task", schedule.task, known=TASKS)
+            source = settings.source(f"schedules.{name}.task")
+            raise BadSettings(f"schedules.{name}.task ({source}): {missing.message}", remedy=missing.remedy)
+        found[name] = schedule
+    return found
+
+
+def _keep_policies(ledger: Ledger, wanted: Mapping[str, Policy], *, now: float) -> None:
+    """Make each model's section of the configuration its policy, unless it is already.
+
+    It is in force at once, or with the promotion that ends a running trial: the judge keeps the limits it began with.
+    """
+    for model, policy in wanted.items():
+        kept = ledger.versions.policy(model)
+        if structs.replace(policy, number=kept.number, since=kept.since) == kept:
+            continue
+        fresh = structs.replace(policy, number=kept.number + 1 if kept.since else kept.number, since=now)
+        try:
+            ledger.versions.add_policy(fresh)
+        except Conflict:  # the first one was kept without its moment
+            fresh = structs.replace(fresh, number=kept.number + 1)
+            ledger.versions.add_policy(fresh)
+        rollout = ledger.rollouts.get(model)
+        if rollout is not None and rollout.trial is None:
+            ledger.rollouts.put(structs.replace(rollout, policy=fresh.number), rollout)
+        ledger.acts.append(
+            who="configuration",
+            what="policy",
+            subject=model,
+            why="modelkeep.toml says so",
+            at=now,
+            before=Raw(json.encode(kept)),
+            after=Raw(json.encode(fresh)),
+        )

@@ -1,0 +1,30 @@
+"""The task ``tidy``: the queue's own history is kept as long as somebody may ask for it, and no longer."""
+
+from msgspec import Struct
+
+from modelkeep.jobs.rooms import Done, Rooms, Run
+
+DAY = 86400.0
+
+
+class Tidy(Struct, frozen=True, kw_only=True):
+    """Arguments of the task ``tidy``: seconds that finished jobs are kept, those of ``frequent`` tasks and others."""
+
+    frequent: tuple[str, ...] = ("watch", "deliver", "tidy")
+    short: float = DAY
+    long: float = 365 * DAY
+
+
+class Tidied(Struct, frozen=True, kw_only=True):
+    """How many jobs were forgotten."""
+
+    jobs: int
+
+
+def tidy(rooms: Rooms, run: Run) -> Done:
+    """Forget jobs that ended well long ago; the newest of each schedule stays, and what failed for ``long``."""
+    asked, now = run.arguments(Tidy), rooms.clock.now()
+    with rooms.store.write() as ledger:
+        gone = sum(ledger.jobs.purge(now - asked.short, task=task) for task in asked.frequent)
+        gone += ledger.jobs.purge(now - asked.long)
+    return Done(result=Tidied(jobs=gone))
