@@ -1,0 +1,1 @@
+"""The doors: REST, pages, metrics, health and the command line. The only room that knows HTTP, HTML and argv."""

@@ -1,0 +1,100 @@
+"""The command line.
+
+Help must come in a quarter of a second, so this module imports cyclopts and nothing else of weight: each command's
+module (with msgspec, the operations, and for local work the store) is imported when that command is run. The list below
+is therefore written out; a test holds it equal to the operations' own sentences.
+
+Exit codes: 0 done; 1 refused, or the answer is bad news; 2 the command was written wrongly; 3 it cannot be done now
+(no server, store away); 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group
+
+ACTS = "modelkeep.edge.cli.acts"
+OWN = "modelkeep.edge.cli.own"
+FILES = "modelkeep.edge.cli.files"
+
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Begin": {
+        "init": (OWN, "Make a data folder ready, and check that everything needed is there"),
+        "up": (OWN, "Run the server until Ctrl-C"),
+        "demo": (OWN, "Replay a year of real flights: a model goes wrong and is put right"),
+    },
+    "Models": {
+        "models": (ACTS, "List the models with their state, speed and error rate"),
+        "model": (ACTS, "Show a model: its rollout, its policy and its versions"),
+        "versions": (ACTS, "List the versions of a model with their metrics"),
+        "version": (ACTS, "Show one version with its signature, metrics and lineage"),
+        "register": (FILES, "Register a model file as the next version of its model"),
+        "verify": (ACTS, "Read a version's files again and compare them with the digests they were registered under"),
+        "policy": (ACTS, "What the owner of a model wants: show"),
+    },
+    "Releases": {
+        "release": (
+            ACTS,
+            "Release a version: validated, backed up, tried, judged, then promoted or rolled back, as durable work",
+        ),
+        "releases": (ACTS, "Releases and their evidence: list, show"),
+        "rollback": (
+            ACTS,
+            "Roll a model back: end its trial, or bring back an earlier version whole, at once",
+        ),
+        "disable": (ACTS, "Stop a model from answering; callers get the reason, and its versions stay as they are"),
+        "enable": (ACTS, "Let a disabled model answer again"),
+        "rollouts": (ACTS, "List which versions answer now, or the past of one model"),
+    },
+    "Answers": {
+        "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
+        "predictions": (ACTS, "Predictions as they were recorded: list, show"),
+        "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
+        "accuracy": (ACTS, "Measure accuracy over any window: exact for its bounds, however late the outcomes came"),
+    },
+    "Watching": {
+        "status": (
+            ACTS,
+            "Say how everything stands: models, open alerts, work under way, and whether records are kept",
+        ),
+        "readings": (ACTS, "What is known: list, series"),
+        "alerts": (ACTS, "Alerts: list, show, ack, resolve, rules"),
+        "timeline": (ACTS, "Tell what happened: acts, alerts and steps of jobs, newest first"),
+        "acts": (ACTS, "Read the audit chain, newest first, and check that no entry was changed"),
+    },
+    "Work": {
+        "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),
+        "backups": (ACTS, "Backups of models: list"),
+        "config": (OWN, "The configuration: check, show"),
+        "completion": (OWN, "Print the completion script of a shell: bash, zsh or fish"),
+    },
+}
+
+
+def build() -> App:
+    """The whole command line; commands are imported when they are used."""
+    # Plain text: rendering Markdown would load two parsers that no sentence here needs.
+    app = App(
+        name="modelkeep",
+        help="Keeps machine-learning models true in production: serve, remember, notice, tell, put right.",
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for place, (title, commands) in enumerate(GROUPS.items()):
+        group = Group(title, sort_key=place)
+        for order, (name, (module, summary)) in enumerate(commands.items()):
+            app.command(f"{module}:{name}", name=name, help=summary, group=group, sort_key=order)
+    return app
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command and answer its exit code."""
+    app = build()
+    try:
+        code = app(tokens, exit_on_error=False)
+    except CycloptsError:
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code if isinstance(code, int) else 0

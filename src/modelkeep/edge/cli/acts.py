@@ -1,0 +1,146 @@
+"""The commands that are made from operations: their words, options and help are the request's own fields."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import inspect
+import operator
+import types
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from cyclopts import App, Parameter
+from msgspec import NODEFAULT, UNSET, Meta
+from msgspec.structs import FieldInfo
+
+from modelkeep.edge.cli import show
+from modelkeep.edge.cli.common import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
+from modelkeep.edge.cli.reach import Reach
+from modelkeep.operations import OPERATIONS
+from modelkeep.operations.act import Operation
+
+Act = Operation[Any, Any]
+
+
+def command(operation: Act) -> Callable[..., int]:
+    """The command of an operation, as a function with the options as its parameters."""
+    fields = {f.name: f for f in msgspec.structs.fields(operation.request)}
+    plain = [name for name in operation.plain if name in fields]
+    numbered = plain[:2] == ["model", "number"]
+    parameters = [_parameter(fields[name], plain=True, optional=numbered and name == "number") for name in plain]
+    parameters += [_parameter(f, plain=False) for name, f in fields.items() if name not in plain]
+    common = inspect.Parameter("common", inspect.Parameter.KEYWORD_ONLY, default=USUAL, annotation=Common)
+
+    def run(*args: Any, **kwargs: Any) -> int:
+        common: Common = kwargs.pop("common", USUAL)
+        given = {**dict(zip(plain, args, strict=False)), **kwargs}
+        return guarded(lambda: perform(operation, _values(fields, given, numbered=numbered), common=common))
+
+    run.__name__ = operation.name
+    run.__doc__ = operation.doc.split("Raises ")[0].strip()
+    run.__signature__ = inspect.Signature([*parameters, common])  # type: ignore[attr-defined]  # cyclopts reads it
+    run.__annotations__ = {p.name: p.annotation for p in [*parameters, common]}
+    return run
+
+
+def perform(operation: Act, values: Mapping[str, Any], *, common: Common, reach: Reach | None = None) -> int:
+    """Do an act and show its result; 1 when the result is bad news."""
+    content = (reach or Reach(common)).do(operation, values)
+    show.result(operation.name, content, as_json=common.json)
+    finding = operation.finding(msgspec.json.decode(content, type=operation.result))
+    if finding:
+        complain(finding)
+        return REFUSED
+    return DONE
+
+
+def _values(fields: Mapping[str, FieldInfo], given: Mapping[str, Any], *, numbered: bool) -> dict[str, Any]:
+    found = {name: value for name, value in given.items() if value is not None}
+    if numbered and "number" not in found:
+        model, at, number = str(found["model"]).rpartition("@")
+        if not at or not number.isdigit():
+            raise Wrongly(f"which version of {found['model']}? write {found['model'].partition('@')[0]}@2")
+        found |= {"model": model, "number": int(number)}
+    if "by" in fields and not found.get("by"):
+        found["by"] = me()
+    defaults = {name: f.default for name, f in fields.items() if f.default is not NODEFAULT and f.default is not UNSET}
+    return {
+        fields[name].encode_name: value
+        for name, value in found.items()
+        if name not in defaults or value != defaults[name]
+    }
+
+
+def me() -> str:
+    """Who acts, for the audit chain."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def _parameter(field: FieldInfo, *, plain: bool, optional: bool = False) -> inspect.Parameter:
+    """One option; ``plain`` ones are written without dashes."""
+    kind, said = _plain_type(field.type)
+    required = field.default is NODEFAULT and field.default_factory is NODEFAULT
+    default: Any = inspect.Parameter.empty
+    if not required:
+        default = field.default if field.default is not NODEFAULT else {}
+    if optional:
+        default, kind = None, kind | None
+    help_text = "Model, or model@number" if optional is False and plain and field.name == "model" else said
+    extra: dict[str, Any] = {"name": f"--{field.encode_name.replace('_', '-')}"} if not plain else {}
+    if kind is bool:
+        extra["negative"] = ""
+    annotation = Annotated[kind, Parameter(help=help_text, **extra)]
+    where = inspect.Parameter.POSITIONAL_OR_KEYWORD if plain else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, where, default=default, annotation=annotation)
+
+
+def _plain_type(kind: Any) -> tuple[Any, str]:
+    """A field's type as the command line takes it (a moment is a text), and its description."""
+    said = ""
+    if get_origin(kind) is Annotated:
+        inner, *rest = get_args(kind)
+        said = next((m.description or "" for m in rest if isinstance(m, Meta)), "")
+        found, deeper = _plain_type(inner)
+        return found, said or deeper
+    if get_origin(kind) in {Union, types.UnionType}:
+        parts = [_plain_type(part) for part in get_args(kind)]
+        kinds = [part for part, _ in parts]
+        said = next((text for _, text in parts if text), "")
+        if str in kinds:
+            kinds = [part for part in kinds if part in {str, type(None)}]
+        return functools.reduce(operator.or_, kinds), said
+    if get_origin(kind) is dict:
+        return dict[str, str], said
+    return kind, said
+
+
+def _made() -> dict[str, Any]:
+    """Every command by its first word: a function, or an app of several for words with a second part."""
+    found: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        if len(operation.words) == 1:
+            found[operation.words[0]] = command(operation)
+        elif operation.words:
+            first, second = operation.words
+            app = found.setdefault(first, App(name=first, help_format="plaintext", result_action="return_value"))
+            made = command(operation)
+            app.command(made, name=second)
+            if second in {"list", "show"} and app.default_command is None and not operation.plain:
+                app.default(made)
+    return found
+
+
+COMMANDS = _made()
+
+
+def __getattr__(name: str) -> Any:
+    """A command by its name, for the lazy list in ``modelkeep.edge.cli``."""
+    try:
+        return COMMANDS[name]
+    except KeyError:
+        raise AttributeError(name) from None

@@ -1,0 +1,49 @@
+"""Acts done here, on the data folder itself, when no server runs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelkeep.app import App
+from modelkeep.edge import decoding
+from modelkeep.operations.act import Operation
+from modelkeep.operations.uploads import Incoming
+from modelkeep.settings import Settings
+
+
+def do(settings: Settings, operation: Operation[Any, Any], *, values: Mapping[str, Any]) -> bytes:
+    """Do an act and answer the JSON of its result. Raises what the act refuses with."""
+    request = decoding.build(operation.request, values)
+    with opened(settings) as app:
+        return msgspec.json.encode(operation.run(app, request))
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[App]:
+    """The app on its data folder, without a server. Raises Conflict while a server holds the folder."""
+    app = App.open(settings)
+    try:
+        yield app
+    finally:
+        app.stop()
+
+
+def receive(settings: Settings, source: Path | bytes) -> str:
+    """Put a file where ``register`` looks for what was sent; its digest."""
+    with opened(settings) as app:
+        incoming = Incoming(app)
+        try:
+            if isinstance(source, bytes):
+                incoming.write(source)
+            else:
+                with source.open("rb") as file:
+                    while piece := file.read(1 << 20):
+                        incoming.write(piece)
+            return incoming.done()
+        finally:
+            incoming.drop()

@@ -1,0 +1,111 @@
+"""From bytes to a request struct, and from a decoder's complaint to the field that is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from modelkeep.edge.refusals import Turned
+from modelkeep.errors import BadInput, Problem
+from modelkeep.nouns import Signature
+
+T = TypeVar("T", bound=Struct)
+
+_COMPLAINT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<place>[^`]*)`)?$", re.DOTALL)
+_WANTED = re.compile(r"^Expected (?P<expected>.*?)(?:, got (?P<got>.*))?$", re.DOTALL)
+_NAMED = re.compile(r"`(?P<name>[^`]*)`")
+
+
+def problem(complaint: msgspec.ValidationError) -> Problem:
+    """The field, what it takes and what it got, out of msgspec's sentence."""
+    match = _COMPLAINT.match(str(complaint))
+    what, place = (match["what"], match["place"] or "$") if match else (str(complaint), "$")
+    where = place.removeprefix("$").removeprefix(".")
+    wanted = _WANTED.match(what)
+    if wanted:
+        return Problem(
+            field=where or "body",
+            expected=wanted["expected"].replace("`", ""),
+            got=(wanted["got"] or "another").replace("`", ""),
+        )
+    named = _NAMED.search(what)
+    name = ".".join(part for part in (where, named["name"] if named else "") if part)
+    if "unknown field" in what:
+        return Problem(field=name, expected="no such field", got="a value")
+    return Problem(field=name or "body", expected="a value", got="nothing" if "missing" in what else what)
+
+
+def refused(complaint: msgspec.ValidationError) -> BadInput:
+    """The refusal that names the field."""
+    found = problem(complaint)
+    return BadInput(str(found), problems=(found,))
+
+
+def unreadable(cause: Exception) -> Turned:
+    """The refusal of a body that is not JSON."""
+    return Turned(
+        400, code="unreadable", message=f"the body is not JSON: {cause}", remedy="send a JSON object in UTF-8"
+    )
+
+
+def loads(body: bytes) -> Any:
+    """JSON as plain values. Raises Turned; nesting too deep for the parser is unreadable too."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise unreadable(cause) from None
+
+
+def loads_loosely(body: bytes) -> Any:
+    """The same, also reading NaN and Infinity, which JSON lacks and Python writes, so that their field can be named."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as cause:
+        raise unreadable(cause) from None
+
+
+def build(kind: type[T], values: Mapping[str, Any], *, strict: bool = True) -> T:
+    """A request from plain values. Raises BadInput naming the field, with the nearest name for an unknown one."""
+    known = [f.encode_name for f in msgspec.structs.fields(kind)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        problems = [Problem(field=name, expected="no such field", got=_shown(values[name])) for name in unknown[:100]]
+        remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+        raise BadInput(str(problems[0]), problems=problems, remedy=remedy)
+    try:
+        return msgspec.convert(values, type=kind, strict=strict)
+    except msgspec.ValidationError as complaint:
+        raise refused(complaint) from None
+
+
+def misfits(rows: list[Any], signature: Signature | None) -> list[Problem]:
+    """The feature values that no model takes (objects, lists, NaN), named one by one."""
+    known = {} if signature is None else {f.name: f.expected() for f in signature.inputs}
+    found = []
+    for place, features in enumerate(rows):
+        row = None if len(rows) == 1 else place
+        if not isinstance(features, dict):
+            found.append(
+                Problem(field="features", expected="an object of inputs by name", got=_shown(features), row=row)
+            )
+            continue
+        found += [
+            Problem(field=name, expected=known.get(name, "number, text, boolean or null"), got=_shown(value), row=row)
+            for name, value in features.items()
+            if isinstance(value, dict | list) or (isinstance(value, float) and not math.isfinite(value))
+        ]
+    return found[:100]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    return repr(value)[:80]

@@ -1,0 +1,168 @@
+"""REST: one route for every operation, made from its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+from anyio import to_thread
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from modelkeep.edge import decoding, health, hot, metrics, openapi, refusals
+from modelkeep.edge.border import Border
+from modelkeep.edge.reading import read, too_large
+from modelkeep.edge.refusals import Turned
+from modelkeep.edge.traffic import Traffic
+from modelkeep.errors import BadInput, ModelkeepError, Problem
+from modelkeep.operations import OPERATIONS, uploads
+from modelkeep.operations.act import Operation
+from modelkeep.operations.uploads import Incoming
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class Uploaded(Struct, frozen=True, kw_only=True):
+    """The digest under which a file is kept, and its size in bytes."""
+
+    digest: str
+    size: int
+
+
+def build(app: App, *, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The whole server as one ASGI application; ``pages`` are routes of the web pages."""
+    traffic = Traffic()
+    limit, token = app.settings.server.body, app.settings.server.token
+    secret = token.reveal() if token else ""
+    routes: list[BaseRoute] = [
+        *(_route(app, operation, limit=limit) for operation in _ordered()),
+        Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
+        Route("/openapi.json", openapi.endpoint()),
+        Route("/metrics", metrics.endpoint(app, traffic)),
+        *health.routes(app),
+        *pages,
+    ]
+    inner = Starlette(
+        routes=routes, exception_handlers={HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse}
+    )
+    return Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
+
+
+def _ordered() -> list[Operation[Any, Any]]:
+    """Longer paths first: the name of a model may hold slashes, and must not swallow what follows it."""
+    return sorted((o for o in OPERATIONS if not o.hot), key=lambda o: o.path.count("/"), reverse=True)
+
+
+def _route(app: App, operation: Operation[Any, Any], *, limit: int) -> Route:
+    fields = {f.encode_name: f for f in msgspec.structs.fields(operation.request)}
+    names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+
+    def from_path(values: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return {n: msgspec.convert(values[n], type=fields[n].type, strict=False) for n in names}
+        except msgspec.ValidationError as complaint:
+            name = next(n for n in names if _unfit(values[n], fields[n].type))
+            problem = Problem(field=name, expected=decoding.problem(complaint).expected, got=repr(values[name])[:80])
+            raise BadInput(str(problem), problems=(problem,)) from None
+
+    async def act(request: Request) -> Response:
+        values = from_path(request.path_params)
+        if operation.method == "GET":
+            asked = decoding.build(operation.request, {**_query(request), **values}, strict=False)
+        else:
+            asked = decoding.build(
+                operation.request, {**_body(await read(request.scope, request.receive, limit=limit), values), **values}
+            )
+        result = await to_thread.run_sync(operation.run, app, asked)
+        return _json(result, operation.status)
+
+    path = (
+        operation.path.replace("{model}", "{model:path}").replace("{id}", "{id:path}").replace("{name}", "{name:path}")
+    )
+    return Route(path, act, methods=[operation.method], name=operation.name)
+
+
+def _unfit(value: str, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, type=kind, strict=False)
+    except msgspec.ValidationError:
+        return True
+    return False
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The query string; a parameter given without a value counts as not given. Raises BadInput for one given twice."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            problem = Problem(field=name, expected="one value", got="several")
+            raise BadInput(str(problem), problems=(problem,))
+        if value:
+            found[name] = value
+    return found
+
+
+def _body(content: bytes, path: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object of a body (none at all counts as an empty one). Raises Turned, or BadInput against the path."""
+    body = decoding.loads(content) if content.strip() else {}
+    if not isinstance(body, dict):
+        problem = Problem(field="body", expected="an object", got=type(body).__name__)
+        raise BadInput(str(problem), problems=(problem,))
+    for name in path:
+        if name in body and body[name] != path[name]:
+            problem = Problem(field=name, expected=repr(path[name]), got=repr(body[name])[:80])
+            raise BadInput(f"{problem}: the path says otherwise", problems=(problem,))
+    return body
+
+
+def _upload(app: App) -> Endpoint:
+    async def upload(request: Request) -> Response:
+        incoming = await to_thread.run_sync(Incoming, app)
+        try:
+            async for piece in request.stream():
+                if incoming.size + len(piece) > uploads.MOST:
+                    raise too_large(uploads.MOST)
+                await to_thread.run_sync(incoming.write, piece)
+            if not incoming.size:
+                raise Turned(400, code="empty", message="the body is empty", remedy="send the file's bytes as the body")
+            digest = await to_thread.run_sync(incoming.done)
+        finally:
+            incoming.drop()
+        return _json(Uploaded(digest=digest, size=incoming.size), 201)
+
+    return upload
+
+
+def _json(value: Struct, status: int) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ModelkeepError | Turned)  # noqa: S101 - registered for these two only
+    headers = {name.decode(): value.decode() for name, value in refusals.headers(error)}
+    content = refusals.body(error, request.scope.get("request_id", ""))
+    return Response(content, status_code=refusals.status(error), headers=headers, media_type="application/json")
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such path, or not with this method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it only
+    code = {404: "no_route", 405: "wrong_method"}.get(error.status_code, "refused")
+    refusal = Turned(
+        error.status_code,
+        code=code,
+        message=f"{request.method} {request.url.path}: {error.detail.lower()}",
+        remedy="every route is in /openapi.json",
+    )
+    response = await _refuse(request, refusal)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,172 @@
+"""The server process: uvicorn on every configured port, stopped cleanly by a signal; and the same in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import msgspec
+import uvicorn
+from msgspec import Struct
+
+from modelkeep.edge import rest
+from modelkeep.edge.pages.routes import pages
+from modelkeep.errors import BadSettings, Unavailable
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+MARK = "server.json"
+BACKLOG = 2048
+GRACE = 10
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """What ``server.json`` in the data folder says while a server runs on it."""
+
+    url: str
+    pid: int
+
+
+class Server:
+    """Answers on the configured ports. ``url`` is the first port's address, known as soon as it is made.
+
+    Raises BadSettings when a port is taken.
+    """
+
+    def __init__(self, app: App) -> None:
+        settings = app.settings.server
+        self._app = app
+        self._sockets = _bound(settings.host, settings.listen)
+        self.ports = tuple(taken.getsockname()[1] for taken in self._sockets)
+        self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
+        self._pages = pages(app)
+        config = uvicorn.Config(
+            rest.build(app, pages=self._pages.routes),
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            date_header=False,
+            h11_max_incomplete_event_size=64 * 1024,
+            timeout_graceful_shutdown=GRACE,
+        )
+        self._server = _Quiet(config)
+
+    def run(self) -> None:
+        """Answer until ``stop``; then finish what is being answered."""
+        try:
+            loop = self._server.config.get_loop_factory()
+            with asyncio.Runner(loop_factory=loop) as runner:
+                runner.run(self._server.serve(sockets=self._sockets))
+        finally:
+            for taken in self._sockets:
+                taken.close()
+
+    def stop(self) -> None:
+        """Ask to stop; safe from any thread and from a signal."""
+        self._server.should_exit = True
+        self._pages.stop()
+
+    @property
+    def answering(self) -> bool:
+        """True once requests are answered."""
+        return self._server.started
+
+
+class _Quiet(uvicorn.Server):
+    """A uvicorn server that leaves signals to us, so that it also runs beside the main thread."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
+    """Start the app and answer until SIGINT or SIGTERM; then finish what is being answered, keep every record, stop.
+
+    ``tell`` is told the address.
+    """
+    server = Server(app)
+
+    def ask(_: int, __: FrameType | None) -> None:
+        server.stop()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        app.start()
+        with _marked(app.rooms.folder, server.url):
+            for port in server.ports:
+                tell(f"listening on http://{_shown(app.settings.server.host)}:{port}")
+            server.run()
+    finally:
+        app.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def running(app: App) -> Iterator[str]:
+    """A started app answering in a thread of its own; yields the base address and stops both at the end."""
+    server = Server(app)
+    app.start()
+    thread = threading.Thread(target=server.run, name="server", daemon=True)
+    thread.start()
+    try:
+        patience = threading.Event()
+        while not server.answering:
+            if not thread.is_alive():
+                raise Unavailable("the server ended before it answered", remedy="its log says why")
+            patience.wait(0.005)
+        with _marked(app.rooms.folder, server.url):
+            yield server.url
+    finally:
+        server.stop()
+        thread.join(GRACE + 5)
+        app.stop()
+
+
+@contextlib.contextmanager
+def _marked(folder: Path, url: str) -> Iterator[None]:
+    """Say in the data folder where the server is, so that commands find it."""
+    mark = folder / MARK
+    mark.write_bytes(msgspec.json.encode(Mark(url=url, pid=os.getpid())))
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _bound(host: str, ports: tuple[int, ...]) -> list[socket.socket]:
+    taken: list[socket.socket] = []
+    for port in ports:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        one = socket.socket(family)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except OSError as cause:
+            for other in (one, *taken):
+                other.close()
+            raise BadSettings(
+                f"cannot listen on {host}:{port}: {cause.strerror}",
+                remedy="another server has it? choose one with --port",
+            ) from None
+        one.listen(BACKLOG)
+        taken.append(one)
+    return taken
+
+
+def _shown(host: str) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - shown, not bound
+    return f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown

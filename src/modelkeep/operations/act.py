@@ -1,0 +1,95 @@
+"""What an act is: one definition from which REST, OpenAPI, the command line and the Python face follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from modelkeep import quantities
+from modelkeep.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+Q = TypeVar("Q", bound=Struct)
+A = TypeVar("A", bound=Struct)
+Method = Literal["GET", "POST", "PUT"]
+
+MomentText = Annotated[
+    str | float, Meta(description="ISO-8601 date or time (UTC without a zone), or seconds since 1970")
+]
+DurationText = Annotated[str, Meta(description="A duration such as 30s, 24h or 1h30m")]
+ModelName = Annotated[str, Meta(description="Name of the model", min_length=1, max_length=200)]
+Number = Annotated[int, Meta(description="Number of the version", ge=1, le=2**31)]
+Why = Annotated[str, Meta(description="The reason, kept in the audit chain", max_length=2000)]
+By = Annotated[str, Meta(description="Who asks, kept in the audit chain", max_length=200)]
+Limit = Annotated[int, Meta(description="At most so many entries", ge=1, le=10_000)]
+
+
+def allowed(_: object) -> str:
+    """No result of this act is a finding against the user."""
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[Q, A]):
+    """One act of the product.
+
+    ``path`` is a route template whose ``{names}`` are fields of the request; GET takes the other fields from the query
+    string, the rest from a JSON body. ``words`` are the command's words, empty when the command line has its own form;
+    ``plain`` names the fields that the command takes without dashes, in order (``model`` then ``number`` also reads
+    ``model@number``). ``finding`` says in words why a result is bad news (exit code 1), or "".
+    ``hot`` acts have a route of their own.
+    """
+
+    name: str
+    method: Method
+    path: str
+    request: type[Q]
+    result: type[A]
+    run: Callable[[App, Q], A]
+    words: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
+    status: int = 200
+    hot: bool = False
+    finding: Callable[[A], str] = allowed
+
+    @property
+    def doc(self) -> str:
+        """What the act does: the docstring of its function."""
+        return (self.run.__doc__ or "").strip()
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of ``doc``."""
+        return self.doc.split("\n", 1)[0].rstrip(".")
+
+
+def stamp(at: float | None) -> datetime | None:
+    """A moment as it goes out: a UTC time, written with a Z."""
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def stamped(at: float) -> datetime:
+    """The same, for a moment that is always known."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+def moment(value: str | float | None, field: str) -> float | None:
+    """A moment as it comes in. Raises BadInput naming ``field``."""
+    return None if value is None else quantities.moment(str(value), field)
+
+
+def span(text: str, field: str) -> float:
+    """A duration as it comes in, in seconds. Raises BadInput naming ``field``."""
+    return quantities.seconds(text, field)
+
+
+def wrong(field: str, *, expected: str, got: object) -> BadInput:
+    """The refusal of one field's value."""
+    problem = Problem(field=field, expected=expected, got=str(got)[:200])
+    return BadInput(str(problem), problems=(problem,))

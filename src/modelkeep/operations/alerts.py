@@ -1,0 +1,210 @@
+"""Alerts: what a person should know, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct
+
+from modelkeep.nouns import SEVERITIES, Alert, Rule
+from modelkeep.operations import readings as facts
+from modelkeep.operations.act import By, Limit, Operation, Why, stamp, stamped, wrong
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+
+class DeliveryView(Struct, frozen=True, kw_only=True):
+    """One message to one channel; a ``waiting`` one is tried at ``due``."""
+
+    channel: str
+    event: str
+    state: str
+    attempts: int
+    due: datetime
+    error: str
+
+
+class AlertView(Struct, frozen=True, kw_only=True):
+    """An alert: what (``type``, ``message``), how bad (``severity``), since when, on what evidence, what repairs it.
+
+    ``timestamp`` is when it opened; ``system_metrics`` how the machine was then.
+    """
+
+    id: str
+    type: str
+    severity: str
+    message: str
+    timestamp: datetime
+    system_metrics: dict[str, float]
+    recommended_actions: tuple[str, ...]
+    rule: str
+    subject: str
+    state: str
+    changed: datetime
+    resolved: datetime | None
+    acknowledged_by: str
+    command: str
+    readings: tuple[facts.ReadingView, ...]
+    deliveries: tuple[DeliveryView, ...]
+
+
+class Alerts(Struct, frozen=True, kw_only=True):
+    """Alerts, newest first."""
+
+    alerts: tuple[AlertView, ...]
+
+
+class ListAlerts(Struct, frozen=True, kw_only=True):
+    """Which alerts: all, or those not resolved; at least as severe as ``severity``; of one model."""
+
+    active: Annotated[bool, Meta(description="Only alerts that are open or acknowledged")] = False
+    severity: Annotated[str, Meta(description=f"At least this severe: {', '.join(SEVERITIES)}")] = "info"
+    model: Annotated[str, Meta(description="Only alerts of this model")] = ""
+    limit: Limit = 200
+
+
+class OneAlert(Struct, frozen=True, kw_only=True):
+    """Which alert."""
+
+    id: Annotated[str, Meta(description="Id of the alert", min_length=1, max_length=200)]
+
+
+class Acknowledge(Struct, frozen=True, kw_only=True):
+    """Who has seen which alert."""
+
+    id: Annotated[str, Meta(description="Id of the alert", min_length=1, max_length=200)]
+    who: Annotated[str, Meta(description="Who takes care of it", min_length=1, max_length=200)]
+
+
+class Resolve(Struct, frozen=True, kw_only=True):
+    """Which alert is over, and why."""
+
+    id: Annotated[str, Meta(description="Id of the alert", min_length=1, max_length=200)]
+    why: Why = ""
+    by: By = ""
+
+
+class ListRules(Struct, frozen=True, kw_only=True):
+    """Nothing to say: all rules."""
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """The rules that turn readings into alerts."""
+
+    rules: tuple[Rule, ...]
+
+
+def list_alerts(app: App, request: ListAlerts) -> Alerts:
+    """List alerts, newest first.
+
+    Raises BadInput for a severity that is not on the scale.
+    """
+    least = severity(request.severity)
+    with app.rooms.store.read() as ledger:
+        found = ledger.alerts.all(active=request.active, limit=10_000 if request.model or least else request.limit)
+    chosen = [
+        alert
+        for alert in found
+        if SEVERITIES.index(alert.severity) >= least
+        and (not request.model or alert.subject.partition("@")[0] == request.model)
+    ]
+    return Alerts(alerts=tuple(view(alert) for alert in chosen[: request.limit]))
+
+
+def show_alert(app: App, request: OneAlert) -> AlertView:
+    """Show one alert with its readings, advice, repairing command and deliveries.
+
+    Raises NotFound.
+    """
+    with app.rooms.store.read() as ledger:
+        return view(ledger.alerts.get(request.id))
+
+
+def acknowledge(app: App, request: Acknowledge) -> AlertView:
+    """Say that a person takes care of an alert; it stops escalating.
+
+    Raises NotFound, or Conflict when it is resolved already.
+    """
+    with app.rooms.store.write() as ledger:
+        alert = app.rooms.book.acknowledge(ledger, request.id, request.who)
+        ledger.acts.append(
+            who=request.who, what="acknowledge", subject=f"alert {request.id}", why="", at=app.rooms.clock.now()
+        )
+    return view(alert)
+
+
+def resolve(app: App, request: Resolve) -> AlertView:
+    """Close an alert by hand; it opens again when its rule still finds a reason.
+
+    Raises NotFound, or Conflict when it is resolved already.
+    """
+    now = app.rooms.clock.now()
+    with app.rooms.store.write() as ledger:
+        alert = app.rooms.book.resolve(ledger, request.id)
+        ledger.acts.append(who=request.by, what="resolve", subject=f"alert {request.id}", why=request.why, at=now)
+    return view(alert)
+
+
+def list_rules(app: App, _: ListRules) -> Rules:
+    """List the rules that turn readings into alerts."""
+    return Rules(rules=app.rooms.book.rules)
+
+
+def severity(name: str) -> int:
+    """The place of a severity on the one ordered scale. Raises BadInput for another name."""
+    if name not in SEVERITIES:
+        raise wrong("severity", expected=f"one of {', '.join(SEVERITIES)}", got=repr(name))
+    return SEVERITIES.index(name)
+
+
+def view(alert: Alert) -> AlertView:
+    """An alert as it goes out."""
+    return AlertView(
+        id=alert.id,
+        type=alert.kind,
+        severity=alert.severity,
+        message=alert.message,
+        timestamp=stamped(alert.opened),
+        system_metrics=alert.system,
+        recommended_actions=alert.advice,
+        rule=alert.rule,
+        subject=alert.subject,
+        state=alert.state,
+        changed=stamped(alert.changed),
+        resolved=stamp(alert.resolved),
+        acknowledged_by=alert.acknowledged_by,
+        command=alert.command,
+        readings=tuple(facts.view(reading) for reading in alert.readings),
+        deliveries=tuple(
+            DeliveryView(
+                channel=d.channel, event=d.event, state=d.state, attempts=d.attempts, due=stamped(d.due), error=d.error
+            )
+            for d in alert.deliveries
+        ),
+    )
+
+
+OPERATIONS = (
+    Operation(
+        name="alerts", method="GET", path="/v1/alerts", request=ListAlerts, result=Alerts, run=list_alerts,
+        words=("alerts", "list"),
+    ),
+    Operation(
+        name="alert", method="GET", path="/v1/alerts/{id}", request=OneAlert, result=AlertView, run=show_alert,
+        words=("alerts", "show"), plain=("id",),
+    ),
+    Operation(
+        name="acknowledge", method="POST", path="/v1/alerts/{id}/ack", request=Acknowledge, result=AlertView,
+        run=acknowledge, words=("alerts", "ack"), plain=("id",),
+    ),
+    Operation(
+        name="resolve", method="POST", path="/v1/alerts/{id}/resolve", request=Resolve, result=AlertView, run=resolve,
+        words=("alerts", "resolve"), plain=("id",),
+    ),
+    Operation(
+        name="rules", method="GET", path="/v1/rules", request=ListRules, result=Rules, run=list_rules,
+        words=("alerts", "rules"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,217 @@
+"""Outcomes: telling what really happened, and how far the answers were from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from modelkeep.errors import TimedOut
+from modelkeep.nouns import Outcome, Output
+from modelkeep.operations.act import DurationText, ModelName, MomentText, Operation, moment, span, stamped, wrong
+from modelkeep.operations.models import known
+from modelkeep.profile import Sums
+from modelkeep.store.seams import Told
+from modelkeep.watch import intervals
+from modelkeep.watch.intervals import Interval
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+LEAST_PAIRS = 10
+PATIENCE = 30.0
+
+
+class Truth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One outcome: by ``prediction_id``, or by ``model``, ``key`` and the moment that it is about (``for``)."""
+
+    actual: Annotated[Output | None, Meta(description="What really happened; null withdraws the outcome")]
+    prediction_id: Annotated[str, Meta(description="Id of the prediction", max_length=100)] = ""
+    model: Annotated[str, Meta(description="Name of the model", max_length=200)] = ""
+    key: Annotated[str, Meta(description="Entity of the prediction", max_length=500)] = ""
+    for_: MomentText | None = field(default=None, name="for")
+    at: MomentText | None = None
+    source: Annotated[str, Meta(description="Where it comes from", max_length=200)] = ""
+
+
+class TellOutcomes(Struct, frozen=True, kw_only=True):
+    """One outcome (its fields at the top), or many under ``outcomes``; ``at`` is when it became known (default now)."""
+
+    outcomes: Annotated[tuple[Truth, ...], Meta(max_length=10_000)] | UnsetType = UNSET
+    actual: (
+        Annotated[Output | None, Meta(description="What really happened; null withdraws the outcome")] | UnsetType
+    ) = UNSET
+    prediction_id: Annotated[str, Meta(description="Id of the prediction", max_length=100)] = ""
+    model: Annotated[str, Meta(description="Name of the model", max_length=200)] = ""
+    key: Annotated[str, Meta(description="Entity of the prediction", max_length=500)] = ""
+    for_: MomentText | None = field(default=None, name="for")
+    at: MomentText | None = None
+    source: Annotated[str, Meta(description="Where it comes from", max_length=200)] = ""
+
+
+class ToldOutcomes(Struct, frozen=True, kw_only=True):
+    """What became of each outcome, in the order of the request."""
+
+    outcomes: tuple[Told, ...]
+
+
+class ReadAccuracy(Struct, frozen=True, kw_only=True):
+    """The predictions asked in the last ``window``, or from ``start`` to ``end``; of one version, key or role."""
+
+    model: ModelName
+    window: DurationText = "7d"
+    start: MomentText | None = None
+    end: MomentText | None = None
+    version: int | None = None
+    key: Annotated[str, Meta(description="Only this entity")] = ""
+    role: Literal["champion", "canary", "shadow", "fallback"] | None = None
+
+
+class Errors(Struct, frozen=True, kw_only=True):
+    """Metrics over ``n`` pairs; ``mape`` leaves out the ``n_skipped`` pairs whose truth is zero."""
+
+    n: int
+    n_skipped: int
+    metrics: dict[str, float]
+
+
+class Accuracy(Struct, frozen=True, kw_only=True):
+    """How far the answers were from the truth, beside the automatic baselines on the same predictions.
+
+    ``error`` is ``insufficient_data`` when there are fewer than ``need`` pairs; then there are no metrics.
+    """
+
+    model: str
+    start: datetime
+    end: datetime
+    have: int
+    need: int
+    error: Literal["insufficient_data"] | None
+    sample_size: int
+    n_skipped: int
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+    baselines: dict[str, Errors]
+
+
+def tell_outcomes(app: App, request: TellOutcomes) -> ToldOutcomes:
+    """Tell what really happened, for one prediction or many; safe to repeat.
+
+    An outcome before its prediction is kept and joined later; another value for the same prediction is a correction.
+    The answer comes when the outcomes are on disk. Raises BadInput naming the field, Unavailable when they cannot be.
+    """
+    now = app.rooms.clock.now()
+    told = app.rooms.recorder.tell([_outcome(truth, now=now, place=place) for place, truth in _truths(request)])
+    try:
+        return ToldOutcomes(outcomes=tuple(told.result(PATIENCE)))
+    except FutureTimeout:
+        raise TimedOut(
+            f"outcomes were not kept within {PATIENCE:.0f} s", remedy="tell them again; repeats do no harm"
+        ) from None
+
+
+def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
+    """Measure accuracy over any window: exact for its bounds, however late the outcomes came.
+
+    Fewer than 10 pairs are said to be too few. Raises NotFound for an unknown model, BadInput for a bad window.
+    """
+    now = app.rooms.clock.now()
+    end = moment(request.end, "end")
+    end = now + 1e-3 if end is None else end
+    start = moment(request.start, "start")
+    start = end - span(request.window, "window") if start is None else start
+    if not start < end:
+        raise wrong("start", expected="a moment before end", got=repr(request.start))
+    with app.rooms.store.read() as ledger:
+        known(ledger, request.model)
+        found = ledger.records.sums(
+            request.model, start, end, version=request.version, key=request.key or None, role=request.role
+        )
+    sums = found.pop("model", Sums())
+    enough = sums.n >= LEAST_PAIRS
+    return Accuracy(
+        model=request.model,
+        start=stamped(start),
+        end=stamped(end),
+        have=sums.n,
+        need=LEAST_PAIRS,
+        error=None if enough else "insufficient_data",
+        sample_size=sums.n,
+        n_skipped=_skipped(sums),
+        metrics=sums.metrics() if enough else {},
+        intervals=_intervals(sums) if enough else {},
+        baselines=_errors(found),
+    )
+
+
+def _errors(found: Mapping[str, Sums]) -> dict[str, Errors]:
+    return {
+        name: Errors(n=sums.n, n_skipped=_skipped(sums), metrics=sums.metrics())
+        for name, sums in found.items()
+        if sums.n >= LEAST_PAIRS
+    }
+
+
+def _skipped(sums: Sums) -> int:
+    return 0 if sums.confusion else sums.n - sums.relative_n
+
+
+def _intervals(sums: Sums) -> dict[str, Interval]:
+    if sums.confusion:
+        return {"accuracy": intervals.wilson(sums.metrics()["accuracy"] * sums.n, sums.n)}
+    found = {
+        "mae": intervals.mean(sums.absolute, sums.square, n=sums.n),
+        "bias": intervals.mean(sums.error, sums.square, n=sums.n),
+    }
+    return {name: interval for name, interval in found.items() if interval is not None}
+
+
+def _truths(request: TellOutcomes) -> list[tuple[str, Truth]]:
+    if request.outcomes is not UNSET:
+        if request.actual is not UNSET:
+            raise wrong("actual", expected="nothing beside outcomes", got=repr(request.actual))
+        return [(f"outcomes[{i}].", truth) for i, truth in enumerate(request.outcomes)]
+    if request.actual is UNSET:
+        raise wrong("actual", expected="a number, a boolean, a text or null", got="nothing")
+    alone = Truth(
+        actual=request.actual,
+        prediction_id=request.prediction_id,
+        model=request.model,
+        key=request.key,
+        for_=request.for_,
+        at=request.at,
+        source=request.source,
+    )
+    return [("", alone)]
+
+
+def _outcome(truth: Truth, *, now: float, place: str) -> Outcome:
+    about = moment(truth.for_, f"{place}for")
+    if not truth.prediction_id and (not truth.model or about is None):
+        raise wrong(f"{place}prediction_id", expected="a prediction id, or model and for (and key)", got="neither")
+    told = moment(truth.at, f"{place}at")
+    return Outcome(
+        value=truth.actual,
+        at=now if told is None else told,
+        prediction=truth.prediction_id or None,
+        model=truth.model or None,
+        key=truth.key,
+        target=about,
+        source=truth.source,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        name="outcomes", method="POST", path="/v1/outcomes", request=TellOutcomes, result=ToldOutcomes,
+        run=tell_outcomes,
+    ),
+    Operation(
+        name="accuracy", method="GET", path="/v1/models/{model}/accuracy", request=ReadAccuracy, result=Accuracy,
+        run=accuracy, words=("accuracy",), plain=("model",),
+        finding=lambda found: f"insufficient_data: have {found.have}, need {found.need}" if found.error else "",
+    ),
+)  # fmt: skip

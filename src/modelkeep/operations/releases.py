@@ -1,0 +1,367 @@
+"""Releases: a version takes over on trial, or an earlier one comes back at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from modelkeep import rollout as moves
+from modelkeep.errors import BelowPolicy, Conflict
+from modelkeep.jobs import release as releasing
+from modelkeep.jobs.changing import change, in_force
+from modelkeep.jobs.forecasting import forecast_release, stages
+from modelkeep.nouns import Rollout
+from modelkeep.operations import work
+from modelkeep.operations.act import By, DurationText, Limit, ModelName, Number, Operation, Why, span, stamped
+from modelkeep.operations.models import known
+from modelkeep.operations.work import JobId, JobView
+from modelkeep.quantities import share as share_of
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+    from modelkeep.store.seams import Ledger
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """Which version, and how it walks; without ``share`` and ``stage``, as the model's policy says.
+
+    ``force`` releases a version that misses its policy's floors, and then ``why`` must say the reason. ``dry_run``
+    only plans.
+    """
+
+    model: ModelName
+    number: Number
+    share: Annotated[str, Meta(description="One canary of this share, such as 1% or 0.1; 100% is all")] = ""
+    stage: Annotated[DurationText | None, Meta(description="Least time of each stage, such as 24h")] = None
+    force: Annotated[bool, Meta(description="Release although the policy's floors are missed")] = False
+    dry_run: Annotated[bool, Meta(description="Only plan; change nothing")] = False
+    why: Why = ""
+    by: By = ""
+
+
+class ReleasePlan(Struct, frozen=True, kw_only=True):
+    """What is going to happen: ``plan`` says how long a verdict takes at today's traffic; ``job`` walks it.
+
+    ``job`` is empty in a dry run. ``first`` says that nothing answers yet, so the version takes over at once.
+    """
+
+    model: str
+    number: int
+    job: str
+    first: bool
+    shadow: float
+    canary: tuple[float, ...]
+    stage: float
+    last: float
+    seconds_to_proof: float | None
+    plan: tuple[str, ...]
+
+
+class ListReleases(Struct, frozen=True, kw_only=True):
+    """Of one model, or of all."""
+
+    model: Annotated[str, Meta(description="Only releases of this model")] = ""
+    limit: Limit = 50
+
+
+class ReleaseView(Struct, frozen=True, kw_only=True):
+    """A release: its job with every step and its evidence, and how it ended (``result``)."""
+
+    model: str
+    number: int
+    share: float | None
+    stage: float | None
+    force: bool
+    why: str
+    job: JobView
+
+
+class Releases(Struct, frozen=True, kw_only=True):
+    """Releases, newest first."""
+
+    releases: tuple[ReleaseView, ...]
+
+
+class OneRelease(Struct, frozen=True, kw_only=True):
+    """Which release, by the id of its job."""
+
+    id: JobId
+
+
+class RollBack(Struct, frozen=True, kw_only=True):
+    """Go back: end a running trial, or bring back version ``to`` (the previous champion when not named)."""
+
+    model: ModelName
+    to: Annotated[int, Meta(description="Number of the version to bring back", ge=1, le=2**31)] | None = None
+    dry_run: Annotated[bool, Meta(description="Only say what would happen")] = False
+    why: Why = ""
+    by: By = ""
+
+
+class RolledBack(Struct, frozen=True, kw_only=True):
+    """What answers now, which version answers no longer, and how many answers it had given.
+
+    ``predictions`` are the newest of those answers (at most 100); ``ended`` is the release job that was cancelled.
+    """
+
+    model: str
+    champion: int
+    left: int
+    policy: int
+    at: datetime
+    done: bool
+    made: int
+    predictions: tuple[str, ...]
+    ended: str | None
+
+
+class Disable(Struct, frozen=True, kw_only=True):
+    """Stop a model from answering; ``why`` is what callers are told."""
+
+    model: ModelName
+    why: Annotated[str, Meta(description="The reason: callers are told it", min_length=1, max_length=2000)]
+    by: By = ""
+
+
+class Enable(Struct, frozen=True, kw_only=True):
+    """Let a model answer again."""
+
+    model: ModelName
+    why: Why = ""
+    by: By = ""
+
+
+class RolloutView(Struct, frozen=True, kw_only=True):
+    """Which versions of a model answer now, and since when."""
+
+    model: str
+    champion: int
+    challenger: int | None
+    mode: str | None
+    share: float
+    fallback: int | None
+    previous: int | None
+    policy: int
+    trial: str | None
+    disabled: str
+    since: datetime
+
+
+class Rollouts(Struct, frozen=True, kw_only=True):
+    """Rollouts: every model's that is in force, or one model's past, oldest first."""
+
+    rollouts: tuple[RolloutView, ...]
+
+
+class ListRollouts(Struct, frozen=True, kw_only=True):
+    """Every model's, or with ``model`` that model's past."""
+
+    model: Annotated[str, Meta(description="The past of this model's rollout")] = ""
+
+
+def release(app: App, request: Release) -> ReleasePlan:
+    """Release a version: validated, backed up, tried, judged, then promoted or rolled back, as durable work.
+
+    Answers at once with the plan and the job that walks it. Raises NotFound for an unknown version, Conflict when it is
+    the champion or another release is under way, BelowPolicy when it misses a floor and is not forced.
+    """
+    now = app.rooms.clock.now()
+    asked = releasing.Release(
+        model=request.model,
+        number=request.number,
+        share=share_of(request.share) if request.share else None,
+        stage=None if request.stage is None else span(request.stage, "stage"),
+        force=request.force,
+        why=request.why,
+        by=request.by,
+    )
+    with app.rooms.store.read() as ledger:
+        plan = _plan(ledger, asked, now=now)
+    if request.dry_run:
+        return plan
+    with app.rooms.store.write() as ledger:
+        job = releasing.enqueue(ledger, asked, at=now)
+    app.wake()
+    return msgspec.structs.replace(plan, job=job.id)
+
+
+def _plan(ledger: Ledger, asked: releasing.Release, *, now: float) -> ReleasePlan:
+    known(ledger, asked.model)
+    version = ledger.versions.get(asked.model, asked.number)
+    if version.below and not asked.force:
+        raise BelowPolicy(
+            f"{version.name} misses its policy: {'; '.join(version.below)}",
+            remedy="release it with --force --why REASON",
+        )
+    if asked.force and version.below and not asked.why:
+        raise BelowPolicy(
+            f"{version.name} misses its policy: {'; '.join(version.below)}", remedy="say --why it is forced"
+        )
+    rollout = ledger.rollouts.get(asked.model)
+    policy = ledger.versions.policy(asked.model)
+    trial = stages(policy.trial, share=asked.share, stage=asked.stage)
+    if rollout is None:
+        plan, proof = ("nothing answers yet: it takes over as soon as it is validated",), 0.0
+    else:
+        found = forecast_release(ledger, asked.model, trial=trial, guards=policy.guards, at=now)
+        plan, proof = found.lines(), found.good
+    return ReleasePlan(
+        model=asked.model,
+        number=asked.number,
+        job="",
+        first=rollout is None,
+        shadow=trial.shadow,
+        canary=trial.canary,
+        stage=trial.stage,
+        last=trial.last,
+        seconds_to_proof=proof,
+        plan=plan,
+    )
+
+
+def list_releases(app: App, request: ListReleases) -> Releases:
+    """List releases, newest first."""
+    with app.rooms.store.read() as ledger:
+        found = ledger.jobs.all(task="release", limit=1000)
+    chosen = [_view(work.view(job)) for job in found if request.model in {"", job.subject}]
+    return Releases(releases=tuple(chosen[: request.limit]))
+
+
+def show_release(app: App, request: OneRelease) -> ReleaseView:
+    """Show a release: every step with its time and evidence, the verdict, and the alerts that it raised.
+
+    Raises NotFound.
+    """
+    with app.rooms.store.read() as ledger:
+        job = ledger.jobs.get(request.id)
+    if job.task != "release":
+        raise Conflict(
+            f"job {request.id!r} is a {job.task}, not a release", remedy=f"see: modelkeep jobs show {request.id}"
+        )
+    return _view(work.view(job))
+
+
+def _view(job: JobView) -> ReleaseView:
+    asked = msgspec.json.decode(job.arguments, type=releasing.Release)
+    return ReleaseView(
+        model=asked.model,
+        number=asked.number,
+        share=asked.share,
+        stage=asked.stage,
+        force=asked.force,
+        why=asked.why,
+        job=job,
+    )
+
+
+def roll_back(app: App, request: RollBack) -> RolledBack:
+    """Roll a model back: end its trial, or bring back an earlier version whole, at once.
+
+    A version comes back with its feature code and its policy. The answer lists the predictions that the version which
+    left had made. Raises NotFound for an unknown model or version, Conflict when there is nothing to go back to.
+    """
+    with app.rooms.store.read() as ledger:
+        known(ledger, request.model)
+        was = in_force(ledger, request.model)
+        if request.to is not None:
+            ledger.versions.get(request.model, request.to)
+        history = ledger.rollouts.history(request.model)
+    if request.dry_run:
+        now = app.rooms.clock.now()
+        after = moves.roll_back(was, request.to, at=now, history=history)
+        left = was.challenger if was.challenger is not None and after.champion == was.champion else was.champion
+        return RolledBack(
+            model=request.model, champion=after.champion, left=left, policy=after.policy, at=stamped(now), done=False,
+            made=0, predictions=(), ended=was.trial,
+        )  # fmt: skip
+    did = releasing.roll_back_now(app.rooms, request.model, to=request.to, why=request.why, by=request.by)
+    return RolledBack(
+        model=did.model, champion=did.champion, left=did.left, policy=did.policy, at=stamped(did.at), done=True,
+        made=did.made, predictions=did.ids, ended=did.ended,
+    )  # fmt: skip
+
+
+def disable(app: App, request: Disable) -> RolloutView:
+    """Stop a model from answering; callers get the reason, and its versions stay as they are.
+
+    Raises NotFound for an unknown model, Conflict when nothing of it is released or it is disabled already.
+    """
+    with app.rooms.store.read() as ledger:
+        known(ledger, request.model)
+        if in_force(ledger, request.model).disabled:
+            raise Conflict(f"{request.model} is disabled already", remedy=f"modelkeep enable {request.model}")
+    return _switch(app, request.model, disabled=request.why, what="disable", why=request.why, by=request.by)
+
+
+def enable(app: App, request: Enable) -> RolloutView:
+    """Let a disabled model answer again.
+
+    Raises NotFound for an unknown model, Conflict when nothing of it is released or it is not disabled.
+    """
+    with app.rooms.store.read() as ledger:
+        known(ledger, request.model)
+        if not in_force(ledger, request.model).disabled:
+            raise Conflict(f"{request.model} is not disabled", remedy="nothing is left to do")
+    return _switch(app, request.model, disabled="", what="enable", why=request.why, by=request.by)
+
+
+def _switch(app: App, model: str, *, disabled: str, what: str, why: str, by: str) -> RolloutView:
+    with app.rooms.store.write() as ledger:
+        was = in_force(ledger, model)
+        after = msgspec.structs.replace(was, disabled=disabled, since=app.rooms.clock.now())
+        change(ledger, after, was=was, what=what, who=by, why=why)
+    app.rooms.router.refresh()
+    return rollout_view(after)
+
+
+def list_rollouts(app: App, request: ListRollouts) -> Rollouts:
+    """List which versions answer now, or the past of one model.
+
+    Raises NotFound for an unknown model.
+    """
+    with app.rooms.store.read() as ledger:
+        if request.model:
+            known(ledger, request.model)
+        found = ledger.rollouts.history(request.model) if request.model else ledger.rollouts.all()
+    return Rollouts(rollouts=tuple(rollout_view(rollout) for rollout in found))
+
+
+def rollout_view(rollout: Rollout) -> RolloutView:
+    """A rollout as it goes out."""
+    values = {name: getattr(rollout, name) for name in RolloutView.__struct_fields__ if name != "since"}
+    return RolloutView(**values, since=stamped(rollout.since))
+
+
+OPERATIONS = (
+    Operation(
+        name="release", method="POST", path="/v1/models/{model}/releases", request=Release, result=ReleasePlan,
+        run=release, words=("release",), plain=("model", "number"), status=202,
+    ),
+    Operation(
+        name="releases", method="GET", path="/v1/releases", request=ListReleases, result=Releases, run=list_releases,
+        words=("releases", "list"),
+    ),
+    Operation(
+        name="release_details", method="GET", path="/v1/releases/{id}", request=OneRelease, result=ReleaseView,
+        run=show_release, words=("releases", "show"), plain=("id",),
+    ),
+    Operation(
+        name="rollback", method="POST", path="/v1/models/{model}/rollback", request=RollBack, result=RolledBack,
+        run=roll_back, words=("rollback",), plain=("model",),
+    ),
+    Operation(
+        name="disable", method="POST", path="/v1/models/{model}/disable", request=Disable, result=RolloutView,
+        run=disable, words=("disable",), plain=("model",),
+    ),
+    Operation(
+        name="enable", method="POST", path="/v1/models/{model}/enable", request=Enable, result=RolloutView, run=enable,
+        words=("enable",), plain=("model",),
+    ),
+    Operation(
+        name="rollouts", method="GET", path="/v1/rollouts", request=ListRollouts, result=Rollouts, run=list_rollouts,
+        words=("rollouts",),
+    ),
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""How everything stands, in one answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from modelkeep.errors import StoreUnavailable
+from modelkeep.operations.act import Operation, stamp, stamped
+from modelkeep.operations.alerts import AlertView
+from modelkeep.operations.alerts import view as alert_view
+from modelkeep.operations.models import ListModels, Model, list_models
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+Overall = Literal["ok", "warning", "critical"]
+_PRESSING = frozenset({"error", "high", "critical"})
+
+
+class RecordingView(Struct, frozen=True, kw_only=True):
+    """Whether what happens is kept: ``held`` wait in memory, ``spooled`` on disk, ``dropped`` are lost, and why."""
+
+    held: int
+    spooled: int
+    dropped: int
+    cause: str
+    since: datetime | None
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """How everything stands; ``causes`` say why it is not ``ok``."""
+
+    overall: Overall
+    causes: tuple[str, ...]
+    version: str
+    at: datetime
+    folder: str
+    serving: bool
+    models: tuple[Model, ...]
+    alerts: tuple[AlertView, ...]
+    jobs_running: int
+    jobs_waiting: int
+    recording: RecordingView
+
+
+class ReadStatus(Struct, frozen=True, kw_only=True):
+    """Nothing to say: everything."""
+
+
+def status(app: App, _: ReadStatus) -> Status:
+    """Say how everything stands: models, open alerts, work under way, and whether records are kept."""
+    models = list_models(app, ListModels()).models
+    with app.rooms.store.read() as ledger:
+        alerts = ledger.alerts.all(active=True, limit=100)
+        running = len(ledger.jobs.all(state="running", limit=1000))
+        waiting = len(ledger.jobs.all(state="waiting", limit=1000))
+    causes = trouble(app)
+    critical = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state == "unhealthy"]
+    pressing = [f"{a.severity} alert: {a.message}" for a in alerts if a.severity in _PRESSING]
+    mild = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state == "slow"]
+    mild += [f"{a.severity} alert: {a.message}" for a in alerts if a.severity not in {*_PRESSING, "info"}]
+    overall: Overall = "critical" if causes or critical or pressing else "warning" if mild else "ok"
+    recording = app.rooms.recorder.state
+    return Status(
+        overall=overall,
+        causes=(*causes, *critical, *pressing, *mild),
+        version=metadata.version("modelkeep"),
+        at=stamped(app.rooms.clock.now()),
+        folder=str(app.rooms.folder),
+        serving=app.serving,
+        models=models,
+        alerts=tuple(alert_view(alert) for alert in alerts),
+        jobs_running=running,
+        jobs_waiting=waiting,
+        recording=RecordingView(
+            held=recording.held,
+            spooled=recording.spooled,
+            dropped=recording.dropped,
+            cause=recording.cause or "",
+            since=stamp(recording.since) if recording.cause else None,
+        ),
+    )
+
+
+def trouble(app: App) -> list[str]:
+    """Why this server cannot do all of its work now; empty when it can."""
+    found = []
+    try:
+        with app.rooms.store.read() as ledger:
+            ledger.rollouts.revision()
+    except StoreUnavailable as error:
+        found.append(f"store: {error}")
+    try:
+        app.rooms.files.all()
+    except StoreUnavailable as error:
+        found.append(f"files: {error}")
+    recording = app.rooms.recorder.state
+    if recording.cause:
+        found.append(f"records are held: {recording.cause}")
+    return found
+
+
+OPERATIONS = (
+    Operation(
+        name="status", method="GET", path="/v1/status", request=ReadStatus, result=Status, run=status,
+        words=("status",),
+        finding=lambda found: "; ".join(found.causes) if found.overall == "critical" else "",
+    ),
+)  # fmt: skip
