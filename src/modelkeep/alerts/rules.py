@@ -106,7 +106,7 @@ def _places(text: str, source: str, *, count: int) -> list[_Place]:
     starts = [i for i, line in enumerate(lines) if re.match(r"\s*\[\[\s*rule\s*\]\]", line)]
     if len(starts) != count:  # written another way, as `rule = [{...}]`: the lines cannot be told apart
         return [_Place(source=source, start=1, lines=tuple(lines))] * count
-    ends = [*starts[1:], len(lines)]
+    ends = [*starts, len(lines)][1:]
     return [
         _Place(source=source, start=start + 1, lines=tuple(lines[start:end]))
         for start, end in zip(starts, ends, strict=True)

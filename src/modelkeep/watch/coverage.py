@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelkeep.nouns import Level, Reading
-from modelkeep.profile import Window
+from modelkeep.profile import Slice, Window
 from modelkeep.watch.folding import HOUR, honest, lacking, span, unknown
 from modelkeep.watch.intervals import wilson
 
@@ -22,9 +22,9 @@ def coverage(window: Window) -> list[Reading]:
     n = sum(s.profile.n - s.profile.failures for s in grown)
     if n < NEED:
         return [lacking(window, "coverage", have=n, need=NEED, what="predictions older than the horizon")]
-    told = sum(s.profile.errors["model"].n for s in grown if "model" in s.profile.errors)
+    told = sum(_told(s) for s in grown)
     earlier = sum(s.profile.n - s.profile.failures for s in window.before)
-    earlier_told = sum(s.profile.errors["model"].n for s in window.before if "model" in s.profile.errors)
+    earlier_told = sum(_told(s) for s in window.before)
     low, high = wilson(told, n)
     if not told and not earlier_told:
         detail = f"no outcome was ever told for {n + earlier} predictions"
@@ -42,3 +42,8 @@ def coverage(window: Window) -> list[Reading]:
             )
         )
     ]  # fmt: skip
+
+
+def _told(s: Slice) -> int:
+    # A prediction that failed and was answered by a stand-in may have an outcome too: it is not counted twice.
+    return min(s.profile.errors["model"].n, s.profile.n - s.profile.failures) if "model" in s.profile.errors else 0

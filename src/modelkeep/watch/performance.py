@@ -52,7 +52,7 @@ def accuracy(sums: Sums, *, need: int = NEED, blocks: Sequence[Sums] = ()) -> Ac
     """
     if sums.n < need:
         return Accuracy(n=sums.n, need=need, error="insufficient_data")
-    metrics = sums.metrics()
+    metrics = {name: value for name, value in sums.metrics().items() if math.isfinite(value)}
     found = intervals.of_metrics(blocks, Sums.metrics)
     found = {name: _bounded(name, found[name]) for name in metrics if name in found}
     found.update(_of_classes(sums) if sums.confusion else _of_numbers(sums))
