@@ -8,6 +8,7 @@ from msgspec import Struct
 from modelkeep.errors import BadArtifact, ModelFailed, NotFound
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Match, Output, Policy, Prediction, Version
+from modelkeep.rollout.rounds import CAP
 from modelkeep.runtimes import Loaded, load
 
 LEAST = 30
@@ -17,7 +18,7 @@ _MOST = 1000
 class Comparison(Struct, frozen=True, kw_only=True):
     """A version against the champion on labelled rows that it was not trained on.
 
-    Losses are mean errors capped at the champion's 95 % quantile, or shares of wrong answers; ``difference`` is
+    Losses are mean errors capped at the champion's 99 % quantile, or shares of wrong answers; ``difference`` is
     version - champion and ``interval`` its 95 % interval.
     """
 
@@ -99,7 +100,7 @@ def _losses(answers: Sequence[Output], truths: Sequence[Output]) -> list[float]:
 
 
 def _compare(old: list[float], new: list[float], *, classes: bool, allowed: float) -> tuple[Comparison, bool]:
-    cap = 1.0 if classes else sorted(old)[int(0.95 * len(old))] or max(old) or 1.0
+    cap = 1.0 if classes else sorted(old)[min(int(CAP * len(old)), len(old) - 1)] or max(old) or 1.0
     old, new = [min(e, cap) for e in old], [min(e, cap) for e in new]
     margin = allowed if classes else 0.0
     factor = 1.0 if classes else 1.0 + allowed
