@@ -83,7 +83,7 @@ def _sent(alert: Alert, index: int, *, channel: Channel | None, now: float) -> D
         channel.send(message(alert, delivery, count=len(same)))
     except Refused as error:
         failed = replace(tried, state="dead", error=str(error))
-    except Exception as error:  # noqa: BLE001 - a channel may fail in any way, and must not hold up the others
+    except Exception as error:  # noqa: BLE001 - a channel's send: its fault must not hold up the others
         state = "waiting" if tried.attempts < ATTEMPTS else "dead"
         failed = replace(tried, state=state, due=now + pause(tried.attempts), error=str(error) or type(error).__name__)
     else:
