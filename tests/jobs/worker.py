@@ -4,10 +4,11 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import START, rooms_in
 from msgspec import Struct
+from running import START, rooms_in
 
 from modelkeep.errors import LeaseLost
+from modelkeep.jobs.backup import back_up
 from modelkeep.jobs.rooms import Done
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.schedule import Schedule
@@ -45,9 +46,18 @@ def once(rooms, run):
     return Done()
 
 
+def backup(rooms):
+    with rooms.store.read() as ledger:
+        made = ledger.versions.get("churn", 1)
+    back_up(rooms, made)
+
+
 def main(folder: Path, command: str, *more: str) -> None:
     at = float(more[0]) if more else START
     rooms = rooms_in(folder, at)
+    if command == "backup":
+        backup(rooms)
+        return
     schedules = {"nightly": Schedule(task="once", when="0 2 * * *")} if command == "once" else {}
     task = {"hang": hang, "frozen": frozen, "once": once}[command]
     runner = Runner(rooms, {command: task}, schedules=schedules, pace=Pace(lease=30.0))
