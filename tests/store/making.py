@@ -38,9 +38,7 @@ def folded(count: int, *, hour: float = 0.0, version: int = 1, role: str = "cham
 
     latency = np.zeros(len(LATENCY_EDGES) + 1)
     latency[3] = count
-    some = {
-        f"x{i}": Column(n=count, counts=np.full(122, float(count)), sums=np.full(122, 0.5)) for i in range(columns)
-    }
+    some = {f"x{i}": Column(n=count, counts=np.full(122, float(count)), sums=np.full(122, 0.5)) for i in range(columns)}
     profile = Profile(n=count, latency=latency, columns=some)
     return Folded(model="demand", version=version, role=role, hour=hour, profile=profile)
 
