@@ -6,7 +6,7 @@ import pytest
 
 from modelkeep.alerts.book import Book
 from modelkeep.clock import ManualClock
-from modelkeep.nouns import Reading, Rollout, Rule
+from modelkeep.nouns import Policy, Reading, Retrain, Rollout, Rule
 from modelkeep.store.sqlite import SqliteStore
 
 START = 1_700_000_000.0
@@ -114,6 +114,10 @@ class House:
     def alerts(self, **more):
         with self.store.read() as ledger:
             return ledger.alerts.all(**more)
+
+    def train_by(self, trainer):
+        with self.store.write() as ledger:
+            ledger.versions.add_policy(Policy(model="m", retrain=Retrain(trainer=trainer)))
 
     def serve(self, champion, challenger=None, *, mode=None):
         with self.store.write() as ledger:

@@ -197,6 +197,7 @@ def test_a_version_that_no_longer_serves_resolves_and_opens_nothing(house):
 
 
 def test_actions_are_enqueued_with_the_alert_and_not_twice(house):
+    house.train_by("mine:train")
     house.open(rule(actions=("retrain",)), rule(name="worse", condition="value > 0.4", actions=("retrain",)))
     alerts = house.see(0.5, detail="bad")
     with house.store.read() as ledger:
@@ -206,9 +207,11 @@ def test_actions_are_enqueued_with_the_alert_and_not_twice(house):
     assert msgspec.json.decode(job.arguments) == {"model": "m", "why": "bad", "by": f"alert {alerts[0].id}"}
 
 
-def test_nothing_is_trained_while_a_challenger_is_tried(house):
+@pytest.mark.parametrize(("trainer", "challenger"), [("mine:train", 3), ("", None)])
+def test_nothing_is_trained_while_a_challenger_is_tried_or_without_a_trainer(house, trainer, challenger):
+    house.train_by(trainer)
     house.open(rule(actions=("retrain",)))
-    house.serve(2, 3, mode="shadow")
+    house.serve(2, challenger, mode="shadow" if challenger else None)
     assert len(house.see(0.5)) == 1
     with house.store.read() as ledger:
         assert ledger.jobs.all() == []
@@ -216,6 +219,8 @@ def test_nothing_is_trained_while_a_challenger_is_tried(house):
 
 def test_alert_deliveries_and_jobs_are_kept_together_or_not_at_all(house):
     house.open(rule(actions=("retrain",)))
+
+    house.train_by("mine:train")
 
     def look_and_die():
         with house.store.write() as ledger:
@@ -251,6 +256,27 @@ def test_an_event_stays_open_until_it_is_settled(house):
     with house.store.write() as ledger:
         assert house.book.settle(ledger, rule="backup", subject="server").state == "resolved"
         assert house.book.settle(ledger, rule="backup", subject="server") is None
+
+
+def test_an_event_about_a_version_that_was_rolled_back_stays(house):
+    house.serve(2)
+    with house.store.write() as ledger:
+        house.book.raise_event(
+            ledger,
+            rule="release_high",
+            subject="m@3",
+            kind="deployment",
+            severity="high",
+            message="m@3 was rolled back",
+        )
+    house.see(0.1)
+    assert [a.state for a in house.alerts()] == ["open"]
+
+
+def test_an_alert_whose_rule_was_removed_resolves(house):
+    house.see(0.5)
+    house.open(rule(name="other", condition="value > 7"))
+    assert [a.state for a in house.see(0.5)] == ["resolved"]
 
 
 def test_a_hand_can_resolve(house):

@@ -13,7 +13,19 @@ from modelkeep.clock import ManualClock
 from modelkeep.jobs import watching
 from modelkeep.jobs.leased import Leased
 from modelkeep.jobs.rooms import Rooms
-from modelkeep.nouns import Baseline, Field, Job, Lease, Outcome, Policy, Prediction, Rollout, Signature, Version
+from modelkeep.nouns import (
+    Baseline,
+    Field,
+    Job,
+    Lease,
+    Outcome,
+    Policy,
+    Prediction,
+    Retrain,
+    Rollout,
+    Signature,
+    Version,
+)
 from modelkeep.profile import LATENCY_EDGES, Profile
 from modelkeep.serving.recorder import Recording
 from modelkeep.store.folder import FolderFiles
@@ -73,7 +85,7 @@ class House:
                         signature=self.signature, created=0.0, baseline=baseline,
                     )
                 )  # fmt: skip
-            ledger.versions.add_policy(Policy(model="m", number=1))
+            ledger.versions.add_policy(Policy(model="m", number=1, retrain=Retrain(trainer="mine:train")))
             ledger.rollouts.put(Rollout(model="m", champion=1, policy=1), None)
 
     def values(self, n, seed=0):

@@ -70,7 +70,8 @@ class Book:
         """
         now = self._clock.now()
         active = {(a.rule, a.subject): a for a in ledger.alerts.all(active=True, limit=MANY)}
-        changed = [self._resolved(ledger, a, now=now) for a in active.values() if not _serves(ledger, a.subject)]
+        over = [a for a in active.values() if self._is_over(ledger, a)]
+        changed = [self._resolved(ledger, a, now=now) for a in over]
         by_name: dict[str, list[Reading]] = {}
         for reading in readings:
             if _serves(ledger, reading.subject):
@@ -83,6 +84,10 @@ class Book:
                     changed.append(found)
         self.escalate(ledger)
         return changed
+
+    def _is_over(self, ledger: Ledger, alert: Alert) -> bool:
+        """Whether an alert of a reading can end by no reading: its rule or its version is gone. Events never are."""
+        return bool(alert.readings) and (alert.rule not in self._by_name or not _serves(ledger, alert.subject))
 
     def turns(self, before: Reading, reading: Reading) -> bool:
         """Whether some rule sees ``reading`` otherwise than the one ``before`` it: then it must be kept."""
@@ -265,10 +270,9 @@ def _last_told(ledger: Ledger, alert: Alert) -> float | None:
 
 
 def _enqueue(ledger: Ledger, action: str, *, alert: Alert, attempt: int, now: float) -> None:
-    """Enqueue a rule's action, unless the same waits or runs, or a challenger is being tried already."""
+    """Enqueue a rule's action, unless it cannot help now or the same waits or runs."""
     model = telling.model(alert.subject)
-    rollout = ledger.rollouts.get(model)
-    if action == "retrain" and rollout is not None and rollout.challenger is not None:
+    if action == "retrain" and not _trainable(ledger, model):
         return
     for state in ("waiting", "running"):
         if any(job.subject == model for job in ledger.jobs.all(task=action, state=state, limit=MANY)):
@@ -282,6 +286,13 @@ def _enqueue(ledger: Ledger, action: str, *, alert: Alert, attempt: int, now: fl
         subject=model, by=by,
     )  # fmt: skip
     ledger.jobs.add(job)
+
+
+def _trainable(ledger: Ledger, model: str) -> bool:
+    """Whether the model has a trainer, and no challenger is being tried already."""
+    rollout = ledger.rollouts.get(model)
+    policy = ledger.versions.policy(model, None if rollout is None else rollout.policy)
+    return bool(policy.retrain.trainer) and (rollout is None or rollout.challenger is None)
 
 
 def _id(*said: str, at: float) -> str:
