@@ -4,6 +4,7 @@ Steps: ``gathered``, ``trained``, ``registered``, ``released``. Each is remember
 where it was; the version and the step that says so are written together, so it is never registered twice.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from modelkeep.errors import Conflict
+from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
@@ -23,6 +25,8 @@ DAY = 86400.0
 MOST_ROWS = 200_000
 LIMIT = 3600.0
 """The longest that a trainer may take, in seconds."""
+
+_UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 
 
 class Retraining(Struct, frozen=True, kw_only=True):
@@ -41,15 +45,6 @@ class Gathered(Struct, frozen=True, kw_only=True):
     rows: int
 
 
-class Progress(Struct, frozen=True, kw_only=True):
-    """How far a training has come."""
-
-    gathered: Gathered
-    trainer: str
-    trained: bool = False
-    number: int | None = None
-
-
 class Retrained(Struct, frozen=True, kw_only=True):
     """The version that was made, and the job that releases it; no job when it misses the policy's floors."""
 
@@ -58,10 +53,20 @@ class Retrained(Struct, frozen=True, kw_only=True):
     below: tuple[str, ...] = ()
 
 
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a training has come."""
+
+    gathered: Gathered
+    trainer: str
+    trained: bool = False
+    number: int | None = None
+    result: Retrained | None = None
+
+
 def retrain(rooms: Rooms, run: Run) -> Again | Done:
     """Train a model anew by its policy. Raises Conflict when the policy forbids it, with what is missing."""
     asked = run.arguments(Retraining)
-    folder = rooms.folder / "work" / "training" / run.job.id.replace("/", "_")
+    folder = rooms.folder / "work" / "training" / _UNSAFE.sub("_", f"job-{run.job.id}")
     with rooms.store.read() as ledger:
         champion = _champion(ledger, asked.model)
         policy = ledger.versions.policy(asked.model)
@@ -70,7 +75,7 @@ def retrain(rooms: Rooms, run: Run) -> Again | Done:
         progress = _train(rooms, run, champion=champion, policy=policy, folder=folder)
     if progress.number is None:
         progress = _register(rooms, run, champion=champion, folder=folder, progress=progress)
-    result = _release(rooms, run, asked=asked, number=progress.number or 0)
+    result = progress.result or _release(rooms, run, asked=asked, progress=progress)
     shutil.rmtree(folder, ignore_errors=True)
     return Done(result=result)
 
@@ -103,10 +108,12 @@ def _train(rooms: Rooms, run: Run, *, champion: Version, policy: Policy, folder:
         )
     gathered = Gathered(start=rows.at[0], end=rows.at[-1], rows=len(rows.truth))
     run.step("gathered", evidence=gathered, memo=Progress(gathered=gathered, trainer=policy.retrain.trainer))
+    failpoint("retrain.gathered")
     folder.mkdir(parents=True, exist_ok=True)
     trained = run_trainer(policy.retrain.trainer, rows, folder=folder, limit=LIMIT)
     progress = Progress(gathered=gathered, trainer=policy.retrain.trainer, trained=True)
     run.step("trained", detail=f"{policy.retrain.trainer} took {trained.seconds or 0.0:.1f} s", memo=progress)
+    failpoint("retrain.trained")
     return progress
 
 
@@ -155,6 +162,7 @@ def _register(rooms: Rooms, run: Run, *, champion: Version, folder: Path, progre
         ),
         also=remember,
     )
+    failpoint("retrain.registered")
     return kept
 
 
@@ -192,20 +200,21 @@ def _registration(
     )
 
 
-def _release(rooms: Rooms, run: Run, *, asked: Retraining, number: int) -> Retrained:
-    """Enqueue the release, once, unless the version misses the policy's floors."""
+def _release(rooms: Rooms, run: Run, *, asked: Retraining, progress: Progress) -> Retrained:
+    """Ask for the release, once, unless the version misses the policy's floors or another release is under way."""
+    number = progress.number or 0
+    job = None
     with rooms.store.write() as ledger:
         version = ledger.versions.get(asked.model, number)
-        if version.below:
-            detail = f"{version.name} stays a candidate: {', '.join(version.below)}"
-            run.step("released", detail=detail, ledger=ledger)
-            return Retrained(version=number, release=None, below=version.below)
-        try:
-            job = enqueue(
-                ledger, Release(model=asked.model, number=number, why=asked.why, by=asked.by), at=rooms.clock.now()
-            )
-        except Conflict as busy:  # it is registered all the same; whoever looks at the job sees why it waits
-            run.step("released", detail=f"{version.name} stays a candidate: {busy}", ledger=ledger)
-            return Retrained(version=number, release=None)
-        run.step("released", detail=job.id, ledger=ledger)
-    return Retrained(version=number, release=job.id)
+        detail = f"{version.name} stays a candidate: {', '.join(version.below)}"
+        if not version.below:
+            wanted = Release(model=asked.model, number=number, why=asked.why, by=asked.by)
+            try:
+                job = enqueue(ledger, wanted, at=rooms.clock.now()).id
+                detail = job
+            except Conflict as busy:
+                detail = f"{version.name} stays a candidate: {busy}"
+        result = Retrained(version=number, release=job, below=version.below)
+        run.step("released", detail=detail, memo=msgspec.structs.replace(progress, result=result), ledger=ledger)
+    failpoint("retrain.released")
+    return result

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from modelkeep.errors import BadInput, ModelFailed, TimedOut
+from modelkeep.errors import BadInput, ModelFailed
 from modelkeep.nouns import Output, Signature, Value
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.signatures import rows_of
@@ -80,8 +80,8 @@ class Trained(Struct, frozen=True, kw_only=True):
 def run_trainer(entry: str, rows: TrainingRows, *, folder: Path, limit: float) -> Trained:
     """Run ``entry`` on ``rows`` in a process of its own and return what it made, its file inside ``folder``.
 
-    ``limit`` are the seconds after which the process and all that it started is killed (TimedOut). Raises BadInput
-    when ``entry`` is not ``module:function``, ModelFailed with the end of what the process said when it fails.
+    ``limit`` are the seconds after which the process and all that it started is killed. Raises BadInput when ``entry``
+    is not ``module:function``, ModelFailed with the end of what the process said when it fails or takes too long.
     """
     module, colon, function = entry.partition(":")
     if not (module and colon and function.isidentifier()):
@@ -101,7 +101,7 @@ def run_trainer(entry: str, rows: TrainingRows, *, folder: Path, limit: float) -
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
             _end(process)
-            raise TimedOut(f"trainer {entry} took longer than {limit:g} s: {_tail(folder)}") from None
+            raise ModelFailed(f"trainer {entry} took longer than {limit:g} s: {_tail(folder)}") from None
         except BaseException:
             _end(process)
             raise

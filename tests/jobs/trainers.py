@@ -1,0 +1,42 @@
+"""Trainers, right and wrong, that ``test_training`` runs in processes of their own."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from modelkeep.runtimes.training import Trained, TrainingRows
+
+
+def train(rows: TrainingRows) -> Trained:
+    """The factor between x and the truth."""
+    factor = sum(rows.truth) / sum(rows.columns["x"])
+    path = Path(tempfile.mkdtemp()) / "rule.py"
+    path.write_text(f"def predict(row):\n    return row['x'] * {factor!r}\n")
+    sample = {**rows.columns, "y": rows.truth, "key": rows.keys, "at": rows.at}
+    return Trained(path=path, metrics={"mae": 0.5}, sample=sample, key="key", time="at", note="a factor")
+
+
+def wrong(rows: TrainingRows) -> Trained:
+    print("the data is upside down")
+    raise ValueError(len(rows.truth))
+
+
+def no_result(rows: TrainingRows) -> None:
+    return None
+
+
+def endless(rows: TrainingRows) -> Trained:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(f"child {child.pid}", flush=True)
+    time.sleep(600)
+    raise AssertionError
+
+
+def prepared(rows: TrainingRows) -> Trained:
+    """Fits on the columns that the champion's feature code makes."""
+    columns = rows.prepared()
+    path = Path(columns["folder"][0]) / "prepared.py"
+    path.write_text(f"def predict(row):\n    return row['half'] * {len(columns['half'])}\n")
+    return Trained(path=path, prepared=True)
