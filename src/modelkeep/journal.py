@@ -22,6 +22,7 @@ from modelkeep.settings import MASK, Secret, Settings
 
 QUIET = ("uvicorn.access", "httpx", "httpcore", "urllib3", "urllib3.connectionpool")
 _TELLING = ("token", "password", "secret", "authorization", "api_key", "cookie")
+_WRITTEN = ("message", "asctime")  # other handlers write these onto the record
 _SHORTEST = 4  # a shorter secret would mask half of every line
 _encode = json.Encoder(enc_hook=str, decimal_format="number").encode
 
@@ -91,7 +92,8 @@ def _formatter(clock: Clock | None, *, masks: Sequence[str], pretty: bool) -> lo
             "function": record.funcName,
             "line": record.lineno,
         }
-        return own | {f"{key}_" if key in own else key: _masked(key, value) for key, value in event.items()}
+        extra = {key: _masked(key, value) for key, value in event.items() if key not in _WRITTEN}
+        return own | {f"{key}_" if key in own else key: value for key, value in extra.items()}
 
     def written(_: WrappedLogger, __: str, event: EventDict) -> str:
         return _without(_encode(event).decode(), masks)

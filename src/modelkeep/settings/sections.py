@@ -26,6 +26,7 @@ POLICY: Mapping[tuple[type[Struct], str], object] = {
     (Policy, "window"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
     (Policy, "drift"): Annotated[float, Meta(gt=0)],
     (Guards, "error"): Annotated[float, Meta(gt=0, lt=1)],
+    (Guards, "grain"): Duration,
     (Guards, "loss"): Annotated[float, Meta(gt=0, lt=1)],
     (Guards, "alpha"): Annotated[float, Meta(gt=0, lt=1)],
     (Guards, "beta"): Annotated[float, Meta(gt=0, lt=1)],
