@@ -135,10 +135,8 @@ def _refusal(app: App, scope: Scope, *, content: bytes, error: Exception, reques
     """What to answer to an error: a refusal that names the field where it can, or the fault with its log line."""
     if isinstance(error, ModelkeepError | Turned):
         return error
-    if isinstance(error, msgspec.ValidationError):
-        return _misfit(app, scope, body=decoding.loads(content)) or decoding.refused(error)
-    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
-        return _unreadable(app, scope, content=content, cause=error)
+    if isinstance(error, msgspec.ValidationError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
+        return _explained(app, scope, content=content, cause=error)
     if isinstance(error, ClientDisconnect):
         return Turned(499, code="gone", message="the caller went away before the body was read")
     log.error(
@@ -149,14 +147,21 @@ def _refusal(app: App, scope: Scope, *, content: bytes, error: Exception, reques
     return border.fault()
 
 
-def _unreadable(app: App, scope: Scope, *, content: bytes, cause: Exception) -> ModelkeepError | Turned:
-    """The refusal of a body that is not JSON; NaN and Infinity are named as the features they are."""
-    if b"NaN" in content or b"Infinity" in content:
-        try:
-            return _misfit(app, scope, body=decoding.loads_loosely(content)) or decoding.unreadable(cause)
-        except Turned as refusal:
-            return refusal
-    return decoding.unreadable(cause)
+def _explained(app: App, scope: Scope, *, content: bytes, cause: Exception) -> ModelkeepError | Turned:
+    """The refusal of a body that could not be decoded: the features to blame, else the field, else that it is no JSON.
+
+    NaN and Infinity are no JSON, yet Python writes them: they are named as the features they are.
+    """
+    fits = isinstance(cause, msgspec.ValidationError)
+    if not fits and b"NaN" not in content and b"Infinity" not in content:
+        return decoding.unreadable(cause)
+    try:
+        misfit = _misfit(app, scope, body=decoding.loads(content) if fits else decoding.loads_loosely(content))
+    except Turned as refusal:
+        return refusal
+    if misfit is not None:
+        return misfit
+    return decoding.refused(cause) if isinstance(cause, msgspec.ValidationError) else decoding.unreadable(cause)
 
 
 def _misfit(app: App, scope: Scope, *, body: object) -> ModelkeepError | None:

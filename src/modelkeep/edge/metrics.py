@@ -6,8 +6,8 @@ model's name, ``restaurant_id`` the entity (the request's key).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.nouns import Reading, Rollout, Version
 
+K = TypeVar("K", bound=tuple[str, ...])
 _LEVELS = {"ok": 0.0, "unknown": 1.0, "warning": 2.0, "critical": 3.0}
 _ENTITY = ["model_type", "restaurant_id"]
 
@@ -145,7 +146,7 @@ def _errors(readings: list[Reading], *, rollouts: list[Rollout], champions: list
     yield risen
 
 
-def _histogram(name: str, text: str, *, labels: list[str], found: dict[tuple[str, ...], Durations]) -> Metric:
+def _histogram(name: str, text: str, *, labels: list[str], found: Mapping[K, Durations]) -> Metric:
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, durations in found.items():
         family.add_metric(list(values), buckets=durations.buckets(), sum_value=durations.total)

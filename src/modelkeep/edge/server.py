@@ -55,6 +55,7 @@ class Server:
             log_config=None,
             lifespan="off",
             ws="none",
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             h11_max_incomplete_event_size=64 * 1024,

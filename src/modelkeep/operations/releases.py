@@ -203,11 +203,7 @@ def _plan(ledger: Ledger, asked: releasing.Release, *, now: float) -> ReleasePla
     rollout = ledger.rollouts.get(asked.model)
     policy = ledger.versions.policy(asked.model)
     trial = stages(policy.trial, share=asked.share, stage=asked.stage)
-    if rollout is None:
-        plan, proof = ("nothing answers yet: it takes over as soon as it is validated",), 0.0
-    else:
-        found = forecast_release(ledger, asked.model, trial=trial, guards=policy.guards, at=now)
-        plan, proof = found.lines(), found.good
+    found = forecast_release(ledger, asked.model, trial=trial, guards=policy.guards, at=now) if rollout else None
     return ReleasePlan(
         model=asked.model,
         number=asked.number,
@@ -217,8 +213,8 @@ def _plan(ledger: Ledger, asked: releasing.Release, *, now: float) -> ReleasePla
         canary=trial.canary,
         stage=trial.stage,
         last=trial.last,
-        seconds_to_proof=proof,
-        plan=plan,
+        seconds_to_proof=found.good if found else 0.0,
+        plan=found.lines() if found else ("nothing answers yet: it takes over as soon as it is validated",),
     )
 
 

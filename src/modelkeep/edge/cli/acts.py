@@ -83,18 +83,19 @@ def me() -> str:
 
 def _parameter(field: FieldInfo, *, plain: bool, optional: bool = False) -> inspect.Parameter:
     """One option; ``plain`` ones are written without dashes."""
-    kind, said = _plain_type(field.type)
+    found, said = _plain_type(field.type)
+    kind = found | None if optional else found
     required = field.default is NODEFAULT and field.default_factory is NODEFAULT
     default: Any = inspect.Parameter.empty
     if not required:
         default = field.default if field.default is not NODEFAULT else {}
     if optional:
-        default, kind = None, kind | None
+        default = None
     help_text = "Model, or model@number" if optional is False and plain and field.name == "model" else said
     extra: dict[str, Any] = {"name": f"--{field.encode_name.replace('_', '-')}"} if not plain else {}
     if kind is bool:
         extra["negative"] = ""
-    annotation = Annotated[kind, Parameter(help=help_text, **extra)]
+    annotation: Any = Annotated.__class_getitem__((kind, Parameter(help=help_text, **extra)))  # type: ignore[attr-defined]
     where = inspect.Parameter.POSITIONAL_OR_KEYWORD if plain else inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(field.name, where, default=default, annotation=annotation)
 

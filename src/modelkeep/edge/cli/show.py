@@ -122,7 +122,8 @@ _TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "versions": ("versions", ("name", "role", "runtime", "size", "metrics", "below", "created", "note")),
     "releases": (
-        "releases", ("id=job.id", "model", "number", "state=job.state", "created=job.created", "result=job.result.state"),
+        "releases",
+        ("id=job.id", "model", "number", "state=job.state", "created=job.created", "result=job.result.state"),
     ),
     "rollouts": (
         "rollouts", ("model", "champion", "challenger", "mode", "share", "previous", "policy", "disabled", "since"),
