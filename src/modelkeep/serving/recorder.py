@@ -252,9 +252,8 @@ class Recorder:
 
     def _refusal(self, n: int) -> StoreUnavailable:
         self._refused += n
-        cause = (
-            self._cause or (self._line.refusal if self._line else "") or "records come faster than the disk takes them"
-        )
+        causes = [cause for cause in (self._cause, self._line.refusal if self._line else "") if cause]
+        cause = "; ".join(causes) or "records come faster than the disk takes them"
         return StoreUnavailable(f"the record cannot be kept: {cause}", remedy="try again when the store is back")
 
     def _run(self, loop: Callable[[Line], None]) -> None:
