@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Field,
         Guards,
         Job,
+        Kind,
         Lineage,
         Outcome,
         Output,
@@ -72,6 +73,7 @@ __all__ = [
     "Field",
     "Guards",
     "Job",
+    "Kind",
     "LeaseLost",
     "Lineage",
     "ManualClock",
@@ -114,7 +116,7 @@ _ERRORS = (
     "Problem Refused StoreUnavailable TimedOut Unavailable"
 )
 _NOUNS = (
-    "Act Alert Baseline Features Field Guards Job Lineage Outcome Output Policy Prediction Reading Retrain Rollout "
+    "Act Alert Baseline Features Field Guards Job Kind Lineage Outcome Output Policy Prediction Reading Retrain Rollout "
     "Rule Signature Trial Value Version"
 )
 _PLACES = {

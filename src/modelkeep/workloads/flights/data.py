@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from modelkeep.errors import NotFound
-from modelkeep.nouns import Value
+from modelkeep import NotFound, Value
 
 INPUTS = (
     "carrier",

