@@ -32,7 +32,7 @@ def test_predictions_that_stop_are_silence_and_never_green(build, read):
     window = build.window(traffic(build, range(100)), before=traffic(build, range(-WEEKS, 0)), hours=103)
     reading = read(silence(window), "silence")
     assert (reading.level, reading.value) == ("warning", 3 * 3600.0)
-    assert "150 were expected" in reading.detail
+    assert "150 were expected in its full hours" in reading.detail
 
 
 def test_the_night_and_the_weekend_are_no_silence(build, read):
@@ -124,3 +124,27 @@ def test_a_column_that_is_constant_every_day_is_not_frozen(build, read):
         for h in range(0, 168, 4)
     ]
     assert read(silence(build.window(hours, reference=reference)), "frozen_inputs").level == "ok"
+
+
+def test_a_column_stays_frozen_as_long_as_it_is(build, read):
+    reference = build.reference(values(500))
+    hours = [
+        build.slice(h, n=20, columns=values(20, seed=h, age=40.0 if h >= 72 else None), reference=reference)
+        for h in range(0, 168, 4)
+    ]
+    assert read(silence(build.window(hours, reference=reference)), "frozen_inputs").level == "warning"
+
+
+def test_values_outside_the_reference_are_not_frozen(build, read):
+    reference = build.reference(values(500))
+    usual = [build.slice(h, n=20, columns=values(20, seed=h), reference=reference) for h in range(0, 140, 4)]
+    far = {**values(20, seed=1), "age": [200.0 + i for i in range(20)], "delay": [99.0 + i for i in range(20)]}
+    today = [build.slice(h, n=20, columns=far, reference=reference) for h in range(145, 168, 4)]
+    found = silence(build.window([*usual, *today], reference=reference))
+    assert read(found, "frozen_inputs").level == "ok"
+    assert read(found, "frozen_output").level == "unknown"
+
+
+def test_a_batch_late_in_each_hour_is_no_silence(build, read):
+    window = build.window(traffic(build, range(100)), before=traffic(build, range(-WEEKS, 0)), hours=100.7)
+    assert read(silence(window), "silence").level == "ok"

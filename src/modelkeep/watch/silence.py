@@ -6,13 +6,15 @@ seasons of a week are no silence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import dropwhile, pairwise
+
+import numpy as np
 
 from modelkeep.nouns import Level, Reading
 from modelkeep.profile import Column, Slice, Window
 from modelkeep.quantities import duration, iso
-from modelkeep.watch.folding import DAY, HOUR, columns, daily, honest, lacking, last_day, unknown
+from modelkeep.watch.folding import DAY, HOUR, columns, honest, lacking, last_day, unknown
 
 WEEK = 7 * DAY
 EXPECTED = 10.0
@@ -27,8 +29,8 @@ PATIENCE = DAY
 def silence(window: Window) -> list[Reading]:
     """Readings ``silence``, ``outcome_silence``, ``frozen_output`` and ``frozen_inputs``.
 
-    ``silence``: seconds without a prediction; warning when ten or more were expected in that time and none of the
-    weeks before was as quiet then (with less than two weeks of history: when it is twice the longest gap so far);
+    ``silence``: seconds without a prediction; warning when ten or more were expected in its full hours and none of
+    the weeks before was as quiet then (with less than two weeks of history: when it is twice the longest gap so far);
     unknown with less than a day of history. ``outcome_silence``: predictions in a row without an outcome though ten
     or more outcomes were expected. ``frozen_output`` and ``frozen_inputs``: one single value in the newest 24 h with
     predictions, where the reference (or the days before) say that it varies.
@@ -48,10 +50,11 @@ def _predictions(window: Window) -> Reading:
         detail = f"only {have} of traffic are known, {need} are needed to tell what is normal"
         facts: dict[str, float | str | bool | None] = {"reason": "insufficient_data", "have": known, "need": HISTORY}
         return unknown(window, "silence", detail=detail, facts=facts)
-    expected, usual = _expected(counts, last=last, end=window.end)
+    # Whole hours only: within one, nobody knows whether its predictions come at its beginning or at its end.
+    expected, usual = _expected(counts, last=last, end=max(window.end // HOUR * HOUR, last))
     silent = expected >= EXPECTED and not usual
     said = f"no prediction since {iso(last)}, {duration(quiet)}" if quiet > 0 else "predictions are coming"
-    why = f"about {expected:.0f} were expected in that time" if quiet > 0 else "the newest hour has some"
+    why = f"about {expected:.0f} were expected in its full hours" if quiet > 0 else "the newest hour has some"
     return honest(
         Reading(
             name="silence", subject=window.version.name, value=quiet, level="warning" if silent else "ok",
@@ -127,7 +130,7 @@ def _output(window: Window) -> Reading:
         return lacking(window, "frozen_output", have=n, need=int(EXPECTED), what="answers")
     single = _single(column)
     if single is None:
-        detail = f"the answers cannot be counted: {window.version.name} was registered without a sample of its output"
+        detail = "the answers cannot be told apart: the version has no sample of its output, or all lie outside of it"
         return unknown(window, "frozen_output", detail=detail, n=n, facts={"reason": "no reference"})
     chance = _chance(column, window.reference.columns.get(name) if window.reference else None, n=n)
     frozen = single and (chance < FROZEN if chance is not None else _varied(window, name))
@@ -168,11 +171,16 @@ def _only(s: Slice, name: str) -> Slice:
 
 
 def _single(column: Column) -> bool | None:
-    """Whether all values lie in one bin or category; None when the column was not counted into any."""
+    """Whether all values lie in one bin or category; None when that cannot be told.
+
+    It cannot when the column was not counted into any, or when all lie outside the reference: those bins are open.
+    """
     if column.values:
         return len(column.values) == 1
-    filled = int((column.counts > 0).sum())
-    return filled == 1 if filled else None
+    filled = np.flatnonzero(column.counts)
+    if not filled.size or (filled.size == 1 and filled[0] in {0, column.counts.size - 1}):
+        return None
+    return filled.size == 1
 
 
 def _chance(column: Column, reference: Column | None, *, n: int) -> float | None:
@@ -189,12 +197,12 @@ def _chance(column: Column, reference: Column | None, *, n: int) -> float | None
 
 
 def _varied(window: Window, name: str) -> bool:
-    """Whether the column varied within each of at least three earlier days."""
-    newest = last_day(window.slices)[0].start
-    earlier = [s for s in (*window.before, *window.slices) if s.start < newest]
-    return _every(daily(earlier)[-7:], lambda day: columns([_only(s, name) for s in day]).get(name))
-
-
-def _every(days: Sequence[list[Slice]], of: Callable[[list[Slice]], Column | None]) -> bool:
-    found = [column for column in map(of, days) if column is not None and column.n - column.missing >= EXPECTED]
-    return len(found) >= 3 and not any(_single(column) for column in found)
+    """Whether the column varied on each day before it began to have this one value, on three days at least."""
+    # Days that end at this hour, not at midnight: else what is constant by the local day seems to stop varying.
+    newest, days = window.slices[-1].start, dict[int, list[Slice]]()
+    for s in (*window.before, *window.slices):
+        days.setdefault(int((newest - s.start) // DAY), []).append(_only(s, name))
+    found = [columns(days[ago]).get(name) for ago in sorted(days)]
+    held = [column for column in found if column is not None and column.n - column.missing >= EXPECTED]
+    earlier = list(dropwhile(_single, held))
+    return len(earlier) >= 3 and not any(_single(column) for column in earlier)
