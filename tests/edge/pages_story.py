@@ -8,13 +8,16 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 
 from modelkeep.clock import ManualClock
+from modelkeep.jobs.release_walk import Release, Walk
 from modelkeep.nouns import (
     Alert,
     Baseline,
     Delivery,
     Field,
+    Guards,
     Job,
     Lineage,
     Outcome,
@@ -27,6 +30,8 @@ from modelkeep.nouns import (
 )
 from modelkeep.profile import LATENCY_EDGES, Profile
 from modelkeep.quantities import moment
+from modelkeep.rollout.judge import State, fold, start
+from modelkeep.rollout.rounds import Compared, Event, GradedPair, yardstick
 from modelkeep.store.seams import Folded
 from modelkeep.store.sqlite import SqliteStore
 
@@ -127,10 +132,12 @@ class Past:
             model=self.model, version=version, role=role, hour=at // HOUR * HOUR, profile=Profile(n=n, latency=latency)
         )
 
-    def readings(self, at: float, *, value: float = -0.122, level: str = "critical") -> None:
+    def readings(self, at: float, *, value: float = -0.1133, level: str = "critical") -> None:
         subject = f"{self.model}@1"
-        detail = f"below baseline: the error of {subject} is 17.0 min, that of 'ewma' 15.0 in the last 7d, skill -0.122"
-        facts = {"baseline": "ewma", "baseline_error": 15.0, "model_error": 17.0}
+        detail = (
+            f"below baseline: the error of {subject} is 17.03 min, that of 'ewma' 15.2 in the last 7d, skill -0.113"
+        )
+        facts = {"baseline": "ewma", "baseline_error": 15.2, "model_error": 17.03}
         with self.store.write() as ledger:
             ledger.readings.add(
                 [
@@ -168,22 +175,42 @@ class Past:
             ledger.alerts.put(alert)
 
     def release(self, at: float) -> None:
-        """A release job that has reached its shadow."""
+        """A release job that has been in shadow since ``at``, with what the judge has seen so far."""
         steps = (
-            Step(name="validating", at=at + 30, seconds=4.2, detail="mae 9.9 min against 16.8 min on 4,100 rows"),
-            Step(name="backed_up", at=at + 45, seconds=0.8),
-            Step(name="shadow", at=at + 60, detail="every answer of flights@1 is also asked of flights@2"),
+            Step(name="validating", at=at + 30, seconds=4.2, detail="mae 9.9 min against 16.8 min on 410 rows"),
+            Step(name="backed_up", at=at + 45, seconds=0.8, detail="flights@1 as flights-1"),
+            Step(name="shadow", at=at + 60, detail="in shadow; no difference: typically 11h to a promotion"),
         )
+        walk = Walk(
+            phase="trial", began=at, entered=at + 60, earliest=NOW + 9 * HOUR, last=at + 14 * DAY,
+            judge=self._judge(at + 60),
+        )  # fmt: skip
         job = Job(
-            id="release-flights-2", task="release", due=NOW + 60, created=at, steps=steps, subject=self.model, by="ana"
-        )
+            id="release-flights-2", task="release", due=NOW + 60, created=at, steps=steps, subject=self.model, by="ana",
+            arguments=Raw(msgspec.json.encode(Release(model=self.model, number=2, by="ana", why="version 1 rots"))),
+            memo=Raw(msgspec.json.encode(walk)),
+        )  # fmt: skip
         with self.store.write() as ledger:
             was = ledger.rollouts.get(self.model)
             assert was is not None
             now = msgspec.structs.replace(was, challenger=2, mode="shadow", trial=job.id, since=at + 60)
             ledger.rollouts.put(now, was)
             ledger.jobs.add(job)
-            ledger.acts.append(who="ana", what="release", subject="flights@2", why="version 1 rots", at=at)
+            ledger.acts.append(who="ana", what="release.shadow", subject="flights@2", why="version 1 rots", at=at + 60)
+
+    def _judge(self, at: float) -> State:
+        gauss = self.draw.gauss
+        seconds = [abs(gauss(0.0004, 0.0001)) for _ in range(400)]
+        measured = yardstick(seconds, [abs(gauss(0, 21)) for _ in range(400)], classes=False, grain=Guards().grain)
+        state = start(Guards(), measured, at=at, longest=14 * DAY)
+        events: list[Event] = []
+        for place in range(700):
+            harms = [measured.harms(abs(gauss(0.0004, 0.0001)), failed=False) for _ in range(2)]
+            when = at + place * 700.0
+            events.append(Compared(control=harms[0], candidate=harms[1], at=when, differ=0.4))
+            if place % 6 == 0:
+                events.append(GradedPair(control=gauss(0, 21), candidate=gauss(0, 14), at=when))
+        return fold(state, events)
 
 
 def opened(folder: Path, at: float = NOW) -> Past:
@@ -199,7 +226,7 @@ def told(folder: Path) -> Past:
     past.version(1, START - DAY)
     with past.store.write() as ledger:
         ledger.rollouts.put(Rollout(model=past.model, champion=1, since=START), None)
-        ledger.acts.append(who="ana", what="promote", subject="flights@1", why="the first version", at=START)
+        ledger.acts.append(who="ana", what="release", subject="flights@1", why="the first version", at=START)
     trial = NOW - 6 * DAY
     start = START
     while start < NOW:
@@ -210,4 +237,41 @@ def told(folder: Path) -> Past:
     past.alert(NOW - 7 * DAY)
     past.release(trial)
     past.readings(NOW - 60)
+    return past
+
+
+def fleet(folder: Path) -> Past:
+    """Several models in every state, one of them with a hostile name."""
+    past = told(folder)
+    known = {
+        "churn": ("ok", 0.214, (0.11, 0.31)),
+        "demand": ("ok", 0.02, (-0.05, 0.09)),
+        "prices": ("warning", 0.05, (0.01, 0.09)),
+        "<b onclick=alert(1)>": ("unknown", None, None),
+    }
+    for model, (level, value, interval) in known.items():
+        other = Past(store=past.store, clock=past.clock, model=model, count=10_000_000 + len(model) * 100_000)
+        other.version(1, START)
+        with past.store.write() as ledger:
+            ledger.rollouts.put(Rollout(model=model, champion=1, since=START), None)
+            facts = {"baseline": "persistence"} if value is not None else {"have": 4, "need": 10}
+            detail = "skill has fallen below what it was when it was made" if level == "warning" else ""
+            detail = detail or (
+                "4 predictions with a known outcome in the last 7d, 10 are needed" if value is None else ""
+            )
+            ledger.readings.add(
+                [
+                    Reading(
+                        name="skill", subject=f"{model}@1", value=value, level=level, at=NOW - 30, n=412,
+                        interval=interval, facts=facts, detail=detail,
+                    ),
+                    Reading(
+                        name="mae", subject=f"{model}@1", value=value and 3.21,
+                        level="unknown" if value is None else "ok", at=NOW - 30, n=412,
+                        interval=value and (3.0, 3.4), unit="min", facts=facts, detail=detail,
+                    ),
+                ]
+            )  # fmt: skip
+        other.day(NOW - DAY, hours=range(6))
+    Past(store=past.store, clock=past.clock, model="tariffs").version(1, NOW - DAY)
     return past

@@ -8,53 +8,19 @@ passes through ``Markup.format``, which escapes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from markupsafe import Markup
-from msgspec import Struct
 
-from modelkeep.edge.pages.charts import Chart, Line, Point
+from modelkeep.edge.pages import strokes
+from modelkeep.edge.pages.charts import Chart
+from modelkeep.edge.pages.frame import HEIGHT, PLOT, TOP, WIDE, Frame, ticks
 from modelkeep.edge.pages.words import day, percent
 
-HEIGHT, TOP, BOTTOM, WIDE = 216, 28, 22, 1000
-PLOT = HEIGHT - TOP - BOTTOM
 STEPS = (1, 2, 7, 14, 30, 61, 91, 182, 365)
 _OPEN = Markup(
     '<svg x="0" y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none" overflow="visible">'
 ).format(TOP, PLOT, WIDE, PLOT)
-
-
-class Frame(Struct, frozen=True, kw_only=True):
-    """A chart with the numbers on its axis, lowest first: where things stand."""
-
-    chart: Chart
-    ticks: tuple[float, ...]
-
-    def x(self, at: float) -> str:
-        """A moment as a percentage of the width."""
-        return f"{self.chart.place(at) * 100:.2f}%"
-
-    def y(self, value: float | None) -> float:
-        """A value as pixels below the plot's top, held within the plot."""
-        low, high = self.ticks[0], self.ticks[-1]
-        return round(PLOT * (1 - (min(max(value or 0.0, low), high) - low) / (high - low)), 1)
-
-    def spot(self, at: float, value: float | None) -> str:
-        """A point of the stretching drawing."""
-        return f"{self.chart.place(at) * WIDE:.1f} {self.y(value):g}"
-
-
-def ticks(low: float, high: float) -> tuple[float, ...]:
-    """Three to six round numbers that cover a range.
-
-    >>> ticks(0.0, 23.0)
-    (0.0, 10.0, 20.0, 30.0)
-    """
-    rough = max(high - low, 1e-9) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((m * power for m in (1, 2, 2.5, 5) if m * power >= rough), 10 * power)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return tuple(round(i * step, 10) for i in range(first, max(last, first + 1) + 1))
 
 
 def draw(chart: Chart) -> Markup:
@@ -63,8 +29,8 @@ def draw(chart: Chart) -> Markup:
         return Markup('<p class="nothing">{}: unknown, nothing was measured in this time.</p>').format(chart.title)
     frame = Frame(chart=chart, ticks=ticks(*_reach(chart)))
     parts = [*_shades(frame), *_grid(frame), _OPEN]
-    parts += _bars(frame) if chart.bars else _lines(frame)
-    parts += [Markup("</svg>"), *_dots(frame), *_marks(frame), *_days(chart)]
+    parts += strokes.bars(frame) if chart.bars else strokes.lines(frame)
+    parts += [Markup("</svg>"), *strokes.dots(frame), *_marks(frame), *_days(chart)]
     return Markup(
         '<svg class="plot" width="100%" height="{}" role="img"><title>{}</title><desc>{}</desc>{}'
         '<line class="guide" x1="0" x2="0" y1="{}" y2="{}"/></svg>'
@@ -122,58 +88,6 @@ def _shades(frame: Frame) -> Iterator[Markup]:
             side, gap = ("end", -4) if left > 0.9 else ("start", 5)
             label = Markup('<text class="alarm" x="{}" dx="{}" y="{}" text-anchor="{}">alert</text>')
             yield label.format(x, gap, TOP + 13, side)
-
-
-def _lines(frame: Frame) -> Iterator[Markup]:
-    for line in _order(frame.chart):
-        for run in runs(line):
-            yield _band(frame, run)
-            path = "M" + "L".join(frame.spot(p.at, p.value) for p in run)
-            yield Markup('<path class="line {}" d="{}"/>').format(line.look, path)
-
-
-def _band(frame: Frame, run: Sequence[Point]) -> Markup:
-    known = [p for p in run if p.low is not None and p.high is not None]
-    if len(known) < 2:
-        return Markup("")
-    around = [*(frame.spot(p.at, p.high) for p in known), *(frame.spot(p.at, p.low) for p in reversed(known))]
-    return Markup('<path class="band" d="M{}Z"/>').format("L".join(around))
-
-
-def _bars(frame: Frame) -> Iterator[Markup]:
-    """All columns as one path, from zero up."""
-    for line in frame.chart.lines:
-        step = WIDE / max(len(line.points), 1)
-        known = [(frame.chart.place(p.at) * WIDE, frame.y(p.value)) for p in line.points if p.value is not None]
-        path = "".join(f"M{max(x - step * 0.4, 0):.1f} {PLOT}V{top:g}h{step * 0.8:.1f}V{PLOT}" for x, top in known)
-        yield Markup('<path class="column" d="{}"/>').format(path)
-
-
-def _dots(frame: Frame) -> Iterator[Markup]:
-    """The newest value of each line, and each value that stands alone between unknown ones."""
-    for line in [] if frame.chart.bars else _order(frame.chart):
-        stretches = list(runs(line))
-        for point in [*(run[0] for run in stretches if len(run) == 1), *(run[-1] for run in stretches[-1:])]:
-            dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="3"/>')
-            yield dot.format(line.look, frame.x(point.at), TOP + frame.y(point.value))
-
-
-def _order(chart: Chart) -> list[Line]:
-    """The model's own line last, over the others."""
-    return sorted(chart.lines, key=lambda line: line.look == "model")
-
-
-def runs(line: Line) -> Iterator[list[Point]]:
-    """The unbroken stretches of a line: an unknown value is a gap, not a bridge."""
-    run: list[Point] = []
-    for point in line.points:
-        if point.value is not None:
-            run.append(point)
-        elif run:
-            yield run
-            run = []
-    if run:
-        yield run
 
 
 def _marks(frame: Frame) -> Iterator[Markup]:

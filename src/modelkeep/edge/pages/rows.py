@@ -14,7 +14,7 @@ from modelkeep.store.seams import Ledger
 
 
 class ModelRow(Struct, frozen=True, kw_only=True):
-    """One model of the table: ``predicted`` and ``told`` are counts, other figures are texts that may say ``unknown``."""
+    """One model of the table: ``predicted`` and ``told`` are counts; other figures are texts, perhaps ``unknown``."""
 
     name: str
     level: Level
@@ -84,7 +84,7 @@ def _standing(
     ]
     found += [(tone(a.severity), a.message) for a in known.alerts if a.subject.partition("@")[0] == model]
     if rollout is None:
-        found.append(("unknown", f"registered, not released yet: modelkeep release {model}"))
+        found.append(("unknown", f"{model} is registered but not released: nothing answers for it"))
     elif rollout.disabled:
         found.append(("warning", f"disabled: {rollout.disabled}"))
     elif not mine:
@@ -92,9 +92,16 @@ def _standing(
     elif not patience.believes(model, max(r.at for r in mine.values()), now=known.now):
         last = age(max(r.at for r in mine.values()), known.now)
         found.append(("unknown", f"last looked at {last}: the watcher may have stopped"))
-    found += [(r.level, r.detail or f"{r.name} is {figure(r.value, r.unit)}") for r in mine.values() if r.level != "ok"]
+    found += [(r.level, _told(r)) for r in mine.values() if r.level != "ok"]
     level = worst([level for level, _ in found] or ["ok"])
     return level, next((why for each, why in found if each == level), "")
+
+
+def _told(reading: Reading) -> str:
+    """A reading in a sentence that names it."""
+    if reading.detail and reading.name in reading.detail:
+        return reading.detail
+    return f"{reading.name}: {reading.detail or figure(reading.value, reading.unit)}"
 
 
 def _main(reading: Reading | None) -> tuple[str, str]:

@@ -86,7 +86,7 @@ def _progress(ledger: Ledger, job: Job, *, rollout: Rollout | None, now: float) 
         headline=_headline(job, walk, rollout=rollout),
         stages=_stages(job, walk, rollout=rollout),
         since=job.steps[-1].at if job.steps else job.created,
-        proofs=tuple(_proof(e, unit) for e in said.evidence) if said else (),
+        proofs=tuple(_proof(e, unit) for e in _deciding(said)) if said else (),
         missing=missing if not over else (),
         command="" if over or not asked else f"modelkeep rollback {asked.model}",
         over=over,
@@ -116,6 +116,12 @@ def _said(walk: Walk, now: float) -> Verdict | None:
     if walk.judge is None:
         return None
     return verdict(walk.judge, Moment(now=now, earliest=walk.earliest, last=walk.last))
+
+
+def _deciding(said: Verdict) -> list[Evidence]:
+    """The evidence that decides: where labels speak, that versions answer differently says nothing."""
+    graded = any(e.metric in {"mean_error", "wrong_answers"} and e.rounds for e in said.evidence)
+    return [e for e in said.evidence if e.metric != "disagreement" or not graded]
 
 
 def _unit(ledger: Ledger, asked: Release | None) -> str:

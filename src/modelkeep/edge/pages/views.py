@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 ROWS = 40
 """How many models the table shows, the worst first."""
+REASONS = 5
+_ILL: dict[Level, str] = {
+    "critical": "in trouble",
+    "warning": "need attention",
+    "unknown": "not known to be well",
+    "ok": "",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +56,19 @@ class Fact(Struct, frozen=True, kw_only=True):
     level: Level | None = None
 
 
+class Reason(Struct, frozen=True, kw_only=True):
+    """Something that is not as it should be."""
+
+    level: Level
+    text: str
+
+
 class State(Struct, frozen=True, kw_only=True):
-    """How things are in all: the worst level, a headline, and the reasons."""
+    """How things are in all: the worst level, a headline, and the reasons, the worst first."""
 
     level: Level
     headline: str
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 class AlertCard(Struct, frozen=True, kw_only=True):
@@ -128,10 +142,10 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
             model=model,
             days=days,
             state=_state(lines, alerts, recording=recording),
-            facts=_facts(lines, alerts, known=known, recording=recording),
+            facts=_facts(lines, alerts, now=now, model=model, recording=recording),
             alerts=tuple(_card(alert, now) for alert in alerts),
             trials=trials.releases(ledger, rollouts, model=model, now=now),
-            models=tuple(lines[:ROWS]) if model is None else (),
+            models=tuple(lines[:ROWS]),
             hidden=max(len(lines) - ROWS, 0),
             versions=_versions(ledger, model, rollout=rollouts.get(model)) if model else (),
             charts=_charts(ledger, rollouts[charted], now=now, days=days, whole=model is not None) if charted else (),
@@ -144,7 +158,7 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
 def outage(sources: Sources, cause: StoreUnavailable, *, model: str | None, days: int) -> View:
     """The view when the store cannot be read: only that is known, and said."""
     kept, why = _recorder(sources.recording())
-    reasons = (str(cause), f"serving goes on from memory; {why}")
+    reasons = (Reason(level="critical", text=str(cause)), Reason(level=kept, text=f"serving goes on; {why}"))
     facts = [Fact(label=label, value="unknown") for label in ("Models", "Predictions", "Outcomes", "Alerts")]
     return View(
         now=sources.clock.now(),
@@ -160,20 +174,20 @@ def _state(lines: Sequence[ModelRow], alerts: Sequence[Alert], *, recording: Rec
     if not lines:
         return State(level="unknown", headline="No model is registered yet", reasons=())
     kept, why = _recorder(recording)
-    found = [(line.level, _named(line)) for line in lines if line.level != "ok"]
-    found += [(kept, why)] if kept != "ok" else []
-    found.sort(key=lambda pair: rank(pair[0]))
+    found = [Reason(level=line.level, text=_named(line)) for line in lines if line.level != "ok"]
+    found += [Reason(level=kept, text=why)] if kept != "ok" else []
+    found.sort(key=lambda reason: rank(reason.level))
     counted = plural(len(alerts), "alert") + " open" if alerts else "no alert is open"
     if not found:
         return State(level="ok", headline=f"{_all(lines)} as it should, {counted}")
-    level, reasons = found[0][0], tuple(text for _, text in found)
+    level = found[0].level
     if len(found) == 1:
-        return State(level=level, headline=reasons[0])
-    same = sum(each == level for each, _ in found)
-    headline = (
-        f"{plural(same, 'thing')} not known, {counted}" if level == "unknown" else f"{same} in trouble, {counted}"
-    )
-    return State(level=level, headline=headline, reasons=reasons[:4])
+        return State(level=level, headline=found[0].text)
+    ill = sum(line.level == level for line in lines)
+    headline = f"{count(ill)} of {plural(len(lines), 'model')} {_ILL[level]}, {counted}" if ill else why
+    more = len(found) - REASONS
+    rest = [Reason(level=found[REASONS].level, text=f"and {more:,} more")] if more > 0 else []
+    return State(level=level, headline=headline, reasons=(*found[:REASONS], *rest))
 
 
 def _named(line: ModelRow) -> str:
@@ -200,15 +214,19 @@ def _recorder(recording: Recording) -> tuple[Level, str]:
 
 
 def _facts(
-    lines: Sequence[ModelRow], alerts: Sequence[Alert], *, known: Known, recording: Recording
+    lines: Sequence[ModelRow], alerts: Sequence[Alert], *, now: float, model: str | None, recording: Recording
 ) -> tuple[Fact, ...]:
     kept, why = _recorder(recording)
     newest = max((line.newest for line in lines if line.newest is not None), default=None)
-    asked = "none yet" if newest is None else f"newest {age(newest, known.now)}"
+    asked = "none yet" if newest is None else f"newest {age(newest, now)}"
     level = worst([tone(alert.severity) for alert in alerts]) if alerts else "ok"
     recorder = Fact(label="Recorder", value={"ok": "keeping up"}.get(kept, "behind"), note=why, level=kept)
+    if model is None:
+        first = Fact(label="Models", value=count(len(lines)), note=_levels(lines))
+    else:
+        first = Fact(label="Champion", value=lines[0].version, note=lines[0].trial or "nothing on trial")
     return (
-        Fact(label="Models", value=count(len(lines)), note=_levels(lines)),
+        first,
         Fact(label="Predictions", value=count(sum(line.predicted for line in lines)), note=asked),
         Fact(label="Outcomes", value=_share(lines), note="of predictions have one"),
         Fact(label="Alerts", value=count(len(alerts)), note="open" if alerts else "none open", level=level),
