@@ -24,6 +24,7 @@ from modelkeep.jobs.release import release, roll_back
 from modelkeep.jobs.rooms import Rooms, Task
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.schedule import Schedule
+from modelkeep.jobs.slots import Wanted
 from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
 from modelkeep.nouns import Policy
@@ -49,6 +50,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "tidy": tidy,
     }
 )
+WANTED: Mapping[str, Wanted] = MappingProxyType({"deliver": lambda ledger, now: bool(ledger.alerts.due(now))})
+"""Tasks that are looked at often and have something to do seldom."""
 LOOKS = 3.0
 """Scheduled work that has not been seen for so many of its intervals is in trouble."""
 STALLED = 30.0
@@ -70,7 +73,7 @@ class App:
         self.tasks = TASKS
         self.schedules = MappingProxyType(_schedules(settings))
         pace = Pace(**structs.asdict(settings.jobs))
-        self.runner = Runner(rooms, TASKS, schedules=self.schedules, pace=pace)
+        self.runner = Runner(rooms, TASKS, schedules=self.schedules, pace=pace, wanted=WANTED)
         self._spool = spool
         self._claim: Claim | None = None
         self._journal: journal.Journal | None = None
@@ -263,7 +266,7 @@ def _schedules(settings: Settings) -> dict[str, Schedule]:
     """The built-in schedules, replaced and joined by those of the configuration."""
     found = {
         "deliver": Schedule(task="deliver", when="every 5s"),
-        "tidy": Schedule(task="tidy", when="every 1h"),
+        "tidy": Schedule(task="tidy", when="every 1d"),
     }
     if settings.watch.every:
         every = duration(settings.watch.every)

@@ -136,7 +136,7 @@ def test_every_task_has_its_name_and_built_in_schedules_can_be_replaced(opened):
     )
     assert set(TASKS) == {"release", "roll_back", "retrain", "watch", "deliver", "backup", "tidy"}
     when = {name: schedule.when for name, schedule in app.schedules.items()}
-    assert when == {"watch": "every 1m30s", "deliver": "every 1s", "tidy": "every 1h", "sunday": "0 2 * * 0"}
+    assert when == {"watch": "every 1m30s", "deliver": "every 1s", "tidy": "every 1d", "sunday": "0 2 * * 0"}
     assert "watch" not in opened("other", watch=WatchSettings(every=0.0)).schedules
 
 
@@ -161,7 +161,20 @@ def test_work_can_be_done_here_without_a_server(opened, clock):
     app = opened()
     app.runner.run_due()
     clock.advance(60)
-    assert {job.task: job.state for job in app.runner.run_due()} == {"watch": "done", "deliver": "done"}
+    assert {job.task: job.state for job in app.runner.run_due()} == {"watch": "done"}
+
+
+def test_the_outbox_is_emptied_within_seconds_and_costs_nothing_while_it_is_empty(opened, clock):
+    app = opened()
+    app.runner.run_due()
+    with app.rooms.store.write() as ledger:
+        app.rooms.book.raise_event(
+            ledger, rule="drill", subject="server", kind="maintenance", severity="error", message="a drill"
+        )
+    clock.advance(5)
+    assert [(job.task, job.state) for job in app.runner.run_due()] == [("deliver", "done")]
+    clock.advance(5)
+    assert app.runner.run_due() == []
 
 
 def test_records_are_kept_when_it_stops(opened, clock):
@@ -278,17 +291,17 @@ def test_every_public_name_is_there():
 IDLE = """
 import sys, time, psutil
 from pathlib import Path
-from modelkeep import App, Settings
-app = App.open(Settings(folder=Path(sys.argv[1])))
-app.start()
-time.sleep(1)
-heavy = [name for name in ("sklearn", "lightgbm", "duckdb", "scipy", "pandas") if name in sys.modules]
-print(psutil.Process().memory_info().rss // 2**20, *heavy)
-app.stop()
+from modelkeep import App, settings
+from modelkeep.edge import server
+app = App.open(settings.load(folder=Path(sys.argv[1]), flags={"server.listen": 0}))
+with server.running(app) as url:
+    time.sleep(1)
+    heavy = [name for name in ("sklearn", "lightgbm", "duckdb", "scipy", "pandas") if name in sys.modules]
+    print(psutil.Process().memory_info().rss // 2**20, *heavy)
 """
 
 
-def test_an_idle_app_is_light_and_imports_no_heavy_library(tmp_path):
+def test_an_idle_server_is_light_and_imports_no_heavy_library(tmp_path):
     found = subprocess.run(
         [sys.executable, "-c", IDLE, str(tmp_path / "data")], capture_output=True, text=True, check=True, timeout=60
     )

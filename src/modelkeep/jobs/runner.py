@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import psutil
 from msgspec import Struct, structs
@@ -22,7 +23,7 @@ from modelkeep.errors import LeaseLost, ModelkeepError, NotFound, StoreUnavailab
 from modelkeep.jobs.leased import Leased
 from modelkeep.jobs.rooms import Again, Done, Rooms, Task
 from modelkeep.jobs.schedule import Schedule
-from modelkeep.jobs.slots import Slots
+from modelkeep.jobs.slots import Slots, Wanted
 from modelkeep.nouns import Job
 from modelkeep.store.seams import Ledger
 
@@ -49,6 +50,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 _PACE = Pace()
+NOTHING: Mapping[str, Wanted] = MappingProxyType({})
 _PROCESS = secrets.token_hex(4)
 """Tells this process from an earlier one that had the same number, as in a container that was started again."""
 
@@ -75,12 +77,18 @@ class Runner:
     """
 
     def __init__(
-        self, rooms: Rooms, tasks: Mapping[str, Task], *, schedules: Mapping[str, Schedule], pace: Pace = _PACE
+        self,
+        rooms: Rooms,
+        tasks: Mapping[str, Task],
+        *,
+        schedules: Mapping[str, Schedule],
+        pace: Pace = _PACE,
+        wanted: Mapping[str, Wanted] = NOTHING,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
         self._rooms = rooms
         self._tasks = dict(tasks)
-        self._slots = Slots(schedules)
+        self._slots = Slots(schedules, wanted)
         self._pace = pace
         self._pause = pace.poll if isinstance(rooms.clock, SystemClock) else min(_JUMPY, pace.poll)
         self._held: dict[str, Leased] = {}

@@ -1,21 +1,27 @@
 """Which slots of which schedules have come, and one job for each."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from modelkeep.jobs.schedule import Schedule
 from modelkeep.store.seams import Ledger
+
+Wanted: TypeAlias = Callable[[Ledger, float], bool]
+"""Whether a task has anything to do at a moment."""
 
 
 class Slots:
     """Enqueues the newest slot of each schedule once it has come.
 
     Slots that passed unseen (nobody was running, or the clock jumped ahead) count as one missed run: only the newest is
-    enqueued. What passed before a schedule was first seen was never missed.
+    enqueued. What passed before a schedule was first seen was never missed. ``wanted`` says by task what a slot is for:
+    without it the slot passes and leaves no job.
     """
 
-    def __init__(self, schedules: Mapping[str, Schedule]) -> None:
+    def __init__(self, schedules: Mapping[str, Schedule], wanted: Mapping[str, Wanted]) -> None:
         self._schedules = dict(schedules)
+        self._wanted = dict(wanted)
         self._following: dict[str, float] = {}
         self._seen = -math.inf
 
@@ -42,6 +48,7 @@ class Slots:
             first = schedule.first_seen(name, now=now)
             slot = schedule.newest(now)
             since = now if ledger.jobs.add(first) else ledger.jobs.get(first.id).created
-            if slot > since:
+            wanted = self._wanted.get(schedule.task)
+            if slot > since and (wanted is None or wanted(ledger, now)):
                 ledger.jobs.add(schedule.job(name, slot=slot, now=now))
             self._following[name] = schedule.after(now)
