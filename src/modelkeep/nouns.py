@@ -287,19 +287,16 @@ class Rollout(Struct, frozen=True, kw_only=True):
     def pick(self, key: str) -> tuple[int, Role]:
         """The version and role that answer for ``key``: the same at every call, on every machine.
 
-        A key that is in the canary at one share stays in it at every larger share.
+        A key that is in the canary at one share stays in it at every larger share. The draw of one trial says nothing
+        about another's: the challenger salts it.
 
         >>> Rollout(model="m", champion=1).pick("anyone")
         (1, 'champion')
         """
-        if self.mode == "canary" and self.challenger is not None and arm(self.salt, key) < self.share:
-            return self.challenger, "canary"
+        challenger = self.challenger
+        if self.mode == "canary" and challenger is not None and arm(f"{self.model}@{challenger}", key) < self.share:
+            return challenger, "canary"
         return self.champion, "champion"
-
-    @property
-    def salt(self) -> str:
-        """What makes the draw of one trial independent of another's."""
-        return f"{self.model}@{self.challenger}"
 
 
 def arm(salt: str, key: str) -> float:
@@ -321,8 +318,8 @@ class Prediction(Struct, frozen=True, kw_only=True):
     ``id`` is ``writer-seq`` (two integers: the process that recorded it, and its count). ``at`` is when it was asked,
     ``target`` the moment that it is about (``at`` unless the request names another). ``of`` is, for a shadow, the id
     of the prediction that was answered for the same input. ``references`` are the automatic baselines' answers for the
-    same key, in the order of ``profile.REFERENCES`` (None where unknown), filled in by the recorder. ``stand_in`` is the
-    version that answered when ``error`` says why ``version`` did not (0 = the automatic baseline).
+    same key, in the order of ``profile.REFERENCES`` (None where unknown), filled in by the recorder. ``stand_in`` is
+    the version that answered when ``error`` says why ``version`` did not (0 = the automatic baseline).
     """
 
     id: str

@@ -33,7 +33,7 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
     output = signature.output
 
     def answer(rows: Sequence[Features]) -> Outputs:
-        found: list[Any] = list(function(list(rows))) if packed.batch else [function(row) for row in rows]
+        found: list[Any] = list(function(list(rows)) if packed.batch else map(function, rows))
         scores = None
         if found and all(isinstance(value, tuple) and len(value) == 2 for value in found):
             scores = [float(score) for _, score in found]

@@ -4,8 +4,10 @@ Category inputs are coded in the order that the file carries (``pandas_categoric
 signature's categories; a value that training did not have, and None, become NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -36,17 +38,14 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
     booster = lightgbm.Booster(model_str=sound.text)
     make = matrix.numbers(columns, _codes(signature, sound.categories))
 
-    def ask(rows: Sequence[Features]) -> NDArray[np.float64]:
-        # One thread: a row takes microseconds, and starting threads would cost more than all of its trees.
-        found: NDArray[np.float64] = booster.predict(make(rows), num_threads=1)  # type: ignore[assignment]
-        return found
-
+    # One thread: a row takes microseconds, and starting threads would cost more than all of its trees.
+    ask: Callable[[Any], NDArray[np.float64]] = partial(booster.predict, num_threads=1)  # type: ignore[assignment]
     if not signature.classifies:
-        return lambda rows: Outputs(values=ask(rows).tolist())
+        return lambda rows: Outputs(values=ask(make(rows)).tolist())
     known = labels(signature.output, max(head.classes, 2))
 
     def chosen(rows: Sequence[Features]) -> Outputs:
-        chances = ask(rows)
+        chances = ask(make(rows))
         if chances.ndim == 1:
             chances = np.column_stack((1.0 - chances, chances))
         best = chances.argmax(axis=1)
