@@ -1,75 +1,7 @@
-"""A real server on a loopback port, on a real store, with real tiny models."""
+"""A real server on a loopback port, for whoever asks for one."""
 
-from contextlib import ExitStack, contextmanager
-
-import httpx
 import pytest
-from making_models import DOUBLER
-
-from modelkeep import settings
-from modelkeep.app import App
-from modelkeep.edge.server import running
-from modelkeep.jobs.registering import Registration, register
-from modelkeep.nouns import Field, Policy, Rollout, Signature
-
-SIGNATURE = Signature(
-    inputs=(
-        Field(name="x", kind="number", low=-100, high=100),
-        Field(name="plan", kind="category", categories=("gold",), nullable=True),
-    ),
-    output=Field(name="y", kind="number"),
-)
-
-
-class House:
-    """A served app: its rooms, its address, and a client."""
-
-    def __init__(self, app, url, client):
-        self.app, self.url, self.client = app, url, client
-        self.rooms, self.folder = app.rooms, app.rooms.folder
-
-    def get(self, path, **query):
-        return self.client.get(path, params=query)
-
-    def post(self, path, body=None, **rest):
-        return self.client.post(path, json=body, **rest)
-
-    def keep(self, model, source=DOUBLER, *, metrics=None, released=True, policy=None):
-        """Register a plain Python model, and let it answer at once."""
-        file = self.folder / f"{model.replace('/', '_')}.py"
-        file.write_text(source)
-        version = register(
-            self.rooms,
-            Registration(
-                model=model, path=file, trust=True, signature=SIGNATURE, metrics=metrics or {"mae": 1.0}, policy=policy
-            ),
-        )
-        if released:
-            with self.rooms.store.write() as ledger:
-                was = ledger.rollouts.get(model)
-                kept = ledger.versions.policy(model).number
-                now = self.rooms.clock.now()
-                after = Rollout(
-                    model=model, champion=version.number, previous=was.champion if was else None, policy=kept, since=now
-                )
-                ledger.rollouts.put(after, was)
-            self.rooms.router.refresh()
-        return version
-
-    def ask(self, model="doubler", x=1.0, **more):
-        return self.post(f"/v1/models/{model}/predict", {"features": {"x": x, "plan": "gold"}, **more})
-
-
-@contextmanager
-def served(folder, **flags):
-    """Serve a data folder; ``flags`` are settings with ``__`` for the dot."""
-    given = {name.replace("__", "."): value for name, value in flags.items()}
-    found = settings.load(folder=folder, environ={}, flags={"server.listen": [0], "logs.level": "debug", **given})
-    with ExitStack() as stack:
-        app = App.open(found)
-        url = stack.enter_context(running(app))
-        client = stack.enter_context(httpx.Client(base_url=url, timeout=30))
-        yield House(app, url, client)
+from served_house import served
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +17,3 @@ def fresh(tmp_path):
     """A server of a test's own, without models."""
     with served(tmp_path / "data") as found:
         yield found
-
-
-@pytest.fixture
-def policy():
-    return lambda **more: Policy(model="doubler", **more)

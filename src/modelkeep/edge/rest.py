@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from modelkeep.edge import decoding, health, hot, metrics, openapi, refusals
-from modelkeep.edge.border import Border
+from modelkeep.edge.border import Border, fault
 from modelkeep.edge.reading import read, too_large
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
@@ -51,9 +51,8 @@ def build(app: App, *, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
         *health.routes(app),
         *pages,
     ]
-    inner = Starlette(
-        routes=routes, exception_handlers={HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse}
-    )
+    handlers = {HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse, Exception: _fault}
+    inner = Starlette(routes=routes, exception_handlers=handlers)
     return Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
 
 
@@ -151,6 +150,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     headers = {name.decode(): value.decode() for name, value in refusals.headers(error)}
     content = refusals.body(error, request.scope.get("request_id", ""))
     return Response(content, status_code=refusals.status(error), headers=headers, media_type="application/json")
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    """Starlette answers with this and raises the fault again, for the border to log."""
+    return await _refuse(request, fault())
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

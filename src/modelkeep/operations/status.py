@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from modelkeep.errors import StoreUnavailable
+from modelkeep.errors import NotFound, StoreUnavailable
 from modelkeep.operations.act import Operation, stamp, stamped
 from modelkeep.operations.alerts import AlertView
 from modelkeep.operations.alerts import view as alert_view
@@ -94,14 +94,24 @@ def trouble(app: App) -> list[str]:
             ledger.rollouts.revision()
     except StoreUnavailable as error:
         found.append(f"store: {error}")
-    try:
-        app.rooms.files.all()
-    except StoreUnavailable as error:
-        found.append(f"files: {error}")
+    found += _unreadable(app)
     recording = app.rooms.recorder.state
     if recording.cause:
         found.append(f"records are held: {recording.cause}")
     return found
+
+
+def _unreadable(app: App) -> list[str]:
+    """Files of champions that could not be loaded again: the models answer, but not after a restart."""
+    for route in app.rooms.gateway.routes.values():
+        champion = route.loaded.get(route.rollout.champion)
+        if champion is None:
+            continue
+        try:
+            app.rooms.files.size(champion.version.artifact)
+        except (StoreUnavailable, NotFound) as error:
+            return [f"files: {champion.version.name}: {error}"]
+    return []
 
 
 OPERATIONS = (
