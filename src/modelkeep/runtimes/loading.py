@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 
 from msgspec import Struct
 
@@ -42,18 +41,21 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
     path = locate(version.artifact)
     code = locate(version.features) if version.features else None
     remark = mismatch(version.lineage.libraries)
-    with _ModelCall(f"{version.name} cannot be loaded", remark=remark, kind=BadArtifact):
+    try:
         prepare = packing.transform(code.read_bytes()) if code else None
         answer = format_of(version.runtime).open_model(
             path, version.signature, coded=code is not None, runtime=version.runtime
         )
+    except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
+        raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error
     check = _check_classes if version.signature.classifies else _check_numbers
-    border = _ModelCall(f"{version.name} failed", remark=remark, kind=ModelFailed)
 
     def predict(rows: Sequence[Features]) -> Outputs:
-        with border:
+        try:
             outputs = answer(rows if prepare is None else prepare(rows))
             check(outputs, len(rows))
+        except (Exception, SystemExit) as error:  # a model's call: it may raise anything
+            raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
         return outputs
 
     return Loaded(version=version, predict=predict, seconds=_single_row(predict, version.signature))
@@ -72,26 +74,8 @@ def mismatch(trained: Mapping[str, str]) -> str:
     return "; ".join(found)
 
 
-class _ModelCall:
-    """The border around a model's code: whatever it raises leaves as an error of ours, with its cause attached."""
-
-    def __init__(self, what: str, *, remark: str, kind: type[ModelkeepError]) -> None:
-        self._what = what
-        self._remark = remark
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(  # noqa: PLR0917 - the protocol of `with`
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or not isinstance(error, Exception | SystemExit):
-            return
-        if isinstance(error, self._kind) and not self._remark:
-            raise self._kind(f"{self._what}: {error}") from error
-        said = str(error) if isinstance(error, ModelkeepError) else f"{type(error).__name__}: {str(error)[:500]}"
-        raise self._kind(f"{self._what}: {said}", remedy=self._remark) from error
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, ModelkeepError) else f"{type(error).__name__}: {str(error)[:500]}"
 
 
 def _check_numbers(outputs: Outputs, rows: int) -> None:
