@@ -15,6 +15,7 @@ from pages_site import Site, served, sources
 from pages_story import DAY, HOUR, NOW, Past
 from starlette.applications import Starlette
 
+from modelkeep.app import App
 from modelkeep.edge.pages import Pages, graphs, watched
 from modelkeep.edge.pages.charts import Chart, Line, Mark, Point, Shade
 from modelkeep.edge.pages.days import best_baseline, by_day, measured, skill
@@ -26,10 +27,12 @@ from modelkeep.edge.pages.rows import skill_words
 from modelkeep.edge.pages.trials import Progress
 from modelkeep.edge.pages.views import View, build
 from modelkeep.edge.pages.words import age, figure, lasting, worst
+from modelkeep.edge.server import running
 from modelkeep.jobs.release_walk import Released, Walk
 from modelkeep.nouns import Alert, Baseline, Field, Reading, Rollout, Signature, Version
 from modelkeep.profile import Sums
 from modelkeep.serving.recorder import Recording
+from modelkeep.settings import Settings
 
 WEIGHT = 60 * 1024
 
@@ -480,3 +483,16 @@ def test_a_hundred_open_pages_cost_one_rendering(told: Past, monkeypatch: pytest
 
     asyncio.run(everybody())
     assert len(counted) == 1
+
+
+def test_the_server_of_a_real_app_shows_them_and_stops_at_once(tmp_path: Path):
+    usual = Settings(folder=tmp_path)
+    settings = msgspec.structs.replace(usual, server=msgspec.structs.replace(usual.server, listen=(0,)))
+    app = App.open(settings)
+    with running(app) as url:
+        assert "Nothing here yet" in httpx.get(url).text
+        with httpx.stream("GET", f"{url}/events", timeout=10) as answer:
+            lines = answer.iter_lines()
+            assert set(listen(lines)) == set(FRAGMENTS)
+            Past(store=app.rooms.store, clock=app.rooms.clock).version(1, NOW)
+            assert "flights" in listen(lines)["models"]
