@@ -1,4 +1,4 @@
-"""The product's betting rule for many trials at once: the same formula over arrays, checked against the product itself."""
+"""The product's betting rule for many trials at once: the same formula over arrays, checked against the product."""
 
 import numpy as np
 

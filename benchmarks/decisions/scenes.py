@@ -169,9 +169,10 @@ def delayed(trials, seed):
 
 
 def disagreement(trials, seed):
-    """A version that answers 1 % differently: the median number of shadowed requests that certify < 5 %."""
+    """A version that answers 1 % differently: the median number of shadowed requests that show < 5 %."""
     x = (rng(seed).random((trials, 1500)) < 0.01) * 1.0
-    return median(first(favour(x, limit=LOSS) >= 100) + 1)
+    wealth = favour(x, limit=LOSS)
+    return median(first(wealth >= 20) + 1), median(first(wealth >= 100) + 1)
 
 
 def service(draw, shape, *, heavy):

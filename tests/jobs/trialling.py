@@ -1,10 +1,7 @@
-"""A model on trial for the release tests: real store, files, runner and Python models; traffic by the rollout's own pick."""
+"""A model on trial for the release tests: real store, files, runner and models; traffic by the rollout's own pick."""
 
 import random
-import sys
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
@@ -13,7 +10,7 @@ from modelkeep.clock import ManualClock
 from modelkeep.jobs.release import Release, enqueue, release, roll_back
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.runner import Pace, Runner
-from modelkeep.nouns import Field, Guards, Outcome, Policy, Prediction, Rollout, Signature, Trial, Version
+from modelkeep.nouns import Field, Outcome, Policy, Prediction, Rollout, Signature, Trial, Version
 from modelkeep.runtimes import inspect
 from modelkeep.store.folder import FolderFiles
 from modelkeep.store.sqlite import SqliteStore
@@ -57,13 +54,17 @@ class Site:
         self.rooms = rooms_of(folder, at)
         self.runner = Runner(self.rooms, TASKS, schedules={}, pace=Pace(lease=30.0))
         self.draw = random.Random(seed)
-        self.sequence = round((at - START) * 1000)
+        with self.rooms.store.read() as ledger:
+            newest = ledger.records.latest("weight", limit=1)
+        self.sequence = int(newest[0].id.partition("-")[2]) if newest else 0
 
     @property
     def clock(self) -> ManualClock:
         return self.rooms.clock
 
-    def version(self, number: int, source: str = "def predict(row):\n    return row['x']\n", **fields: object) -> Version:
+    def version(
+        self, number: int, source: str = "def predict(row):\n    return row['x']\n", **fields: object
+    ) -> Version:
         """Register a version whose model is this source."""
         path = self.folder / f"v{number}.py"
         path.write_text(source)
@@ -91,9 +92,19 @@ class Site:
         self.release(1)
         self.traffic(200, errors=(0.0, 0.0))
 
-    def traffic(self, calls: int, *, errors: tuple[float, float], slower: float = 1.0, wrong: tuple[float, float] = (1.0, 1.0),
-                keys: int = 10_000, labelled: bool = False, text: str = "ValueError: no", exact: bool = False) -> None:
-        """Calls by the rollout in force; ``errors`` are the arms' error rates, ``wrong`` the sizes of their errors."""  # fmt: skip
+    def traffic(
+        self,
+        calls: int,
+        *,
+        errors: tuple[float, float],
+        slower: float = 1.0,
+        wrong: tuple[float, float] = (1.0, 1.0),
+        keys: int = 10_000,
+        labelled: bool = False,
+        text: str = "ValueError: no",
+        exact: bool = False,
+    ) -> None:
+        """Calls by the rollout in force; ``errors`` are the arms' error rates, ``wrong`` the sizes of their errors."""
         made, told, now, seen = [], [], self.clock.now(), [0, 0]
         for _ in range(calls):
             key = f"user {self.draw.randrange(keys)}"
@@ -105,14 +116,27 @@ class Site:
             noise = self.draw.gauss(0.0, 0.05)
             failed = (seen[new] * errors[new]) % 1 < errors[new] - 1e-9 if exact else self.draw.random() < errors[new]
             seconds = self.draw.lognormvariate(-3.0, 0.25)
-            first = self._call(number, role, key=key, output=truth + noise * wrong[new], seconds=seconds * (slower if new else 1.0),
-                               error=text if failed else None, at=now)  # fmt: skip
+            plain = {"key": key, "at": now}
+            first = self._call(
+                number,
+                role,
+                output=truth + noise * wrong[new],
+                seconds=seconds * (slower if new else 1.0),
+                error=text if failed else None,
+                **plain,
+            )
             made.append(first)
             if rollout.mode == "shadow" or new:
-                other = rollout.champion if new else rollout.challenger
-                own = self.draw.random() < errors[not new]
-                made.append(self._call(other, "shadow", key=key, output=truth + noise * wrong[not new], of=first.id,
-                                       seconds=seconds * (1.0 if new else slower), error=text if own else None, at=now))  # fmt: skip
+                shadow = self._call(
+                    rollout.champion if new else rollout.challenger,
+                    "shadow",
+                    output=truth + noise * wrong[not new],
+                    of=first.id,
+                    seconds=seconds * (1.0 if new else slower),
+                    error=text if self.draw.random() < errors[not new] else None,
+                    **plain,
+                )
+                made.append(shadow)
             told.append(Outcome(prediction=first.id, value=truth, at=now))
         with self.rooms.store.write() as ledger:
             ledger.records.add(made, [])
@@ -133,7 +157,7 @@ class Site:
         until = self.clock.now() + hours * HOUR
         while self.clock.now() < until - 1e-6:
             self.clock.advance(min(step, until - self.clock.now()))
-            self.traffic(round(per_hour * step / HOUR), **({"errors": (0.01, 0.01)} | arms))
+            self.traffic(round(per_hour * step / HOUR), **({"errors": (0.0, 0.0)} | arms))
             self.runner.run_due()
 
     def job(self, id: str):
@@ -153,14 +177,3 @@ class Site:
 
     def close(self) -> None:
         self.rooms.store.close()
-
-
-def resume(folder: str, at: str) -> None:
-    """As a process of its own: run what is due at a moment (the fault tests kill it on the way)."""
-    site = Site(Path(folder), float(at))
-    site.runner.run_due()
-    site.close()
-
-
-if __name__ == "__main__":
-    resume(*sys.argv[1:])

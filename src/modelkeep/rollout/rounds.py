@@ -15,8 +15,8 @@ Harms: TypeAlias = tuple[float, ...]
 LATENCY_FACTORS: Final = ((0.5, 1.25), (0.95, 1.25), (0.99, 2.0))
 """Quantiles of the champion's own service time, and how much slower than each counts as slow."""
 CAP: Final = 0.99
-"""The quantile of the champion's errors at which errors are capped. Lower caps hide a worse tail: at 0.95 a version at its
-limit is promoted in 3 % of the trials of ``benchmarks/decisions`` instead of 1 %, and MAE x 1.10 is caught later."""
+"""The quantile of the champion's errors at which errors are capped. Lower caps hide a worse tail: at 0.95 a version at
+its limit is promoted in 3 % of the trials of ``benchmarks/decisions``, not 1 %, and MAE x 1.10 is caught later."""
 MANY_ENTITIES: Final = 200
 """With fewer entities than this in the canary and several requests of each, the entity is the unit of a round."""
 
