@@ -13,18 +13,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import Column, Connection, and_, bindparam, delete, func, select, update
 
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.hours import Hours, Shift
 from modelkeep.store.rows import ASKED, Asked
 from modelkeep.store.seams import Told
-from modelkeep.store.tables import insert_rows, matches, outcomes, predictions
+from modelkeep.store.tables import insert_rows, matches, outcomes, predictions, rows_among
 from modelkeep.store.tallying import Tallies
-from modelkeep.store.told import Address, Outcomes, Revision, address, chunks, head, same
+from modelkeep.store.told import Address, Outcomes, Revision, address, head, same
 
 _Id = tuple[int, int]
+_ASKED = select(*ASKED)
+_MATCHED = select(
+    *(matches.c[name] for name in ("writer", "seq", "outcome", "value", "told", "revision")), outcomes.c.last
+).join(outcomes, outcomes.c.number == matches.c.outcome)
 
 
 class _Joined(NamedTuple):
@@ -150,15 +154,13 @@ class Joining:
         found: dict[Address, list[Asked]] = {place: [] for place in places}
         pairs = [place for place in found if len(place) == 2]
         exact = [place for place in found if len(place) == 3 and not within[place]]
-        for some in chunks(pairs):
-            for one in self._read(select(*ASKED).where(tuple_(p.writer, p.seq).in_(some))):
-                found[one.id].append(one)
-            for one in self._read(select(*ASKED).where(tuple_(p.of_writer, p.of_seq).in_(some))):
-                if one.of is not None:
-                    found[one.of].append(one)
-        for some in chunks(exact):
-            for one in self._read(select(*ASKED).where(tuple_(p.model, p.key, p.target).in_(some))):
-                found[one.model, one.key, one.target].append(one)
+        for one in self._among([p.writer, p.seq], pairs):
+            found[one.id].append(one)
+        for one in self._among([p.of_writer, p.of_seq], pairs):
+            if one.of is not None:
+                found[one.of].append(one)
+        for one in self._among([p.model, p.key, p.target], exact):
+            found[one.model, one.key, one.target].append(one)
         for place in found:
             if len(place) == 3 and within[place]:
                 found[place] = self._nearest_of(place, within=within[place])
@@ -222,29 +224,23 @@ class Joining:
 
     # ----------------------------------------------------------------------------------------------- rows
 
+    def _among(self, columns: Sequence[Column[Any]], keys: Sequence[Address]) -> Iterable[Asked]:
+        return map(Asked._make, rows_among(self._connection, _ASKED, columns=columns, keys=keys))
+
     def _read(self, query: Any) -> Iterable[Asked]:
         return map(Asked._make, self._connection.execute(query))
 
     def bodies(self, ids: Iterable[_Id]) -> dict[_Id, Prediction]:
         """Whole predictions by id."""
         c = predictions.c
-        found: dict[_Id, Prediction] = {}
-        for some in chunks(list(ids)):
-            query = rows.select_predictions().where(tuple_(c.writer, c.seq).in_(some))
-            found |= {(row.writer, row.seq): rows.prediction(row) for row in self._connection.execute(query)}
-        return found
+        kept = rows_among(self._connection, rows.PREDICTIONS, columns=[c.writer, c.seq], keys=ids)
+        return {(row[0], row[1]): rows.prediction(row) for row in kept}
 
     def _matched(self, ids: Sequence[_Id]) -> dict[_Id, _Joined]:
-        m, o = matches.c, outcomes.c
-        found: dict[_Id, _Joined] = {}
-        for some in chunks(ids):
-            query = (
-                select(m.writer, m.seq, m.outcome, m.value, m.told, m.revision, o.last)
-                .join(outcomes, o.number == m.outcome)
-                .where(tuple_(m.writer, m.seq).in_(some))
-            )
-            for writer, seq, number, value, told, revision, last in self._connection.execute(query):
-                found[writer, seq] = _Joined(number, value, told, revision, (last, number))
+        m, found = matches.c, dict[_Id, _Joined]()
+        for row in rows_among(self._connection, _MATCHED, columns=[m.writer, m.seq], keys=ids):
+            writer, seq, number, value, told, revision, last = row
+            found[writer, seq] = _Joined(number, value, told, revision, (last, number))
         return found
 
     def _apply(

@@ -74,7 +74,7 @@ class SqlRecords:
         if found is None:
             return None
         c = tables.predictions.c
-        query = rows.select_predictions().where(c.writer == found[0], c.seq == found[1])
+        query = rows.PREDICTIONS.where(c.writer == found[0], c.seq == found[1])
         row = self._connection.execute(query).first()
         return None if row is None else rows.prediction(row)
 
@@ -83,7 +83,7 @@ class SqlRecords:
     ) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
         c = tables.predictions.c
-        query = rows.select_predictions().where(c.model == model, c.number > after)
+        query = rows.PREDICTIONS.where(c.model == model, c.number > after)
         if key is not None:
             query = query.where(c.key == key)
         found = self._connection.execute(query.order_by(c.number).limit(limit))
@@ -92,13 +92,13 @@ class SqlRecords:
     def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
         """See ``seams.Records.latest``."""
         c = tables.predictions.c
-        query = rows.select_predictions().where(c.model == model).order_by(c.number.desc()).limit(limit)
+        query = rows.PREDICTIONS.where(c.model == model).order_by(c.number.desc()).limit(limit)
         return [rows.prediction(row) for row in self._connection.execute(query)]
 
     def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
         """See ``seams.Records.matches``."""
         c = tables.matches.c
-        query = rows.select_matches().where(c.model == model, c.number > after, c.at >= since)
+        query = rows.MATCHES.where(c.model == model, c.number > after, c.at >= since)
         return [rows.match(row) for row in self._connection.execute(query.order_by(c.number).limit(limit))]
 
     def outcomes(self, prediction: str) -> list[Outcome]:
@@ -137,9 +137,7 @@ class SqlRecords:
     def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:  # noqa: PLR0917 - the seam reads in this order
         """See ``seams.Records.labelled``."""
         c = tables.matches.c
-        query = rows.select_matches().where(
-            c.model == model, c.at >= start, c.at < end, c.role != "shadow", c.output != "null"
-        )
+        query = rows.MATCHES.where(c.model == model, c.at >= start, c.at < end, c.role != "shadow", c.output != "null")
         found = self._connection.execute(query.order_by(c.at.desc(), c.number.desc()).limit(limit)).all()
         asked = {(row.writer, row.seq) for row in found}
         by_id = self._joining.bodies(asked)

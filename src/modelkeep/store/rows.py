@@ -59,8 +59,10 @@ class Asked(NamedTuple):
 
 
 ASKED: list[ColumnElement[Any]] = [predictions.c[name] for name in Asked._fields]
-_PREDICTION: list[ColumnElement[Any]] = [*ASKED, predictions.c.body, predictions.c.number]
-_MATCH: list[ColumnElement[Any]] = [*matches.columns]
+PREDICTIONS: Select[Any] = select(*ASKED, predictions.c.body, predictions.c.number)
+"""The columns that ``prediction`` reads."""
+MATCHES: Select[Any] = select(*matches.columns)
+"""The columns that ``match`` reads."""
 
 
 def _plain(value: Any) -> Any:
@@ -151,13 +153,8 @@ def prediction_row(p: Prediction) -> tuple[Any, ...]:
     return (*head, value_text(p.output), pack_refs(p.references), _msgpack.encode(rest))
 
 
-def select_predictions() -> Select[Any]:
-    """The columns that ``prediction`` reads."""
-    return select(*_PREDICTION)
-
-
 def prediction(row: Sequence[Any]) -> Prediction:
-    """A prediction from its row as ``select_predictions`` reads it."""
+    """A prediction from its row as ``PREDICTIONS`` reads it."""
     asked = Asked._make(row[: len(ASKED)])
     rest = _rest.decode(row[len(ASKED)])
     return Prediction(
@@ -182,13 +179,8 @@ def prediction(row: Sequence[Any]) -> Prediction:
     )
 
 
-def select_matches() -> Select[Any]:
-    """The columns that ``match`` reads."""
-    return select(*_MATCH)
-
-
 def match(row: Any) -> Match:
-    """A match from its row as ``select_matches`` reads it."""
+    """A match from its row as ``MATCHES`` reads it."""
     number, *rest = row[:13]
     asked = Asked._make(rest)
     _, value, told, revision = row[13:17]

@@ -3,8 +3,9 @@
 Columns are what is searched or changed; the rest of a noun is in ``body`` (JSON, or MessagePack where it is bulky).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     Table,
     Text,
     insert,
@@ -255,7 +257,34 @@ acts = Table(
 
 pulse = Table("pulse", metadata, Column("number", Integer, primary_key=True, autoincrement=False), _integer("beat"))
 
-# ------------------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------- many rows at a time
+
+CHUNK = 500
+"""How many rows one statement looks for."""
+
+
+@cache
+def _statement(query: Select[Any], dialect: Dialect) -> str:
+    return str(query.compile(dialect=dialect))
+
+
+def rows_among(
+    connection: Connection, query: Select[Any], *, columns: Sequence[Column[Any]], keys: Iterable[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """The rows of ``query`` (a constant without conditions) whose ``columns`` are one of ``keys``, by their index.
+
+    Core's ``tuple_(...).in_(...)`` says ``IN (VALUES ...)``, for which SQLite scans the whole table; it uses an index
+    when the values are a subquery. The last condition lets it take partial indexes too.
+    """
+    dialect, wanted = connection.dialect, list(keys)
+    names = [str(column.compile(dialect=dialect)) for column in columns]
+    one = f"({', '.join(['?' if dialect.paramstyle == 'qmark' else '%s'] * len(columns))})"
+    for start in range(0, len(wanted), CHUNK):
+        some = wanted[start : start + CHUNK]
+        values = f"SELECT * FROM (VALUES {', '.join([one] * len(some))}) AS wanted"
+        among = f" WHERE ({', '.join(names)}) IN ({values}) AND {names[0]} IS NOT NULL"
+        parameters = tuple(value for key in some for value in key)
+        yield from connection.exec_driver_sql(_statement(query, dialect) + among, parameters)
 
 
 @cache

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from modelkeep.errors import BadInput, Problem
 from modelkeep.nouns import Outcome, Output
 from modelkeep.store import rows
-from modelkeep.store.tables import insert_rows, outcomes
+from modelkeep.store.tables import CHUNK, insert_rows, outcomes, rows_among
 
 Address: TypeAlias = tuple[int, int] | tuple[str, str, float]
 """Where an outcome was told: a prediction's id, or a model, a key and the moment that it is about."""
 
-CHUNK = 500
+_REVISIONS = select(outcomes)
 
 
 class Revision(NamedTuple):
@@ -114,23 +115,26 @@ class Outcomes:
         ids = [a for a in addresses if len(a) == 2]
         keys = [a for a in addresses if len(a) == 3]
         found: dict[Address, list[Revision]] = {}
-        for columns, wanted in ((tuple_(c.writer, c.seq), ids), (tuple_(c.model, c.key, c.target), keys)):
-            for some in chunks(wanted):
-                self._gather(found, select(outcomes).where(columns.in_(some)).order_by(c.number))
+        by_id = rows_among(self._connection, _REVISIONS, columns=[c.writer, c.seq], keys=ids)
+        by_key = rows_among(self._connection, _REVISIONS, columns=[c.model, c.key, c.target], keys=keys)
+        self._gather(found, chain(by_id, by_key))
         return found
 
     def told_by_id(self, writer: int, *, low: int, high: int) -> dict[Address, list[Revision]]:
         """What was told of the ids ``writer-low`` to ``writer-high``."""
         c, found = outcomes.c, dict[Address, list[Revision]]()
-        self._gather(found, select(outcomes).where(c.writer == writer, c.seq.between(low, high)).order_by(c.number))
+        query = select(outcomes).where(c.writer == writer, c.seq.between(low, high))
+        self._gather(found, self._connection.execute(query))
         return found
 
     def told_by_key(self, model: str, *, keys: Iterable[str], low: float, high: float) -> dict[Address, list[Revision]]:
         """What was told of some keys for moments from ``low`` to ``high``."""
         c, found = outcomes.c, dict[Address, list[Revision]]()
-        for some in chunks(list(keys)):
+        wanted = list(keys)
+        for start in range(0, len(wanted), CHUNK):
+            some = wanted[start : start + CHUNK]
             query = select(outcomes).where(c.model == model, c.key.in_(some), c.target.between(low, high))
-            self._gather(found, query.order_by(c.number))
+            self._gather(found, self._connection.execute(query))
         return found
 
     def keep(self, fresh: Sequence[Revision]) -> None:
@@ -143,15 +147,10 @@ class Outcomes:
             query = update(outcomes).where(outcomes.c.number == bindparam("x_number")).values(last=bindparam("x_last"))
             self._connection.execute(query, [{"x_number": n, "x_last": last} for n, last in again.items()])
 
-    def _gather(self, found: dict[Address, list[Revision]], query: Any) -> None:
-        for row in self._connection.execute(query):
-            revision = Revision._make(row)
+    @staticmethod
+    def _gather(found: dict[Address, list[Revision]], kept: Iterable[Any]) -> None:
+        for revision in sorted(map(Revision._make, kept), key=lambda revision: revision.number):
             found.setdefault(revision.address, []).append(revision)
-
-
-def chunks(many: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """A sequence in pieces that fit one statement."""
-    return (many[i : i + CHUNK] for i in range(0, len(many), CHUNK))
 
 
 def _worded(value: Output | None) -> bool:
