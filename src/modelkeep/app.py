@@ -88,13 +88,13 @@ class App:
         settings, clock = settings or load(), clock or SystemClock()
         spool = claim_one(_folder(settings) / "spool")
         store = SqliteStore(settings.database, busy=settings.store.busy)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(spool.close)
+            undo.callback(store.close)
             store.migrate()
-            return cls(settings, _rooms(settings, store, clock=clock, spool=spool), spool=spool)
-        except BaseException:
-            store.close()
-            spool.close()
-            raise
+            app = cls(settings, _rooms(settings, store, clock=clock, spool=spool), spool=spool)
+            undo.pop_all()
+        return app
 
     # ---------------------------------------------------------------------------------------------- serving
 
@@ -111,7 +111,8 @@ class App:
         if self._claim is not None:
             return
         self._claim = self._claimed()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             self._journal = journal.keep(self.settings, clock=self.rooms.clock)
             with self.rooms.store.write() as ledger:
                 _keep_policies(ledger, self.settings.models, now=self.rooms.clock.now())
@@ -119,9 +120,7 @@ class App:
             self.rooms.router.refresh()
             self.rooms.router.start()
             self.runner.start()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
         log.info("started", extra={"folder": str(self.rooms.folder), "models": sorted(self.rooms.gateway.routes)})
 
     def stop(self) -> None:
