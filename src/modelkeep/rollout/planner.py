@@ -48,7 +48,7 @@ def forecast(guards: Guards, traffic: Traffic, *, share: float, stage: float, la
 
     >>> plan = forecast(Guards(), Traffic(calls=6000), share=0.01, stage=86400.0, last=14 * 86400.0)
     >>> [round(seconds / 3600, 1) for seconds in plan.harm.values() if seconds]
-    [5.9, 1.8]
+    [7.8, 2.2]
     """
     rounds = traffic.calls * (share or 1.0)
     weight = guards.shares[0]

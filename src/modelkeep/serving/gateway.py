@@ -188,7 +188,7 @@ class Gateway:
         kept = self._recorder.take(predictions)
         if self._recorder.durability == "sync":
             await asyncio.wrap_future(kept)
-        if route.rollout.mode == "shadow":
+        if route.rollout.mode is not None:
             asyncio.get_running_loop().call_soon(self._shadows.follow, route, predictions)
         strange = next((got for part in parts for got in part.got if got.reason and got.stand_in is None), None)
         if strange is not None and all(prediction.output is None for prediction in predictions):

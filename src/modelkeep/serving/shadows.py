@@ -1,4 +1,8 @@
-"""Shadows: after the answer, a challenger is asked the same, and its answer is recorded beside the champion's."""
+"""Shadows: after the answer the other version of a trial is asked the same, and its answer is recorded beside it.
+
+In a shadow stage that is the challenger, on every input; in a canary the champion, on what the challenger answered:
+the judge compares both on the same inputs, because their losses differ far less there than between arms.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +31,15 @@ class Shadows:
         self._lanes: dict[tuple[str, int], Lane] = {}
 
     def follow(self, route: Route, answered: tuple[Prediction, ...]) -> None:
-        """Hand answered rows to the model's challenger, or drop and count them when it lags or is not loaded."""
+        """Hand answered rows to the other version, or drop and count them when it lags or is not loaded."""
         rollout = route.rollout
-        loaded = None if rollout.challenger is None else route.loaded.get(rollout.challenger)
+        other = rollout.challenger
+        if rollout.mode == "canary":
+            answered = tuple(p for p in answered if p.role == "canary")
+            other = rollout.champion
+        if not answered:
+            return
+        loaded = None if other is None else route.loaded.get(other)
         if loaded is None or self._lane(loaded).submit(partial(self._run, loaded, answered)) is None:
             self._counters.shadows_dropped[rollout.model] += len(answered)
 
