@@ -241,6 +241,14 @@ def test_a_lightgbm_classifier_by_numbers_becomes_one_by_words(rooms, asked, tmp
     assert version.baseline.metrics["accuracy"] > 0.7
 
 
+def test_a_file_that_names_its_inputs_leaves_other_columns_of_the_sample_alone(rooms, asked, tmp_path):
+    data = lightgbm.Dataset(MATRIX, SPEND, feature_name=["age", "visits"])
+    lightgbm.train({"verbosity": -1, "num_leaves": 5}, data, 10).save_model(str(tmp_path / "b.txt"))
+    columns = {"customer": [f"c{i}" for i in range(SIZE)], **COLUMNS}
+    version = register(rooms, asked(path=tmp_path / "b.txt", columns=columns))
+    assert [field.name for field in version.signature.inputs] == ["age", "visits"]
+
+
 def test_what_else_is_written_shares_the_fate_of_the_version(rooms, asked):
     def fails(ledger: object, version: object) -> None:
         raise Conflict("overtaken")

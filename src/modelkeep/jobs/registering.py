@@ -157,7 +157,11 @@ def _signature(registration: Registration, found: Inspected, *, columns: dict[st
         raise BadInput(
             "which column the model answers is not known", remedy=f"name the output, one of: {', '.join(columns)}"
         )
-    used = {name: values for name, values in columns.items() if name not in {registration.key, registration.time}}
+    names = [name for name in columns if name not in {registration.key, registration.time}]
+    if found.inputs and registration.features is None and registration.code is None:
+        # The file names its inputs: whatever else the sample holds is none of them.
+        names = [name for name in names if name in {*found.inputs, registration.output}]
+    used = {name: columns[name] for name in names}
     return infer_signature(used, output=registration.output, units=registration.units, classifies=found.classifies)
 
 
