@@ -184,7 +184,12 @@ def named_answers(output: str, refs: bytes | None) -> list[tuple[str, Output]]:
         return []
     references = unpack_refs(refs)
     names = _NAMES.get(len(references), ())
-    return [("model", answer), *((n, r) for n, r in zip(names, references, strict=False) if r is not None)]
+    known = ((name, said) for name, said in zip(names, references, strict=False) if said is not None)
+    return [("model", answer), *((name, said) for name, said in known if not _nan(said))]
+
+
+def _nan(value: Output) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def hour_of(at: float) -> float:

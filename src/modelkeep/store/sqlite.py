@@ -133,7 +133,11 @@ def _engine(path: Path, *, busy: float, begin: str, prepare: Callable[[sqlite3.C
         # mode=rw: a file that is gone is an error, never a new and empty store
         uri = f"{path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, timeout=busy, check_same_thread=False, isolation_level=None)
-        prepare(connection)
+        try:
+            prepare(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=-1)

@@ -33,6 +33,8 @@ class Tallies:
     def of(self, models: Iterable[str]) -> dict[str, Tally]:
         """The tallies of some models."""
         names = set(models)
+        if not names:
+            return {}
         query = select(tallies).where(tallies.c.model.in_(names))
         kept = {model: Tally(*rest) for model, *rest in self._connection.execute(query)}
         return {name: kept.get(name, Tally()) for name in names}
