@@ -59,6 +59,10 @@ def release(rooms: Rooms, run: Run) -> Again | Done:
         return walking.later()
     except Conflict as conflict:
         return walking.overtaken() or walking.emergency(str(conflict))
-    except Exception as fault:
-        log.exception("a release failed", extra={"model_name": walking.asked.model})
-        return walking.emergency(f"{type(fault).__name__}: {fault}")
+    except Exception as fault:  # noqa: BLE001 - a job's run: whatever happens, a trial must not go on unjudged
+        return _failed(walking, fault)
+
+
+def _failed(walking: Walking, fault: Exception) -> Done:
+    log.error("a release failed", exc_info=fault, extra={"model_name": walking.asked.model})
+    return walking.emergency(f"{type(fault).__name__}: {fault}")
