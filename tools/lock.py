@@ -16,7 +16,7 @@ def main() -> None:
     for name, extras in FILES.items():
         chosen = [word for extra in extras for word in ("--extra", extra)]
         command = [str(uv), "pip", "compile", "pyproject.toml", "tools/build.in", "--universal", "--generate-hashes"]
-        command += ["--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--upgrade", "--quiet"]
+        command += ["--no-header", "--no-annotate", "--upgrade", "--quiet"]
         subprocess.run([*command, *chosen, "--output-file", name], check=True, stdout=subprocess.DEVNULL)
 
 

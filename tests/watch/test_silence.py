@@ -99,6 +99,11 @@ def values(n, *, age=None, delay=None, seed=0):
     }
 
 
+def fortnight(build, reference):
+    """Hours of the two weeks before the window, in which every column varies."""
+    return [build.slice(h, n=20, columns=values(20, seed=h + 9999), reference=reference) for h in range(-336, 0, 4)]
+
+
 @pytest.mark.parametrize(
     ("amiss", "name", "level"),
     [
@@ -111,7 +116,8 @@ def test_frozen_columns_are_found(build, read, amiss, name, level):
     reference = build.reference(values(500))
     usual = [build.slice(h, n=20, columns=values(20, seed=h), reference=reference) for h in range(0, 140, 4)]
     today = [build.slice(h, n=20, columns=values(20, seed=h, **amiss), reference=reference) for h in range(145, 168, 4)]
-    found = silence(build.window([*usual, *today], reference=reference))
+    before = fortnight(build, reference)
+    found = silence(build.window([*usual, *today], before=before, reference=reference))
     assert read(found, name).level == level
     if name == "frozen_inputs":
         assert read(found, name).facts["columns"] == "age"
@@ -132,7 +138,17 @@ def test_a_column_stays_frozen_as_long_as_it_is(build, read):
         build.slice(h, n=20, columns=values(20, seed=h, age=40.0 if h >= 72 else None), reference=reference)
         for h in range(0, 168, 4)
     ]
-    assert read(silence(build.window(hours, reference=reference)), "frozen_inputs").level == "warning"
+    window = build.window(hours, before=fortnight(build, reference), reference=reference)
+    assert read(silence(window), "frozen_inputs").level == "warning"
+
+
+def test_one_value_all_day_is_no_fault_of_a_column_that_is_hardly_known(build, read):
+    reference = build.reference(values(500))
+    hours = [
+        build.slice(h, n=20, columns=values(20, seed=h, age=40.0 if h >= 144 else None), reference=reference)
+        for h in range(0, 168, 4)
+    ]
+    assert read(silence(build.window(hours, reference=reference)), "frozen_inputs").level == "ok"
 
 
 def test_values_outside_the_reference_are_not_frozen(build, read):

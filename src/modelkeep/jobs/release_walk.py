@@ -430,6 +430,7 @@ def _where(rollout: Rollout, plan: tuple[str, ...] = ()) -> str:
 
 
 def _incidents(ledger: Ledger, rollout: Rollout) -> tuple[str, ...]:
-    subjects = {"server", rollout.model, f"{rollout.model}@{rollout.champion}", f"{rollout.model}@{rollout.challenger}"}
+    # What the champion itself suffers from is what the release repairs: it must not hold the release up.
+    subjects = {"server", rollout.model, f"{rollout.model}@{rollout.challenger}"}
     active = ledger.alerts.all(active=True)
     return tuple(a.message for a in active if a.severity == "critical" and a.subject in subjects)

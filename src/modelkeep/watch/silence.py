@@ -21,6 +21,8 @@ EXPECTED = 10.0
 """So many missing events in a row are no chance: e^-10 even if they came independently."""
 FROZEN = 1e-6
 """The chance, under the reference, below which one single value all day counts as frozen."""
+FAMILIAR = 14
+"""On so many days an input must have varied before one value all day is remarkable: clear skies are not a fault."""
 HISTORY = DAY
 PATIENCE = DAY
 """How long outcomes may take when the policy states no horizon."""
@@ -197,7 +199,7 @@ def _chance(column: Column, reference: Column | None, *, n: int) -> float | None
 
 
 def _varied(window: Window, name: str) -> bool:
-    """Whether the column varied on each day before it began to have this one value, on three days at least."""
+    """Whether the column varied on each day before it began to have this one value, on FAMILIAR days at least."""
     # Days that end at this hour, not at midnight: else what is constant by the local day seems to stop varying.
     newest, days = window.slices[-1].start, dict[int, list[Slice]]()
     for s in (*window.before, *window.slices):
@@ -205,4 +207,4 @@ def _varied(window: Window, name: str) -> bool:
     found = [columns(days[ago]).get(name) for ago in sorted(days)]
     held = [column for column in found if column is not None and column.n - column.missing >= EXPECTED]
     earlier = list(dropwhile(_single, held))
-    return len(earlier) >= 3 and not any(_single(column) for column in earlier)
+    return len(earlier) >= FAMILIAR and not any(_single(column) for column in earlier)

@@ -10,9 +10,11 @@ import numpy as np
 from modelkeep.nouns import Level, Reading
 from modelkeep.profile import Floats, Sums, Window, references
 from modelkeep.watch.folding import daily, honest, lacking, span, sums, unknown
-from modelkeep.watch.intervals import LEAST_BLOCKS, Interval, jackknifed
+from modelkeep.watch.intervals import Interval, jackknifed
 
 NEED = 10
+LEAST_DAYS = 5
+"""Days with outcomes from which a verdict is given: with fewer, one stormy day decides it."""
 FALL = 0.1
 """The least fall of the skill against the reference that is worth a word: the error grew by a tenth beside it."""
 COMPLETE = 0.5
@@ -25,7 +27,7 @@ def skill(window: Window) -> list[Reading]:
     The error is the MAE for numbers and the share of wrong answers for classes. The interval is jackknifed over days
     (Student's t), because hours of one day err together. Level: critical when the whole interval is below 0 ("below
     baseline"), warning when the skill has fallen by more than 0.1 below the reference (``skill`` among the version's
-    baseline metrics) and the interval excludes the reference, else ok; unknown with fewer than ten pairs or three days.
+    baseline metrics) and the interval excludes the reference, else ok; unknown with fewer than ten pairs or five days.
     Facts: ``baseline`` (its name), ``baseline_error``, ``model_error``, ``reference``.
     """
     days = daily(window.slices)
@@ -41,8 +43,8 @@ def skill(window: Window) -> list[Reading]:
         return [unknown(window, "skill", detail=detail, n=pairs, facts={"reason": "no baseline"})]
     best = min(known, key=lambda name: known[name])
     labelled = sum(ours.n > 0 and theirs.n > 0 for ours, theirs in zip(model, rivals[best], strict=True))
-    if labelled < LEAST_BLOCKS:
-        return [lacking(window, "skill", have=labelled, need=LEAST_BLOCKS, what="days with known outcomes")]
+    if labelled < LEAST_DAYS:
+        return [lacking(window, "skill", have=labelled, need=LEAST_DAYS, what="days with known outcomes")]
     return [_judged(window, best, model=model, rival=rivals[best])]
 
 

@@ -1,4 +1,4 @@
-"""``modelkeep demo``: 81 days of real flights at a day a second; a model rots and is put right while you watch."""
+"""``modelkeep demo``: 64 days of real flights at a day a second; a model rots and is put right while you watch."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from modelkeep.workloads.flights.story import Story
 
 TRAIN_FROM = moment("2013-04-01")
 START = moment("2013-07-22")
-END = moment("2013-10-11")
+END = moment("2013-09-24")
 CONFIGURATION = Path(__file__).with_name("modelkeep.toml")
 
 Serve = Callable[[App], AbstractContextManager[str]]

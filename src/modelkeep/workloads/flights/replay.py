@@ -44,7 +44,8 @@ class Replay:
     def run(self, url: str, *, end: float, speed: float) -> Iterator[Moment]:
         """Play from the clock's moment to ``end`` at ``speed`` simulated seconds a second; yields after every tick.
 
-        A server that is slower than ``speed`` slows the replay: nothing is left out.
+        A server that is slower than ``speed`` slows the replay: nothing is left out. The clock stands still while a
+        model is being trained, because five real seconds of work would else be five simulated days.
         """
         done = Moment(at=self._clock.now())
         began, start = time.perf_counter(), done.at
@@ -59,6 +60,7 @@ class Replay:
                 done = Moment(at=at, outcomes=done.outcomes + landed.result(), predictions=done.predictions + departed)
                 self._remember(at)
                 yield done
+                began += self._trained(client)
 
     def _depart(self, client: httpx.Client, *, start: float, end: float) -> int:
         flights = self._flights[bisect_left(self._departures, start) : bisect_left(self._departures, end)]
@@ -73,6 +75,13 @@ class Replay:
             told = [{"model": "flights", "key": f.key, "for": iso(f.departs), "actual": f.delay} for f in flights]
             client.post("/v1/outcomes", json={"outcomes": told}).raise_for_status()
         return len(flights)
+
+    def _trained(self, client: httpx.Client) -> float:
+        """Wait until no training runs; the seconds that it took."""
+        began = time.perf_counter()
+        while client.get("/v1/jobs?task=retrain&state=running").raise_for_status().json()["jobs"]:
+            time.sleep(0.1)
+        return time.perf_counter() - began
 
     def _remember(self, at: float) -> None:
         fresh = self._place.with_suffix(".new")

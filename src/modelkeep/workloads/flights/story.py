@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from modelkeep.workloads.flights.replay import Moment
 
 T = TypeVar("T")
+SHOWN = 160
 EVERY = 12 * 3600.0
 """Simulated seconds between two looks at the server's timeline."""
 
@@ -50,6 +51,7 @@ class Story:
         self._console = console
         self._client = httpx.Client(base_url=url, timeout=30.0)
         self._seen: set[tuple[str, str, str]] = set()
+        self._notices: set[str] = set()
         self.url = url
 
     def tell(self, text: str) -> None:
@@ -73,10 +75,19 @@ class Story:
             place = (event.id, event.kind, event.what)
             if place not in self._seen:
                 self._seen.add(place)
-                colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
-                colour = "green" if event.what == "resolved" else colour
-                text = f"{event.subject}: {event.detail}" if event.detail else event.subject
-                self._console.print(f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what)}[/] {escape(text)}")
+                self._print(event)
+
+    def _print(self, event: Event) -> None:
+        if event.kind == "alert" and event.what.startswith("info"):
+            self._notices.add(event.id)
+        if event.id in self._notices:
+            return  # the page shows notices; here they would hide what matters
+        colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
+        colour = "green" if event.what == "resolved" else colour
+        said = (event.detail.splitlines() or [""])[0][:SHOWN]
+        text = f"{event.subject}: {said}" if said else event.subject
+        line = f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what)}[/] {escape(text)}"
+        self._console.print(line, soft_wrap=True)
 
     def figures(self) -> str:
         """The error of the last seven days beside the best automatic baseline's, in words."""
