@@ -41,16 +41,24 @@ def test_files_are_named_by_concern() -> None:
 
 
 def test_everything_is_caught_at_the_four_borders_only() -> None:
-    found: dict[str, str] = {}
+    found = set()
     for path in FILES:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if re.search(r"except\s*(\(?\s*(Base)?Exception\b|:)", line):
-                reason = re.search(r"# noqa: BLE001 - (.+)", line)
-                assert reason, f"{path}:{number} catches everything without its reason"
-                border = next((b for b in BORDERS if b in reason.group(1)), None)
-                assert border, f"{path}:{number} is not one of the borders {sorted(BORDERS)}"
-                found[f"{path}:{number}"] = border
-    assert set(found.values()) == BORDERS
+        lines = path.read_text().splitlines()
+        for handler in ast.walk(ast.parse("\n".join(lines))):
+            if not isinstance(handler, ast.ExceptHandler) or not catches_everything(handler):
+                continue
+            last = handler.body[-1]
+            if isinstance(last, ast.Raise) and last.exc is None:
+                continue  # cleans up and passes it on
+            border = next((b for b in BORDERS if b in lines[handler.lineno - 1].partition("#")[2]), None)
+            assert border, f"{path}:{handler.lineno} catches everything; the borders are {sorted(BORDERS)}"
+            found.add(border)
+    assert found == BORDERS
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    named = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(name is None or ast.unparse(name) in {"Exception", "BaseException"} for name in named)
 
 
 def test_own_inheritance_is_at_most_two_levels_deep() -> None:
@@ -85,7 +93,7 @@ def test_modules_import_each_other_in_one_direction() -> None:
 
 
 def test_product_names_no_machine_and_no_registry() -> None:
-    hidden = re.compile(r"(/home|/Users|/work|/tmp/v)/[a-z]|index-url|pypi\.org|files\.pythonhosted")
+    hidden = re.compile(r"/(home|Users|work)/[a-z]|index.url|pypi\.org|files\.pythonhosted")
     for path in [*FILES, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.txt"), *ROOT.glob("tools/*")]:
         if path.is_file():
             hit = hidden.search(path.read_text(errors="replace"))
