@@ -267,10 +267,10 @@ def test_accuracy_equals_numpy_and_says_what_is_too_little(fresh):
 def alerted(house):
     now = house.rooms.clock.now()
     with house.rooms.store.write() as ledger:
-        for id, severity in (("a1", "medium"), ("a2", "critical")):
+        for name, severity in (("a1", "medium"), ("a2", "critical")):
             ledger.alerts.put(
                 Alert(
-                    id=id,
+                    id=name,
                     rule="slow",
                     subject="doubler@1",
                     severity=severity,

@@ -5,8 +5,8 @@ import time
 
 import httpx
 import pytest
-from served_house import served
 from prometheus_client.parser import text_string_to_metric_families
+from served_house import served
 
 from modelkeep.edge.traffic import EDGES, MOST_ENTITIES, Traffic
 from modelkeep.nouns import Reading
@@ -133,9 +133,8 @@ def test_without_the_store_the_counters_still_come(fresh):
 @pytest.mark.row("PER-08")
 def test_promtool_has_nothing_to_say(house, program):
     house.ask(key="a")
-    check = subprocess.run(
-        [program("promtool"), "check", "metrics"], input=house.get("/metrics").text, capture_output=True, text=True
-    )
+    words, text = [program("promtool"), "check", "metrics"], house.get("/metrics").text
+    check = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stdout + check.stderr
     assert check.stderr.strip() == ""
 

@@ -2,7 +2,6 @@ import json
 import time
 
 import pytest
-
 from making_models import BROKEN, TRIPLER
 from msgspec import structs
 

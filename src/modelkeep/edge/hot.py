@@ -20,9 +20,10 @@ from modelkeep.edge import border, decoding, refusals
 from modelkeep.edge.reading import read
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import BadFeatures, ModelkeepError
+from modelkeep.errors import BadFeatures, ModelkeepError, NotFound, StoreUnavailable
 from modelkeep.operations import predictions
 from modelkeep.operations.act import wrong
+from modelkeep.operations.models import unreleased
 from modelkeep.operations.predictions import Answered, Predict, Predicted
 from modelkeep.serving.gateway import Answer, Ask
 
@@ -133,6 +134,8 @@ def _count(traffic: Traffic, answer: Answer) -> None:
 
 def _refusal(app: App, scope: Scope, *, content: bytes, error: Exception, request_id: str) -> ModelkeepError | Turned:
     """What to answer to an error: a refusal that names the field where it can, or the fault with its log line."""
+    if isinstance(error, NotFound):
+        return _missing(app, scope, error=error)
     if isinstance(error, ModelkeepError | Turned):
         return error
     if isinstance(error, msgspec.ValidationError | msgspec.DecodeError | UnicodeDecodeError | RecursionError):
@@ -145,6 +148,14 @@ def _refusal(app: App, scope: Scope, *, content: bytes, error: Exception, reques
         extra={"request_id": request_id, "model_name": scope["path"][_BEFORE:_AFTER]},
     )
     return border.fault()
+
+
+def _missing(app: App, scope: Scope, *, error: NotFound) -> ModelkeepError:
+    """The refusal of a model that has no route, in the words of the store when it can be asked."""
+    try:
+        return unreleased(app, scope["path"][_BEFORE:_AFTER])
+    except StoreUnavailable:
+        return error
 
 
 def _explained(app: App, scope: Scope, *, content: bytes, cause: Exception) -> ModelkeepError | Turned:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from modelkeep.errors import NotFound
 from modelkeep.nouns import Features, Outcome, Output, Prediction, Value
 from modelkeep.operations.act import Limit, ModelName, MomentText, Operation, moment, stamped, wrong
-from modelkeep.operations.models import known
+from modelkeep.operations.models import known, unreleased
 from modelkeep.serving.gateway import Ask
 
 if TYPE_CHECKING:
@@ -124,16 +124,19 @@ class Predictions(Struct, frozen=True, kw_only=True):
     predictions: tuple[PredictionView, ...]
 
 
-def predict(app: App, request: Predict) -> Predicted:
+def predict(app: App, request: Predict) -> Answered | Predicted:
     """Ask a model for one answer or many; every answer is recorded.
 
     Raises NotFound naming near models, BadFeatures naming each field, Unavailable when nothing can answer.
     """
     if request.model not in app.rooms.gateway.routes:
         app.rooms.router.refresh()  # nothing serves in this process, or the model was released a moment ago
+        if request.model not in app.rooms.gateway.routes:
+            raise unreleased(app, request.model)
     request_id = uuid.uuid4().hex
     answer = asyncio.run(app.rooms.gateway.predict(ask(request, request_id)))
-    return Predicted(predictions=tuple(answered(prediction, request_id) for prediction in answer.predictions))
+    found = tuple(answered(prediction, request_id) for prediction in answer.predictions)
+    return found[0] if request.rows is UNSET else Predicted(predictions=found)
 
 
 def ask(request: Predict, request_id: str) -> Ask:
@@ -249,7 +252,7 @@ def view(prediction: Prediction, *, outcomes: list[Outcome], features: str | Non
 
 
 OPERATIONS = (
-    Operation(
+    Operation[Predict, Answered | Predicted](
         name="predict", method="POST", path="/v1/models/{model}/predict", request=Predict, result=Predicted,
         run=predict, hot=True,
     ),

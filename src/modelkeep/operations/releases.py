@@ -185,7 +185,8 @@ def release(app: App, request: Release) -> ReleasePlan:
     with app.rooms.store.write() as ledger:
         job = releasing.enqueue(ledger, asked, at=now)
     app.wake()
-    return msgspec.structs.replace(plan, job=job.id)
+    wait = () if app.serving else ("no server runs here: it begins when one does (modelkeep up)",)
+    return msgspec.structs.replace(plan, job=job.id, plan=(*plan.plan, *wait))
 
 
 def _plan(ledger: Ledger, asked: releasing.Release, *, now: float) -> ReleasePlan:

@@ -19,7 +19,7 @@ from modelkeep.edge.cli import show
 from modelkeep.edge.cli.common import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.operations import OPERATIONS
-from modelkeep.operations.act import Operation
+from modelkeep.operations.act import Operation, allowed
 
 Act = Operation[Any, Any]
 
@@ -49,7 +49,9 @@ def perform(operation: Act, values: Mapping[str, Any], *, common: Common, reach:
     """Do an act and show its result; 1 when the result is bad news."""
     content = (reach or Reach(common)).do(operation, values)
     show.result(operation.name, content, as_json=common.json)
-    finding = operation.finding(msgspec.json.decode(content, type=operation.result))
+    finding = operation.finding is not allowed and operation.finding(
+        msgspec.json.decode(content, type=operation.result)
+    )
     if finding:
         complain(finding)
         return REFUSED
@@ -131,8 +133,8 @@ def _made() -> dict[str, Any]:
             app = found.setdefault(first, App(name=first, help_format="plaintext", result_action="return_value"))
             made = command(operation)
             app.command(made, name=second)
-            if second in {"list", "show"} and app.default_command is None and not operation.plain:
-                app.default(made)
+            if app.default_command is None and first != "config":
+                app.default(made)  # the first: a list, or the one thing there is to show
     return found
 
 

@@ -17,8 +17,7 @@ from cyclopts import App, Parameter
 from msgspec import Struct
 
 from modelkeep import settings
-from modelkeep.edge import cli
-from modelkeep.edge.cli import acts
+from modelkeep.edge.cli import acts, tree
 from modelkeep.edge.cli.common import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
 from modelkeep.errors import BadSettings, Unavailable
 
@@ -146,7 +145,7 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="
 
     For example: eval "$(modelkeep completion bash)"
     """
-    _say(cli.build().generate_completion(shell=shell))
+    _say(tree.build().generate_completion(shell=shell))
     return DONE
 
 

@@ -12,9 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from modelkeep.quantities import duration
+
 Row: TypeAlias = Mapping[str, Any]
 Cell: TypeAlias = Callable[[Row], str]
 
+WIDE = 240
+"""Columns of a table that goes into a file or a pipe."""
+_SPANS = frozenset({"shadow", "stage", "last", "seconds_to_proof", "horizon", "tolerance", "limit", "window", "look"})
+"""Fields that are seconds."""
 _TONES = {
     "ok": "green", "ready": "green", "done": "green", "resolved": "green", "critical": "bold red", "high": "red",
     "error": "red", "failed": "red", "unhealthy": "bold red", "warning": "yellow", "medium": "yellow", "slow": "yellow",
@@ -28,7 +34,8 @@ def result(name: str, content: bytes, *, as_json: bool) -> None:
         sys.stdout.write(msgspec.json.format(content, indent=2).decode() + "\n")
         return
     data = msgspec.json.decode(content)
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    wide = None if sys.stdout.isatty() else WIDE
+    console = Console(highlight=False, width=wide)
     shown = _TABLES.get(name)
     if shown is None:
         facts(console, data)
@@ -68,7 +75,8 @@ def facts(console: Console, data: Row, *, indent: str = "") -> None:
             console.print(f"{indent}[bold]{name.replace('_', ' ')}[/]")
             facts(console, value, indent=indent + "  ")
         else:
-            console.print(f"{indent}{name.replace('_', ' '):{width}}  {_toned(value)}")
+            said = duration(value) if name in _SPANS and isinstance(value, int | float) else _toned(value)
+            console.print(f"{indent}{name.replace('_', ' '):{width}}  {said}")
 
 
 def _small(value: Any) -> bool:

@@ -1,0 +1,34 @@
+"""The commands as cyclopts knows them: imported when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group
+
+from modelkeep.edge.cli import ABOUT, GROUPS
+from modelkeep.edge.cli.common import USAGE
+
+STOPPED = 130
+
+
+def build() -> App:
+    """The whole command line."""
+    # Plain text: rendering Markdown would load two parsers that no sentence here needs.
+    app = App(name="modelkeep", help=ABOUT, help_format="plaintext", result_action="return_value")
+    for place, (title, commands) in enumerate(GROUPS.items()):
+        group = Group(title, sort_key=place)
+        for order, (name, (module, summary)) in enumerate(commands.items()):
+            app.command(f"{module}:{name}", name=name, help=summary, group=group, sort_key=order)
+    return app
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command and answer its exit code."""
+    try:
+        code = build()(tokens, exit_on_error=False)
+    except CycloptsError:
+        return USAGE
+    except KeyboardInterrupt:
+        return STOPPED
+    return code if isinstance(code, int) else 0
