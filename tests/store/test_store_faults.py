@@ -252,21 +252,24 @@ sys.path.insert(0, sys.argv[2])
 from making import prediction, told, folded
 from modelkeep.store.sqlite import SqliteStore
 
+def say(word):
+    os.write(1, f"{word}\\n".encode())  # one call, so that no line is cut in two
+
 def write(start):
     store = SqliteStore(Path(sys.argv[1]))
-    print(os.getpid(), flush=True)
+    say(os.getpid())
     for n in range(start, 10**9, 20):
         with store.write() as ledger:
             ledger.records.add([prediction(i, at=1.0) for i in range(n, n + 20)], [folded(20)])
             ledger.records.tell([told(i, 0.5) for i in range(n, n + 20)], {})
-        print(n, flush=True)
+        say(n)
 
 for line in sys.stdin:
     child = os.fork()  # importing once for ten kills
     if not child:
         write(int(line))
     os.waitpid(child, 0)
-    print("dead", flush=True)
+    say("dead")
 """
 
 
