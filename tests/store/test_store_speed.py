@@ -88,6 +88,8 @@ def test_no_hot_statement_scans_a_table(store: SqliteStore) -> None:
             plan = [row[3] for row in connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, one)]
             scans = [step for step in plan if step.startswith("SCAN") and step.split()[1] in tables.metadata.tables]
             assert not scans, (statement, plan)
+            if 'predictions."key" = ?' in statement:
+                assert "predictions_by_key" in plan[0], (statement, plan)
 
 
 def test_groups_and_hours_are_quick(store: SqliteStore) -> None:

@@ -106,7 +106,7 @@ class Hours:
         """The (version, role) pairs with a profile in those hours."""
         c = profiles.c
         query = select(c.version, c.role).distinct().where(c.model == model, c.hour >= hour_of(start), c.hour < end)
-        return [(version, role) for version, role in self._connection.execute(query.order_by(c.version, c.role))]
+        return sorted((row.version, row.role) for row in self._connection.execute(query))
 
     def sums(
         self, model: str, *, start: float, end: float, version: int | None, key: str | None, role: str | None

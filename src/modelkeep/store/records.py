@@ -83,11 +83,13 @@ class SqlRecords:
     ) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
         c = tables.predictions.c
-        query = rows.PREDICTIONS.where(c.model == model, c.number > after)
-        if key is not None:
-            query = query.where(c.key == key)
-        found = self._connection.execute(query.order_by(c.number).limit(limit))
-        return [(row.number, rows.prediction(row)) for row in found]
+        query = rows.PREDICTIONS.where(c.model == model)
+        if key is None:
+            query = query.where(c.number > after).order_by(c.number)
+        else:
+            # + 0 keeps SQLite from walking all of the model's numbers for the few of one key
+            query = query.where(c.key == key, c.number + 0 > after).order_by(c.number + 0)
+        return [(row.number, rows.prediction(row)) for row in self._connection.execute(query.limit(limit))]
 
     def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
         """See ``seams.Records.latest``."""

@@ -22,7 +22,8 @@ class Told(Struct, frozen=True, kw_only=True):
     ``state``: ``joined`` (it met its prediction), ``orphan`` (kept until its prediction comes), ``repeated`` (the same
     value was known already; nothing changed), ``corrected`` (a newer revision replaced another value), ``withdrawn``,
     ``outdated`` (another value became known later; this one is kept but does not count).
-    The recorder answers ``held`` when the store is away: safe in the spool, joined as soon as it is back.
+    The recorder answers ``held`` when the store is away: safe in the spool, joined as soon as it is back; ``aside`` for
+    one that can never be kept.
     """
 
     state: str
