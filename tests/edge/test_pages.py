@@ -167,6 +167,12 @@ def test_many_days_become_weeks(told: Past):
     assert sum(w.answered for w in weeks) == 7150
 
 
+def test_a_model_released_at_this_very_midnight_has_one_day(opened: Past):
+    with opened.store.read() as ledger:
+        days = by_day(ledger.records, "flights", start=20 * DAY, end=20 * DAY)
+    assert [(day.start, day.answered) for day in days] == [(20 * DAY, 0)]
+
+
 def test_a_baseline_that_seldom_answered_is_no_yardstick():
     model = Sums(n=100, absolute=100.0)
     assert best_baseline({"model": model, "ewma": Sums(n=10, absolute=1.0)}) is None
@@ -350,6 +356,35 @@ def test_classes_are_shown_as_accuracy(opened: Past):
         charts = graphs.charts(ledger, rollout, signature=signature, now=NOW + HOUR, days=7, whole=True)
     assert charts[0].title == "Accuracy by day"
     assert charts[0].share
+
+
+def test_a_notice_is_no_alert_and_no_reason_to_get_up(opened: Past):
+    opened.version(1, NOW - DAY)
+    with opened.store.write() as ledger:
+        ledger.rollouts.put(Rollout(model="flights", champion=1, since=NOW - DAY), None)
+        ledger.readings.add(
+            [
+                Reading(
+                    name="out_of_range", subject="flights@1", value=0.4, level="warning", at=NOW, detail="temperature"
+                )
+            ]
+        )
+    opened.readings(NOW - 60, value=0.3, level="ok")
+    opened.alert(NOW - 60)
+    with opened.store.write() as ledger:
+        ledger.alerts.put(msgspec.structs.replace(ledger.alerts.get("a-1"), severity="info"))
+    seen = view(opened)
+    assert (seen.state.level, len(seen.alerts), len(seen.notices)) == ("ok", 0, 1)
+    assert seen.state.headline == "flights is well, no alert is open"
+    assert not any(event.kind == "alert" for event in seen.events)
+
+
+def test_an_alert_says_its_claim_first_then_what_it_is_based_on(told: Past):
+    seen = view(told)
+    (card,) = seen.alerts
+    assert seen.state.headline == card.what == "flights@1 is worth less than no model"
+    assert card.basis.startswith("below baseline 'ewma': the error of flights@1 is 17.03 min")
+    assert card.causes == "Likely causes, most likely first: 1. the answers are 4.1 min too high on average."
 
 
 def test_only_the_worst_models_are_listed_and_the_rest_counted(opened: Past):

@@ -98,7 +98,8 @@ def together(buckets: list[Bucket]) -> dict[str, Sums]:
 
 def by_day(records: Records, model: str, *, start: float, end: float) -> list[Bucket]:
     """Every day from ``start``'s day to ``end``'s (weeks when there are many), also those without any traffic."""
-    first, last = math.floor(start / DAY), math.ceil(end / DAY)
+    first = math.floor(start / DAY)
+    last = max(math.ceil(end / DAY), first + 1)
     step = 1 if last - first <= LONG else 7
     buckets = [Bucket(start=at * DAY, end=min((at + step) * DAY, last * DAY)) for at in range(first, last, step)]
     for version, role in records.arms(model, first * DAY, last * DAY):

@@ -9,7 +9,7 @@ from msgspec import Struct
 from modelkeep.edge.pages.charts import Chart, Line, Mark, Point, Shade
 from modelkeep.edge.pages.days import Bucket, best_baseline, by_day, measured, skill, together
 from modelkeep.edge.pages.story import about
-from modelkeep.edge.pages.words import count, plural
+from modelkeep.edge.pages.words import claim, count, plural, tone
 from modelkeep.nouns import Alert, Rollout, Signature
 from modelkeep.profile import Sums
 from modelkeep.store.seams import Ledger
@@ -20,16 +20,20 @@ RANGES = (7, 30, 90, 0)
 
 
 def charts(
-    ledger: Ledger, rollout: Rollout, *, signature: Signature, now: float, days: int, whole: bool
+    ledger: Ledger, rollout: Rollout, *, signature: Signature, now: float, days: int, yardstick: str = "", whole: bool
 ) -> tuple[Chart, ...]:
-    """Error and skill by day up to ``now``, and (``whole``) predictions."""
+    """Error and skill by day up to ``now``, and (``whole``) predictions.
+
+    They compare with the automatic baseline ``yardstick``, or with the best one when it is not named or has no pairs.
+    """
     model, history = rollout.model, ledger.rollouts.history(rollout.model)
     first = min((r.since for r in history), default=now)
     start = max(now - days * DAY, first) if days else first
     buckets = by_day(ledger.records, model, start=start, end=now)
     marks = _marks(history)
     shades = _shades(ledger.alerts.all(), model, now=now)
-    baseline = best_baseline(together(buckets))
+    errors = together(buckets)
+    baseline = yardstick if yardstick in errors else best_baseline(errors)
     span = Span(buckets=buckets, marks=marks, shades=shades, baseline=baseline, signature=signature)
     return (span.error(), span.skill(), span.answered()) if whole else (span.error(), span.skill())
 
@@ -46,11 +50,19 @@ def _marks(history: Sequence[Rollout]) -> tuple[Mark, ...]:
 
 
 def _shades(alerts: Sequence[Alert], model: str, *, now: float) -> tuple[Shade, ...]:
-    return tuple(
-        Shade(start=a.opened, end=now if a.resolved is None else a.resolved, label=f"alert {a.rule}: {a.message}")
-        for a in alerts
-        if about(a.subject, model)
-    )
+    """When something grave was open: the alerts of severity high and critical, those that overlap as one."""
+    grave = [a for a in alerts if about(a.subject, model) and tone(a.severity) == "critical"]
+    found: list[Shade] = []
+    for alert in sorted(grave, key=lambda a: a.opened):
+        shade = Shade(
+            start=alert.opened, end=now if alert.resolved is None else alert.resolved, label=claim(alert.message)[0]
+        )
+        if found and shade.start <= found[-1].end:
+            before = found.pop()
+            label = before.label if shade.label in before.label else f"{before.label}; {shade.label}"
+            shade = Shade(start=before.start, end=max(before.end, shade.end), label=label)
+        found.append(shade)
+    return tuple(found)
 
 
 class Span(Struct, frozen=True, kw_only=True):

@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from modelkeep.edge.pages.patience import Patience
-from modelkeep.edge.pages.words import age, count, figure, percent, tone, worst
+from modelkeep.edge.pages.story import about
+from modelkeep.edge.pages.words import age, claim, count, figure, percent, tone, worst
 from modelkeep.nouns import Alert, Level, Reading, Rollout
 from modelkeep.store.seams import Ledger
+
+NOTICES = frozenset({"out_of_range", "new_categories"})
+"""Readings whose warning alone is no reason to get up: what follows from them shows in the others."""
 
 
 class ModelRow(Struct, frozen=True, kw_only=True):
@@ -19,6 +23,7 @@ class ModelRow(Struct, frozen=True, kw_only=True):
     name: str
     level: Level
     reason: str
+    basis: str
     version: str
     trial: str
     predicted: int
@@ -28,6 +33,7 @@ class ModelRow(Struct, frozen=True, kw_only=True):
     interval: str
     skill: str
     skill_level: Level
+    detail: str
     newest: float | None
 
 
@@ -53,7 +59,7 @@ def row(ledger: Ledger, model: str, *, rollout: Rollout | None, known: Known, pa
     predictions, outcomes, newest = ledger.records.counts(model)
     subject = f"{model}@{rollout.champion}" if rollout else model
     mine = {**known.readings.get(model, {}), **known.readings.get(subject, {})}
-    level, reason = _standing(model, rollout, mine=mine, known=known, patience=patience)
+    level, reason, basis = _standing(model, rollout, mine=mine, known=known, patience=patience)
     main = mine.get("accuracy") or mine.get("mae")
     value, interval = _main(main)
     skill, skill_level = skill_words(mine.get("skill"))
@@ -61,6 +67,7 @@ def row(ledger: Ledger, model: str, *, rollout: Rollout | None, known: Known, pa
         name=model,
         level=level,
         reason=reason,
+        basis=basis,
         version=f"v{rollout.champion}" if rollout else "none released",
         trial=trial_words(rollout),
         predicted=predictions,
@@ -70,19 +77,22 @@ def row(ledger: Ledger, model: str, *, rollout: Rollout | None, known: Known, pa
         interval=interval,
         skill=skill,
         skill_level=skill_level,
+        detail=main.detail if main else "",
         newest=newest,
     )
 
 
 def _standing(
     model: str, rollout: Rollout | None, *, mine: Mapping[str, Reading], known: Known, patience: Patience
-) -> tuple[Level, str]:
-    """The worst of what is known about a model, and why in one sentence."""
+) -> tuple[Level, str, str]:
+    """The worst of what is known about a model, why in one sentence, and what that is based on."""
     broken = {name: why for name, why in known.failures.items() if name.rpartition("@")[0] == model}
     found: list[tuple[Level, str]] = [
         ("critical", f"{name} could not be loaded: {why}") for name, why in broken.items()
     ]
-    found += [(tone(a.severity), a.message) for a in known.alerts if a.subject.partition("@")[0] == model]
+    alerts = [a for a in known.alerts if about(a.subject, model)]
+    basis = dict(claim(a.message) for a in alerts)
+    found += [(tone(a.severity), claim(a.message)[0]) for a in alerts]
     if rollout is None:
         found.append(("unknown", f"{model} is registered but not released: nothing answers for it"))
     elif rollout.disabled:
@@ -92,9 +102,11 @@ def _standing(
     elif not patience.believes(model, max(r.at for r in mine.values()), now=known.now):
         last = age(max(r.at for r in mine.values()), known.now)
         found.append(("unknown", f"last looked at {last}: the watcher may have stopped"))
-    found += [(r.level, _told(r)) for r in mine.values() if r.level != "ok"]
+    counted = [r for r in mine.values() if r.level != "warning" or r.name not in NOTICES]
+    found += [(r.level, _told(r)) for r in counted if r.level != "ok"]
     level = worst([level for level, _ in found] or ["ok"])
-    return level, next((why for each, why in found if each == level), "")
+    why = next((why for each, why in found if each == level), "")
+    return level, why, basis.get(why, "")
 
 
 def _told(reading: Reading) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from modelkeep.edge.pages.words import lasting, tone
+from modelkeep.edge.pages.words import claim, lasting, tone
 from modelkeep.nouns import Act, Alert, Job, Level
 from modelkeep.store.seams import Ledger
 
@@ -98,25 +98,19 @@ def _said(act: Act) -> str:
 
 
 def _alerts(ledger: Ledger, model: str | None) -> Iterator[Event]:
-    """Alerts that opened and resolved; a notice of a release repeats its last step, and is left out."""
-    for alert in ledger.alerts.all(limit=LENGTH):
-        if about(alert.subject, model) and not (alert.kind == "deployment" and alert.severity == "info"):
+    """Alerts that opened and resolved. Notices (``info``) are not events; that of a release repeats its last step."""
+    for alert in ledger.alerts.all():
+        if about(alert.subject, model) and alert.severity != "info":
             yield from _alert(alert)
 
 
 def _alert(alert: Alert) -> Iterator[Event]:
-    yield Event(
-        at=alert.opened, kind="alert", level=tone(alert.severity), text=f"Alert: {alert.rule}", why=alert.message
-    )
+    said, rest = claim(alert.message)
+    yield Event(at=alert.opened, kind="alert", level=tone(alert.severity), text=said, why=rest)
     if alert.resolved is not None and alert.resolved > alert.opened:
         after = lasting(alert.resolved - alert.opened)
-        yield Event(
-            at=alert.resolved,
-            kind="alert",
-            level="ok",
-            text=f"Resolved: {alert.rule}",
-            why=f"on {alert.subject} for {after}",
-        )
+        text = f"Over after {after}: {alert.rule.replace('_', ' ')}"
+        yield Event(at=alert.resolved, kind="alert", level="ok", text=text, why=f"on {alert.subject}")
 
 
 def _jobs(ledger: Ledger, model: str | None) -> Iterator[Event]:

@@ -17,7 +17,7 @@ from modelkeep.edge.pages import graphs, story, trials
 from modelkeep.edge.pages.charts import Chart
 from modelkeep.edge.pages.patience import Patience
 from modelkeep.edge.pages.rows import Known, ModelRow, by_subject, row
-from modelkeep.edge.pages.words import age, count, figure, lasting, percent, plural, rank, tone, worst
+from modelkeep.edge.pages.words import age, causes, claim, count, figure, lasting, percent, plural, rank, tone, worst
 from modelkeep.errors import NotFound, StoreUnavailable
 from modelkeep.nouns import Alert, Level, Rollout
 from modelkeep.store.seams import Ledger, Store
@@ -79,11 +79,12 @@ class AlertCard(Struct, frozen=True, kw_only=True):
     severity: str
     subject: str
     what: str
+    basis: str
+    causes: str
     rule: str
     opened: float
     lasting: str
     by: str
-    evidence: tuple[str, ...]
     advice: tuple[str, ...]
     command: str
 
@@ -110,6 +111,7 @@ class View(Struct, frozen=True, kw_only=True):
     state: State
     facts: tuple[Fact, ...]
     alerts: tuple[AlertCard, ...] = ()
+    notices: tuple[AlertCard, ...] = ()
     trials: tuple[trials.Progress, ...] = ()
     models: tuple[ModelRow, ...] = ()
     hidden: int = 0
@@ -132,7 +134,9 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
             raise NotFound("model", model, known=names)
         shown = names if model is None else [model]
         rollouts = {rollout.model: rollout for rollout in ledger.rollouts.all()}
-        alerts = [a for a in ledger.alerts.all(active=True) if story.about(a.subject, model)]
+        active = [a for a in ledger.alerts.all(active=True) if story.about(a.subject, model)]
+        active.sort(key=lambda alert: (rank(tone(alert.severity)), -alert.opened))
+        alerts = [alert for alert in active if alert.severity != "info"]
         known = Known(now=now, readings=by_subject(ledger.readings.newest(model)), alerts=alerts, failures=failures)
         lines = [row(ledger, m, rollout=rollouts.get(m), known=known, patience=sources.patience) for m in shown]
         lines.sort(key=lambda line: (rank(line.level), line.newest is None, line.name))
@@ -144,11 +148,14 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
             state=_state(lines, alerts, recording=recording),
             facts=_facts(lines, alerts, now=now, model=model, recording=recording),
             alerts=tuple(_card(alert, now) for alert in alerts),
+            notices=tuple(_card(alert, now) for alert in active if alert.severity == "info"),
             trials=trials.releases(ledger, rollouts, model=model, now=now),
             models=tuple(lines[:ROWS]),
             hidden=max(len(lines) - ROWS, 0),
             versions=_versions(ledger, model, rollout=rollouts.get(model)) if model else (),
-            charts=_charts(ledger, rollouts[charted], now=now, days=days, whole=model is not None) if charted else (),
+            charts=_charts(ledger, rollouts[charted], known=known, days=days, whole=model is not None)
+            if charted
+            else (),
             charted=charted,
             empty=not lines,
             events=tuple(story.events(ledger, model)),
@@ -179,10 +186,11 @@ def _state(lines: Sequence[ModelRow], alerts: Sequence[Alert], *, recording: Rec
     found.sort(key=lambda reason: rank(reason.level))
     counted = plural(len(alerts), "alert") + " open" if alerts else "no alert is open"
     if not found:
-        return State(level="ok", headline=f"{_all(lines)} as it should, {counted}")
+        return State(level="ok", headline=f"{_all(lines)} well, {counted}")
     level = found[0].level
     if len(found) == 1:
-        return State(level=level, headline=found[0].text)
+        basis = tuple(Reason(level=level, text=line.basis) for line in lines if line.basis and line.level != "ok")
+        return State(level=level, headline=found[0].text, reasons=basis)
     ill = sum(line.level == level for line in lines)
     headline = f"{count(ill)} of {plural(len(lines), 'model')} {_ILL[level]}, {counted}" if ill else why
     more = len(found) - REASONS
@@ -196,7 +204,7 @@ def _named(line: ModelRow) -> str:
 
 
 def _all(lines: Sequence[ModelRow]) -> str:
-    return f"{lines[0].name} does" if len(lines) == 1 else f"each of {count(len(lines))} models does"
+    return f"{lines[0].name} is" if len(lines) == 1 else f"all {count(len(lines))} models are"
 
 
 def _recorder(recording: Recording) -> tuple[Level, str]:
@@ -247,20 +255,21 @@ def _share(lines: Sequence[ModelRow]) -> str:
 
 def _card(alert: Alert, now: float) -> AlertCard:
     by = f"acknowledged by {alert.acknowledged_by}" if alert.state == "acknowledged" else alert.state
-    dead = [d for d in alert.deliveries if d.state == "dead"]
-    sent = [f"could not be sent to {d.channel}: {d.error}" for d in dead]
+    dead = [f"could not be sent to {d.channel}: {d.error}" for d in alert.deliveries if d.state == "dead"]
+    what, basis = claim(alert.message)
     return AlertCard(
         id=alert.id,
         level=tone(alert.severity),
         severity=alert.severity,
         subject=alert.subject,
-        what=alert.message,
-        rule=alert.rule,
+        what=what,
+        basis=basis,
+        causes=causes(alert.message),
+        rule=alert.rule.replace("_", " "),
         opened=alert.opened,
         lasting=lasting(now - alert.opened),
         by=by,
-        evidence=tuple(r.detail for r in alert.readings if r.detail and r.detail not in alert.message),
-        advice=(*alert.advice, *sent),
+        advice=(*alert.advice, *dead),
         command=alert.command,
     )
 
@@ -290,6 +299,11 @@ def _versions(ledger: Ledger, model: str, *, rollout: Rollout | None) -> tuple[V
     )
 
 
-def _charts(ledger: Ledger, rollout: Rollout, *, now: float, days: int, whole: bool) -> tuple[Chart, ...]:
+def _charts(ledger: Ledger, rollout: Rollout, *, known: Known, days: int, whole: bool) -> tuple[Chart, ...]:
     version = ledger.versions.get(rollout.model, rollout.champion)
-    return graphs.charts(ledger, rollout, signature=version.signature, now=now, days=days, whole=whole)
+    judged = known.readings.get(version.name, {}).get("skill")
+    yardstick = str(judged.facts.get("baseline", "")) if judged else ""
+    now = known.now
+    return graphs.charts(
+        ledger, rollout, signature=version.signature, now=now, days=days, yardstick=yardstick, whole=whole
+    )

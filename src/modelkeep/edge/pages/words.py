@@ -151,3 +151,18 @@ def lasting(seconds: float) -> str:
     return "".join(
         f"{c} " if c.isalpha() and i + 1 < len(text) and text[i + 1].isdigit() else c for i, c in enumerate(text)
     )
+
+
+def claim(message: str) -> tuple[str, str]:
+    r"""The first line of an alert's message as its claim, and what it is based on.
+
+    >>> claim("m@1 has lost skill: the error is 33 min\nSince yesterday")
+    ('m@1 has lost skill', 'the error is 33 min')
+    """
+    first, colon, rest = message.partition("\n")[0].partition(": ")
+    return (first, rest) if colon and " " in first else (f"{first}{colon}{rest}", "")
+
+
+def causes(message: str) -> str:
+    """The line of an alert's message that ranks its causes; empty without one."""
+    return next((line for line in message.split("\n") if line.startswith("Likely causes")), "")
