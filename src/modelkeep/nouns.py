@@ -70,6 +70,8 @@ class Field(Struct, frozen=True, kw_only=True):
         # Not isfinite(): a whole number may be too large to become a float.
         if not -_LARGEST <= value <= _LARGEST or (self.kind == "integer" and value != int(value)):
             return False
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return False  # it could not be recorded as it is
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 

@@ -55,6 +55,7 @@ def test_the_request_id_is_in_the_record(house):
         ({"x": float("inf")}, "x", "number -1000..1000", "inf"),
         ({"x": 1001.0}, "x", "number -1000..1000", "1001.0"),
         ({"x": None}, "x", "number -1000..1000", "null"),
+        ({"x": 10**400}, "x", "number -1000..1000", "a whole number of 1329 bits"),
         ({"x": 1.0, "z": 2}, "z", "no such field", "2"),
     ],
 )

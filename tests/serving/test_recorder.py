@@ -13,7 +13,7 @@ import pytest
 from housing import CLASS, NOW, until
 
 from modelkeep import profile
-from modelkeep.errors import StoreUnavailable
+from modelkeep.errors import BadInput, StoreUnavailable
 from modelkeep.nouns import Baseline, Outcome, Prediction, Rollout
 from modelkeep.serving.keeper import Group, Keeper
 
@@ -214,19 +214,28 @@ def test_what_was_learned_in_a_transaction_that_failed_is_forgotten(build):
     assert keeper.estimate("m", "k", target=NOW) == 1.0
 
 
-def test_records_that_the_store_can_never_take_are_put_aside_and_block_nobody(house):
+@pytest.mark.parametrize(
+    "poison",
+    [{"features": {"x": 1 << 70}}, {"features": {"x": 1.0}, "of": "no id"}],
+    ids=["cannot be written", "the store refuses it"],
+)
+def test_a_record_that_can_never_be_kept_is_put_aside_and_harms_no_other(house, poison):
     house.add("return 0.0")
-    poison = made(house, 1, features={"x": 1 << 70})
-    taken = house.recorder.take(poison)
-    with pytest.raises(StoreUnavailable, match="cannot be kept"):
-        taken.result(10)
-    good = made(house)
-    house.recorder.take(good).result(10)
+    bad = made(house, 1, **poison)
+    good = made(house, 3)
+    house.recorder.take([good[0], *bad, *good[1:]]).result(10)
+    told = house.recorder.tell([Outcome(value=1.0, at=NOW, prediction=good[0].id)]).result(10)
+    assert [t.state for t in told] == ["joined"]
     house.flush()
-    assert all_ids(house) == [good[0].id]
+    assert all_ids(house) == [p.id for p in good]
     assert house.recorder.state.aside == 1
     (aside,) = (house.folder / "spool").glob("aside-*")
-    assert poison[0].id in aside.read_text()
+    assert bad[0].id in aside.read_text()
+
+
+def test_an_outcome_that_cannot_be_recorded_is_refused_at_once(house):
+    with pytest.raises(BadInput, match="cannot be recorded"):
+        house.recorder.tell([Outcome(value=1 << 70, at=NOW, prediction="1-1")])
 
 
 @pytest.fixture
@@ -332,7 +341,8 @@ def killed_while_recording(tmp_path, durability):
     try:
         lines = [child.stdout.readline() for _ in range(300)]
         child.send_signal(signal.SIGKILL)
-        rest, _ = child.communicate(timeout=10)
+        rest = child.stdout.read()
+        child.stdout.close()
     finally:
         child.kill()
         child.wait()

@@ -21,7 +21,7 @@ RECENT = 20_000
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """What one transaction keeps. ``writer`` and ``number`` make it recognisable when it is sent twice."""
+    """What one transaction keeps. ``writer`` and ``number`` (from 1) make it recognisable when it is sent twice."""
 
     writer: int
     number: int
@@ -32,6 +32,13 @@ class Group(Struct, frozen=True, kw_only=True):
     def size(self) -> int:
         """How many records it holds."""
         return len(self.predictions) + len(self.outcomes)
+
+    def singly(self) -> list[Group]:
+        """Its records one by one, each in a group of its own without a number: each is recognised by its id."""
+        return [
+            *(Group(writer=0, number=0, predictions=(prediction,)) for prediction in self.predictions),
+            *(Group(writer=0, number=0, outcomes=(outcome,)) for outcome in self.outcomes),
+        ]
 
 
 class Keeper:
@@ -56,7 +63,7 @@ class Keeper:
         return number
 
     def keep(self, group: Group, *, suspect: bool = False) -> list[Told]:
-        """Keep a group whole or not at all. Raises StoreUnavailable.
+        """Keep a group whole or not at all. Raises StoreUnavailable, or whatever says that it can never be kept.
 
         ``suspect`` says that it may have been kept before: then it is looked up, and nothing is kept twice.
         """
@@ -129,7 +136,8 @@ class Keeper:
                 self._learn(ledger, outcome, result=result)
             for model, baselines in self._touched.items():
                 records.remember(model, baselines.changed())
-        records.remember(RECORDER, {str(group.writer): b"%d" % group.number})
+        if group.number:
+            records.remember(RECORDER, {str(group.writer): b"%d" % group.number})
         return told
 
     def _learn(self, ledger: Ledger, outcome: Outcome, *, result: Told) -> None:

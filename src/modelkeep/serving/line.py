@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from modelkeep.errors import StoreUnavailable
+from modelkeep.errors import ModelkeepError, StoreUnavailable
 from modelkeep.serving.keeper import Group
 from modelkeep.serving.spool import Place, Spool
 from modelkeep.store.seams import Told
 
+T = TypeVar("T")
 _COUNT = struct.Struct("<I")
 _AT_HAND = 8
 """So many groups keep their records in memory beside the spool; those behind them are read back in their turn."""
@@ -28,6 +30,12 @@ def promise() -> Future[Any]:
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()
     return future
+
+
+def resolve(future: Future[T], result: T) -> None:
+    """Answer a waiter whom another thread may be answering too."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_result(result)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +54,20 @@ class Entry:
     tells: list[tuple[int, Future[list[Told]]]] = field(default_factory=list)
     suspect: bool = False
     kept: bool = False
+
+    def tell(self, told: Sequence[Told] | None) -> None:
+        """Hand each teller its part; None = all are held."""
+        place = 0
+        for n, future in self.tells:
+            resolve(future, [Told(state="held")] * n if told is None else list(told[place : place + n]))
+            place += n
+
+    def fail(self, fault: ModelkeepError) -> None:
+        """Tell everybody who still waits that the group is not safe."""
+        waiting: list[Future[Any]] = [self.done, *(future for _, future in self.tells)]
+        for future in waiting:
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(fault)
 
 
 class Line:
@@ -82,13 +104,18 @@ class Line:
 
         Raises TypeError or ValueError when the group cannot be written at all; it is then not in the line.
         """
-        entry.data = _COUNT.pack(group.size) + msgspec.msgpack.encode(group)
+        entry.data = self.encoded(group)
         with self._lock:
             if len(self._entries) < _AT_HAND:
                 entry.group = group
             self._entries.append(entry)
             self._loose.append(entry)
         return self.spill()
+
+    @staticmethod
+    def encoded(group: Group) -> bytes:
+        """A group as it is written. Raises TypeError or ValueError when that cannot be."""
+        return _COUNT.pack(group.size) + msgspec.msgpack.encode(group)
 
     def spill(self) -> int:
         """Write what is only in memory into the spool, in order; the number of records that became safe by it."""
@@ -121,12 +148,14 @@ class Line:
         """The records of an entry. Raises ModelkeepError or msgspec.MsgspecError when the spool has been damaged."""
         if entry.group is not None:
             return entry.group
-        return msgspec.msgpack.decode(self.data(entry)[_COUNT.size :], type=Group)
-
-    def data(self, entry: Entry) -> bytes:
-        """The encoded records of an entry, behind their count. Raises ModelkeepError when the spool is damaged."""
         with self._lock:
-            return (entry.data or b"") if entry.place is None else self._spool.read(entry.place)
+            data = (entry.data or b"") if entry.place is None else self._spool.read(entry.place)
+        return msgspec.msgpack.decode(data[_COUNT.size :], type=Group)
+
+    def raw(self, entry: Entry) -> bytes:
+        """The bytes of an entry that cannot be read as a group, damaged or not."""
+        with self._lock:
+            return (entry.data or b"") if entry.place is None else self._spool.bytes_of(entry.place)
 
     def leave(self, entry: Entry) -> int:
         """Take the head out of the line; the number of records that became safe by it."""

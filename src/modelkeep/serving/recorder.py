@@ -11,7 +11,6 @@ What can be lost: in ``sync`` nothing that was acknowledged. In ``async`` the re
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import secrets
@@ -19,23 +18,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep.clock import Clock
-from modelkeep.errors import ModelkeepError, StoreUnavailable
+from modelkeep.errors import BadInput, ModelkeepError, StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.keeper import Group, Keeper
-from modelkeep.serving.line import Entry, Line, promise
+from modelkeep.serving.line import Entry, Line, promise, resolve
 from modelkeep.serving.spool import Marks, Spool
 from modelkeep.store.seams import Files, Store, Told
 
 _log = logging.getLogger("modelkeep.serving")
-T = TypeVar("T")
 
 WINDOW = {"async": 0.02, "sync": 0.002}
 """How long a group gathers, in seconds; in ``sync`` mostly the commit before it is the window."""
@@ -45,6 +43,8 @@ PATIENCE = 0.025
 """A commit that takes longer is no longer waited for: the spool is synced instead."""
 HELD = 1.0
 """So long an outcome waits to be joined before its teller hears that it is held."""
+UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError)
+"""What says that a record can never be kept, whatever the state of the store."""
 RETRY = 0.25
 """Pause in seconds before the store is tried again."""
 
@@ -54,7 +54,7 @@ class Recording(Struct, frozen=True, kw_only=True):
 
     ``held``: records that wait for the store, ``spooled`` of them on disk. ``dropped``: records that were not taken
     because spool and memory had reached their bounds (``async``); ``refused``: records whose caller was told so
-    (``sync``, outcomes). ``aside``: records that the store cannot take at all, kept in files beside the spool.
+    (``sync``, outcomes). ``aside``: records that can never be kept, written to files beside the spool.
     ``gap``: records that the process before this one lost when it was killed. ``cause``: why records wait, empty when
     all is well; ``since``: the moment that it began.
     """
@@ -192,10 +192,15 @@ class Recorder:
     def tell(self, outcomes: Sequence[Outcome]) -> Future[list[Told]]:
         """Take outcomes; the Future has what became of each, in order: ``held`` for those that wait in the spool.
 
-        StoreUnavailable is raised, here or in the Future, when neither store nor disk takes them.
+        BadInput is raised for a value that cannot be recorded (an integer of more than 64 bits), StoreUnavailable,
+        here or in the Future, when neither store nor disk takes the outcomes.
         """
         if not self._threads:
             self.start()
+        try:
+            msgspec.msgpack.encode(outcomes)
+        except UNFIT as fault:
+            raise BadInput(f"an outcome cannot be recorded: {fault}") from fault
         told: Future[list[Told]] = promise()
         if not outcomes:
             told.set_result([])
@@ -290,10 +295,24 @@ class Recorder:
         )
         self._waiting.append(entry)
         try:
-            self._saved(line.admit(entry, group))
-        except (TypeError, ValueError, OverflowError) as fault:
-            self._put_aside(entry, group, fault=fault)
+            safe = line.admit(entry, group)
+        except UNFIT:
+            safe = line.admit(entry, self._sifted(group, line.encoded))
+        self._saved(safe)
         self._ready.set()
+
+    def _sifted(self, group: Group, act: Callable[[Group], object]) -> Group:
+        """The group without the predictions that ``act`` fails on by themselves; those are put aside."""
+        good: list[Prediction] = []
+        for prediction in group.predictions:
+            one = Group(writer=0, number=0, predictions=(prediction,))
+            try:
+                act(one)
+            except UNFIT as fault:
+                self._put_aside(one, fault=fault)
+            else:
+                good.append(prediction)
+        return structs.replace(group, predictions=tuple(good))
 
     def _secure(self, line: Line) -> None:
         """Tell those who wait longer than a commit takes that their records are safe on disk, or that they are not."""
@@ -309,14 +328,14 @@ class Recorder:
         except StoreUnavailable as fault:
             line.refusal = str(fault)
             for entry in self._waiting:
-                _fail(entry, fault)
+                entry.fail(fault)
             return
         away = bool(self._cause) or slow > HELD
         for entry in list(self._waiting):
             if entry.place is not None:
-                _resolve(entry.done, None)
+                resolve(entry.done, None)
                 if away:
-                    _tell(entry, None)
+                    entry.tell(None)
         if away and line.refusal:
             self._turn_away(line)
         self._waiting = deque(e for e in self._waiting if not (e.done.done() and all(t.done() for _, t in e.tells)))
@@ -330,7 +349,7 @@ class Recorder:
             self._safe += gone
         for entry in certain:
             if entry.kept:
-                _fail(entry, StoreUnavailable(f"the record cannot be kept: {line.refusal}"))
+                entry.fail(StoreUnavailable(f"the record cannot be kept: {line.refusal}"))
 
     def _saved(self, n: int) -> None:
         if n:
@@ -355,27 +374,45 @@ class Recorder:
 
     def _kept(self, line: Line, entry: Entry) -> bool:
         """Keep the head of the line; False when the store did not take it."""
-        group = None
         self._busy = time.perf_counter()
         try:
-            group = line.group(entry)
-            told = self._keeper.keep(group, suspect=entry.suspect)
+            told = self._told(line, entry)
         except (StoreUnavailable, OSError) as fault:
             entry.suspect = True
             self._trouble(str(fault))
             return False
-        except (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError) as fault:
-            self._put_aside(entry, group, fault=fault)
-            told = []
         finally:
             self._busy = None
         self._saved(line.leave(entry))
         if self._cause:
             _log.info("the store takes records again", extra={"waiting": len(line)})
             self._cause, self._since = "", None
-        _resolve(entry.done, None)
-        _tell(entry, told)
+        resolve(entry.done, None)
+        entry.tell(told)
         return True
+
+    def _told(self, line: Line, entry: Entry) -> list[Told]:
+        """Keep a group, or when that can never be, its records one by one: a bad one harms no other."""
+        try:
+            group = line.group(entry)
+        except UNFIT as fault:
+            self._put_aside(line.raw(entry), n=entry.count, fault=fault)
+            return [Told(state="aside") for n, _ in entry.tells for _ in range(n)]
+        try:
+            return self._keeper.keep(group, suspect=entry.suspect)
+        except StoreUnavailable:
+            raise
+        except UNFIT:
+            return [told for one in group.singly() for told in self._kept_alone(one)]
+
+    def _kept_alone(self, one: Group) -> list[Told]:
+        try:
+            return self._keeper.keep(one)
+        except StoreUnavailable:
+            raise
+        except UNFIT as fault:
+            self._put_aside(one, fault=fault)
+            return [Told(state="aside") for _ in one.outcomes]
 
     def _trouble(self, cause: str) -> None:
         if not self._cause:
@@ -383,21 +420,16 @@ class Recorder:
             _log.error("records wait in the spool", extra={"cause": cause})
         self._cause = cause
 
-    def _put_aside(self, entry: Entry, group: Group | None, *, fault: Exception) -> None:
-        """A group that can never be kept must not block those behind it, and must not vanish."""
+    def _put_aside(self, record: Group | bytes, *, fault: Exception, n: int = 1) -> None:
+        """What can never be kept must not block what is behind it, and must not vanish."""
         with self._lock:
-            self._aside += entry.count
+            self._aside += n
         path = self._folder / f"aside-{self._writer}-{self._aside}.txt"
-        _log.error("a group of records cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
+        _log.error("a record cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
         try:
-            rest = self._line.data(entry) if group is None and self._line is not None else group
-            path.write_text(f"{fault!r}\n{rest!r}\n")
-        except (OSError, ModelkeepError):
-            _log.exception("it could not be written beside the spool either", extra={"group": repr(group)[:10_000]})
-        if entry.data is None and entry.place is None:  # it never came into the line
-            entry.kept = True
-            self._saved(entry.count)
-        _fail(entry, StoreUnavailable(f"the record cannot be kept: {fault}"))
+            path.write_text(f"{fault!r}\n{record!r}\n")
+        except OSError:
+            _log.exception("it could not be written beside the spool either", extra={"record": repr(record)[:10_000]})
 
     def _new_writer(self) -> int:
         try:
@@ -420,25 +452,3 @@ def _done() -> Future[None]:
     done: Future[None] = Future()
     done.set_result(None)
     return done
-
-
-def _resolve(future: Future[T], result: T) -> None:
-    """Answer a waiter whom the other thread may be answering too."""
-    with contextlib.suppress(InvalidStateError):
-        future.set_result(result)
-
-
-def _tell(entry: Entry, told: Sequence[Told] | None) -> None:
-    """Hand each teller its part; None = all are held."""
-    place = 0
-    for n, future in entry.tells:
-        _resolve(future, [Told(state="held")] * n if told is None else list(told[place : place + n]))
-        place += n
-
-
-def _fail(entry: Entry, fault: StoreUnavailable) -> None:
-    with contextlib.suppress(InvalidStateError):
-        entry.done.set_exception(fault)
-    for _, future in entry.tells:
-        with contextlib.suppress(InvalidStateError):
-            future.set_exception(fault)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -19,6 +18,8 @@ FAST_BATCH = 0.005
 Fits: TypeAlias = Callable[[Features], bool]
 _Spec: TypeAlias = tuple[str, tuple[type, ...], float | None, float, bool]
 _MISSING = object()
+_QUICK = 2.0**62
+"""Numbers beyond are left to the thorough check: integers of more than 64 bits cannot be recorded."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "number": (float, int),
     "integer": (int,),
@@ -76,6 +77,6 @@ def fitting(signature: Signature) -> Fits:
 def _spec(field: Field) -> _Spec:
     if field.kind not in {"number", "integer"}:
         return field.name, _TYPES[field.kind], None, 0.0, field.nullable
-    low = -sys.float_info.max if field.low is None else field.low
-    high = sys.float_info.max if field.high is None else field.high
+    low = -_QUICK if field.low is None else max(field.low, -_QUICK)
+    high = _QUICK if field.high is None else min(field.high, _QUICK)
     return field.name, _TYPES[field.kind], low, high, field.nullable

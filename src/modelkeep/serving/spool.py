@@ -86,11 +86,15 @@ class Spool:
 
     def read(self, place: Place) -> bytes:
         """One payload, checked. Raises ModelkeepError when it is damaged."""
-        frame = os.pread(self._file, _HEAD.size + place.length, place.offset - self._start)
+        frame = self.bytes_of(place)
         data = frame[_HEAD.size :]
         if len(data) != place.length or _HEAD.unpack_from(frame) != (place.length, zlib.crc32(data)):
             raise ModelkeepError(f"the spool {self._path} is damaged at byte {place.offset - self._start}")
         return data
+
+    def bytes_of(self, place: Place) -> bytes:
+        """One frame as it is on disk, damaged or not."""
+        return os.pread(self._file, _HEAD.size + place.length, place.offset - self._start)
 
     def frames(self) -> Iterator[tuple[Place, bytes]]:
         """Every whole frame from the start, at opening; what follows the last whole one is put aside."""
