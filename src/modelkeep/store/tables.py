@@ -149,7 +149,6 @@ profiles = Table(
     _text("role", key=True),
     _float("hour", key=True),
     _bytes("body"),
-    Index("profiles_by_hour", "model", "hour", "version", "role"),
 )
 
 error_sums = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -41,11 +42,12 @@ class Tallies:
 
     def asked(self, asked: Sequence[Asked]) -> None:
         """Count new predictions."""
-        kept = self.of(a.model for a in asked)
-        for a in asked:
-            tally = kept[a.model]
-            newest = a.at if tally.newest is None else max(tally.newest, a.at)
-            kept[a.model] = tally._replace(predictions=tally.predictions + 1, newest=newest)
+        counted = Counter(a.model for a in asked)
+        kept = self.of(counted)
+        for model, count in counted.items():
+            tally, newest = kept[model], max(a.at for a in asked if a.model == model)
+            newest = newest if tally.newest is None else max(tally.newest, newest)
+            kept[model] = tally._replace(predictions=tally.predictions + count, newest=newest)
         self._keep(kept)
 
     def labelled(self, change: Mapping[str, int]) -> None:

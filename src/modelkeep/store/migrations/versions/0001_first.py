@@ -139,7 +139,6 @@ def sums() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("model", "version", "role", "hour"),
     )
-    op.create_index("profiles_by_hour", "profiles", ["model", "hour", "version", "role"], unique=False)
     op.create_table(
         "tallies",
         sa.Column("model", sa.Text(), nullable=False),
