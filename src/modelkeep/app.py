@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -113,7 +114,8 @@ class App:
         self._claim = self._claimed()
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
-            self._journal = journal.keep(self.settings, clock=self.rooms.clock)
+            console = sys.stderr if self.settings.logs.console else None
+            self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
             with self.rooms.store.write() as ledger:
                 _keep_policies(ledger, self.settings.models, now=self.rooms.clock.now())
             self.rooms.recorder.start()

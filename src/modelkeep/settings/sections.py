@@ -113,8 +113,9 @@ class AlertsSettings(Struct, frozen=True, kw_only=True):
 
 
 class LogsSettings(Struct, frozen=True, kw_only=True):
-    """Log level and file (relative to the folder's ``logs``; empty = no file), and when the file is rotated."""
+    """Log level, whether to the console too, file (relative to the folder's ``logs``; empty = no file), its rotation."""
 
+    console: bool = True
     level: Literal["debug", "info", "warning", "error"] = "info"
     file: str = "modelkeep.log"
     size: Annotated[int, Meta(ge=10_000, extra={"written": "size"})] = 20 * 1024 * 1024
