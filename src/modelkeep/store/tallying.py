@@ -43,11 +43,13 @@ class Tallies:
     def asked(self, asked: Sequence[Asked]) -> None:
         """Count new predictions."""
         counted = Counter(a.model for a in asked)
+        newest: dict[str, float] = {}
+        for a in asked:
+            newest[a.model] = max(a.at, newest.get(a.model, a.at))
         kept = self.of(counted)
-        for model, count in counted.items():
-            tally, newest = kept[model], max(a.at for a in asked if a.model == model)
-            newest = newest if tally.newest is None else max(tally.newest, newest)
-            kept[model] = tally._replace(predictions=tally.predictions + count, newest=newest)
+        for model, tally in kept.items():
+            at = newest[model] if tally.newest is None else max(tally.newest, newest[model])
+            kept[model] = tally._replace(predictions=tally.predictions + counted[model], newest=at)
         self._keep(kept)
 
     def labelled(self, change: Mapping[str, int]) -> None:
