@@ -15,7 +15,7 @@ from cyclopts import App
 
 from modelkeep.edge import cli
 from modelkeep.edge.cli import GROUPS, acts, tree
-from modelkeep.edge.cli.common import pairs, scalar
+from modelkeep.edge.cli.usage import pairs, scalar
 from modelkeep.errors import BadInput
 from modelkeep.operations import OPERATIONS
 

@@ -91,16 +91,13 @@ class Border:
             route = template(scope)
             self._traffic.request(scope["method"], route, status=status, seconds=seconds)
             log.log(
-                logging.DEBUG if route in _QUIET else logging.INFO,
+                logging.INFO if status >= 400 or caller.named else logging.DEBUG,
                 "%s %s %s",
                 scope["method"],
                 scope["path"],
                 status,
                 extra={"request_id": caller.request_id, "status": status, "ms": round(seconds * 1000, 3)},
             )
-
-
-_QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 
 
 def fault() -> Turned:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from modelkeep import settings
 from modelkeep.edge.cli import acts, tree
-from modelkeep.edge.cli.common import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
+from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
 from modelkeep.errors import BadSettings, Unavailable
 
 TEMPLATE = """\

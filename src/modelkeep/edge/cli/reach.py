@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from modelkeep import settings
-from modelkeep.edge.cli.common import Common, Refused, Wrongly
+from modelkeep.edge.cli.usage import Common, Refused, Wrongly
 from modelkeep.edge.refusals import Failure, Refusal
 from modelkeep.errors import BadSettings, Unavailable
 from modelkeep.operations.act import Operation

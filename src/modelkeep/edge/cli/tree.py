@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group
 
 from modelkeep.edge.cli import ABOUT, GROUPS
-from modelkeep.edge.cli.common import USAGE
+from modelkeep.edge.cli.usage import USAGE
 
 STOPPED = 130
 
