@@ -152,7 +152,7 @@ def test_a_chart_escapes_names():
 def test_days_add_up_to_what_the_store_says(told: Past):
     with told.store.read() as ledger:
         days = by_day(ledger.records, "flights", start=pages_story.START, end=NOW)
-        sums = ledger.records.sums("flights", pages_story.START, NOW)
+        sums = ledger.records.sums("flights", start=pages_story.START, end=NOW)
     assert sum(d.answered for d in days) == 7150
     assert sum(d.errors["model"].n for d in days if "model" in d.errors) == sums["model"].n
     total = sum(d.errors["model"].absolute for d in days if "model" in d.errors)
@@ -209,7 +209,7 @@ def ended(past: Past, state: str, **steps: object) -> Progress:
     with past.store.write() as ledger:
         job = ledger.jobs.get("release-flights-2")
         walk = Walk(phase="over", result=Released(state=state, model="flights", number=2, reasons=("because",)))
-        leased = ledger.jobs.lease("r", job.due + 1, 60)
+        leased = ledger.jobs.lease("r", now=job.due + 1, seconds=60)
         assert leased is not None
         assert leased.lease is not None
         over = msgspec.structs.replace(

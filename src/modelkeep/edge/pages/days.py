@@ -102,8 +102,8 @@ def by_day(records: Records, model: str, *, start: float, end: float) -> list[Bu
     last = max(math.ceil(end / DAY), first + 1)
     step = 1 if last - first <= LONG else 7
     buckets = [Bucket(start=at * DAY, end=min((at + step) * DAY, last * DAY)) for at in range(first, last, step)]
-    for version, role in records.arms(model, first * DAY, last * DAY):
-        for hour in records.slices(model, version, role, first * DAY, last * DAY):
+    for version, role in records.arms(model, start=first * DAY, end=last * DAY):
+        for hour in records.slices(model, version, role=role, start=first * DAY, end=last * DAY):
             bucket, profile = buckets[int((hour.start / DAY - first) // step)], hour.profile
             if role in {"shadow", "canary"} and "model" in profile.errors:
                 mine = bucket.trials.get(version, Sums())

@@ -125,6 +125,8 @@ def _job(job: Job) -> Iterator[Event]:
     version = _version(job) or subject
     plain = f"{job.task.replace('_', ' ').capitalize()} of {subject}"
     for step in job.steps:
+        if step.name == "judging" and not step.detail.startswith("hold"):
+            continue  # what was decided is the next step
         known = _STEPS.get((job.task, step.name), "")
         text = known.format(version=version, subject=subject) if known else f"{plain}: {step.name.replace('_', ' ')}"
         yield Event(at=step.at, kind="step", level=_LEVELS.get(step.name), text=text, why=step.detail)

@@ -133,7 +133,7 @@ def _headline(job: Job, walk: Walk, *, rollout: Rollout | None) -> str:
     if job.state == "failed":
         return f"failed: {job.error}"
     if walk.result is not None:
-        why = "; ".join(walk.result.reasons)
+        why = "" if walk.result.state == "promoted" else "; ".join(walk.result.reasons)
         return f"{walk.result.state.replace('_', ' ')}{f': {why}' if why else ''}"
     if rollout is None or rollout.trial != job.id:
         return "is being made ready" if job.steps else "waits for its turn"
