@@ -87,7 +87,7 @@ def ask(store: SqliteStore, *, start: float, end: float, key: str) -> tuple[floa
     """Seconds, pairs and metrics of one entity's accuracy."""
     began = time.perf_counter()
     with store.read() as ledger:
-        sums = ledger.records.sums("demand", start, end, key=key)["model"]
+        sums = ledger.records.sums("demand", start=start, end=end, key=key)["model"]
     return time.perf_counter() - began, sums.n, sums.metrics()
 
 

@@ -116,7 +116,7 @@ def main() -> None:
         for _ in range(9):
             began = time.perf_counter()
             with store.read() as ledger:
-                assert len(ledger.records.slices("demand", 1, "fallback", 0.0, 168 * HOUR)) == 168
+                assert len(ledger.records.slices("demand", 1, role="fallback", start=0.0, end=168 * HOUR)) == 168
             reads.append(time.perf_counter() - began)
         store.close()
     print(f"kept: {ours:,.0f} records/s; bare executemany: {alone:,.0f}; ratio {ours / alone:.2f}")

@@ -116,8 +116,8 @@ _ERRORS = (
     "Problem Refused StoreUnavailable TimedOut Unavailable"
 )
 _NOUNS = (
-    "Act Alert Baseline Features Field Guards Job Kind Lineage Outcome Output Policy Prediction Reading Retrain Rollout "
-    "Rule Signature Trial Value Version"
+    "Act Alert Baseline Features Field Guards Job Kind Lineage Outcome Output Policy Prediction Reading Retrain "
+    "Rollout Rule Signature Trial Value Version"
 )
 _PLACES = {
     "modelkeep.app": "App",

@@ -244,7 +244,7 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim) -> R
 def _book(settings: Settings, clock: Clock) -> Book:
     path = settings.folder / settings.alerts.rules if settings.alerts.rules else None
     try:
-        return Book(rules.load(path), _channels(settings), clock)
+        return Book(rules.load(path), _channels(settings), clock=clock)
     except BadInput as wrong:
         raise BadSettings(f"alerts.rules ({settings.source('alerts.rules')}): {wrong}") from None
 

@@ -86,7 +86,7 @@ class House:
 
     def open(self, *rules):
         self.rules = rules or self.rules
-        self.book = Book(self.rules, self.channels, self.clock)
+        self.book = Book(self.rules, self.channels, clock=self.clock)
 
     def restart(self):
         """What kill -9 and a new start leave: the database."""

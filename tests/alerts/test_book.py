@@ -143,7 +143,7 @@ def test_acknowledging_stops_reminders_and_escalation(house):
     house.open(rule(severity="critical", escalate_after=600.0))
     (alert,) = house.see(0.5)
     with house.store.write() as ledger:
-        found = house.book.acknowledge(ledger, alert.id, "ada")
+        found = house.book.acknowledge(ledger, alert.id, who="ada")
     assert (found.state, found.acknowledged_by) == ("acknowledged", "ada")
     house.wait(25)
     house.see(0.5)
@@ -154,9 +154,9 @@ def test_acknowledging_stops_reminders_and_escalation(house):
     house.see(0.1)
     assert house.events == ["open", "resolve"]
     with house.store.write() as ledger, pytest.raises(Conflict):
-        house.book.acknowledge(ledger, alert.id, "bob")
+        house.book.acknowledge(ledger, alert.id, who="bob")
     with house.store.write() as ledger, pytest.raises(NotFound):
-        house.book.acknowledge(ledger, "nothing", "bob")
+        house.book.acknowledge(ledger, "nothing", who="bob")
 
 
 @pytest.mark.row("ALR-23")
@@ -291,4 +291,4 @@ def test_a_hand_can_resolve(house):
 
 def test_a_rule_for_a_channel_that_there_is_not_is_refused(house):
     with pytest.raises(BadSettings, match=r"rule 'high'.*'slac'.*known: slack"):
-        Book((rule(channels=("slac",)),), {"slack": house.channel}, house.clock)
+        Book((rule(channels=("slac",)),), {"slack": house.channel}, clock=house.clock)

@@ -301,7 +301,7 @@ def test_a_fault_in_the_release_leaves_the_proven_version_and_calls_for_help(sit
     site.version(2)
     job = site.release(2)
     with site.rooms.store.write() as ledger:
-        taken = ledger.jobs.lease("breaker", START + HOUR, 1.0)
+        taken = ledger.jobs.lease("breaker", now=START + HOUR, seconds=1.0)
         memo = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(taken.memo) | {"judge": None}))
         ledger.jobs.save(msgspec.structs.replace(taken, memo=memo, state="waiting", due=START), taken.lease.token)
     site.clock.advance(2 * HOUR)

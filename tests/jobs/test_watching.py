@@ -67,7 +67,7 @@ class House:
         self.files = FolderFiles(folder / "files")
         self.rooms = Rooms(
             clock=self.clock, store=self.store, files=self.files, recorder=Recorder(), gateway=None, router=Router(),
-            book=Book(rules.DEFAULT, {"kept": self.channel}, self.clock), folder=folder,
+            book=Book(rules.DEFAULT, {"kept": self.channel}, clock=self.clock), folder=folder,
         )  # fmt: skip
         self.signature = Signature(
             inputs=tuple(Field(name=f"c{i}", kind="number") for i in range(self.columns)),
@@ -121,7 +121,7 @@ class House:
         job = Job(id=f"j{self.seq}", task="watch", due=0.0, created=0.0)
         with self.store.write() as ledger:
             ledger.jobs.add(job)
-            leased = ledger.jobs.lease("me", self.clock.now(), 60.0)
+            leased = ledger.jobs.lease("me", now=self.clock.now(), seconds=60.0)
         run = Leased(leased, store=self.store, clock=self.clock, seconds=60.0)
         assert isinstance(leased.lease, Lease)
         found = task(self.rooms, run).result
@@ -228,11 +228,11 @@ def test_readings_that_say_the_same_are_kept_now_and_then_and_deleted_after_a_wh
     assert max(kept[1:5]) <= 1  # a busy machine may find its store slow for once
     assert kept[5] > 20
     with house.store.read() as ledger:
-        assert len(ledger.readings.series("records_held", "server", 0.0, NOW * 2)) == 2
+        assert len(ledger.readings.series("records_held", "server", start=0.0, end=NOW * 2)) == 2
     house.clock.advance(15 * 86400.0)
     house.run()
     with house.store.read() as ledger:
-        assert len(ledger.readings.series("records_held", "server", 0.0, NOW * 2)) == 1
+        assert len(ledger.readings.series("records_held", "server", start=0.0, end=NOW * 2)) == 1
 
 
 def test_a_reference_that_was_changed_on_disk_is_not_judged_by(house):

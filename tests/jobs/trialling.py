@@ -39,7 +39,7 @@ def rooms_of(folder: Path, at: float = START) -> Rooms:
     store = SqliteStore(folder / "modelkeep.db")
     store.migrate()
     clock = ManualClock(at)
-    book = Book(rules.DEFAULT, {"log": LogChannel()}, clock)
+    book = Book(rules.DEFAULT, {"log": LogChannel()}, clock=clock)
     return Rooms(
         clock=clock, store=store, files=FolderFiles(folder / "files"), folder=folder, book=book,
         recorder=None, gateway=None, router=Routes(store),

@@ -58,7 +58,7 @@ def test_predictions_profile_and_baselines_are_kept_together(house):
     house.recorder.take([*good, *bad, *late]).result(10)
     house.flush()
     with house.store.read() as ledger:
-        first, second = ledger.records.slices("m", 3, "champion", 0.0, NOW + 9999.0)
+        first, second = ledger.records.slices("m", 3, role="champion", start=0.0, end=NOW + 9999.0)
     assert (first.profile.n, first.profile.failures, second.profile.n) == (4, 1, 1)
     assert first.profile.columns["x"].n == 4
     assert first.profile.columns["x"].counts.sum() == 4
@@ -200,7 +200,7 @@ def test_a_group_that_was_kept_is_not_kept_twice(house):
     with house.store.read() as ledger:
         assert ledger.records.counts("m")[0] == 3
         assert [o.value for o in ledger.records.outcomes(predictions[0].id)] == [1.0, 2.0]
-        assert ledger.records.slices("m", 1, "champion", 0.0, NOW + 1)[0].profile.n == 3
+        assert ledger.records.slices("m", 1, role="champion", start=0.0, end=NOW + 1)[0].profile.n == 3
 
 
 def test_what_was_learned_in_a_transaction_that_failed_is_forgotten(build):

@@ -33,7 +33,7 @@ def tell(store: Store, *outcomes: Outcome, **tolerance: float) -> list[Told]:
 
 def sums(store: Store, start: float = 0.0, end: float = 1e9, **which: Any) -> dict[str, Sums]:
     with store.read() as ledger:
-        return ledger.records.sums("demand", start, end, **which)
+        return ledger.records.sums("demand", start=start, end=end, **which)
 
 
 class PredictionsContract:
@@ -74,7 +74,7 @@ class PredictionsContract:
             add(store, *group, profiles=[folded(3)])
         with store.read() as ledger:
             assert ledger.records.counts("demand") == (3, 0, 3000.0)
-            assert [s.profile.n for s in ledger.records.slices("demand", 1, "champion", 0, HOUR)] == [3]
+            assert [s.profile.n for s in ledger.records.slices("demand", 1, role="champion", start=0, end=HOUR)] == [3]
 
     def test_a_later_prediction_that_is_known_is_skipped(self, store: Store) -> None:
         add(store, prediction(2))
@@ -104,13 +104,13 @@ class PredictionsContract:
         add(store, prediction(2), profiles=[folded(8)])
         with store.read() as ledger:
             records = ledger.records
-            found = records.slices("demand", 1, "champion", 0, 3 * HOUR)
+            found = records.slices("demand", 1, role="champion", start=0, end=3 * HOUR)
             assert [(s.start, s.profile.n) for s in found] == [(0.0, 9), (HOUR, 2)]
             assert found[0].profile.columns["x1"].counts.tolist() == [9.0] * 122
             assert found[0].profile.latency[3] == 9
-            assert records.slices("demand", 1, "champion", HOUR, HOUR) == []
-            assert records.arms("demand", 0, HOUR) == [(1, "champion"), (2, "shadow")]
-            assert records.arms("demand", HOUR + 1, 2 * HOUR) == [(1, "champion")]
+            assert records.slices("demand", 1, role="champion", start=HOUR, end=HOUR) == []
+            assert records.arms("demand", start=0, end=HOUR) == [(1, "champion"), (2, "shadow")]
+            assert records.arms("demand", start=HOUR + 1, end=2 * HOUR) == [(1, "champion")]
 
     def test_memory_of_the_baselines(self, store: Store) -> None:
         with store.write() as ledger:
@@ -133,7 +133,7 @@ class OutcomesContract:
             assert match.references == (3.0, None, 4.0)
             assert ledger.records.counts("demand") == (2, 1, 2000.0)
             assert ledger.records.outcomes("7-1") == [told(1, 2.5, source="till")]
-            ((_, slice_match),) = ledger.records.labelled("demand", 0, 1e9, 10)
+            ((_, slice_match),) = ledger.records.labelled("demand", start=0, end=1e9, limit=10)
             assert slice_match == match
         found = sums(store)
         assert set(found) == {"model", "persistence", "ewma"}
@@ -272,7 +272,7 @@ class OutcomesContract:
         assert sums(store) == {"model": Sums()}
         with store.read() as ledger:
             assert ledger.records.matches("demand")[0].output is None
-            assert ledger.records.labelled("demand", 0, 1e9, 5) == []
+            assert ledger.records.labelled("demand", start=0, end=1e9, limit=5) == []
 
     def test_classes_are_counted_by_truth_and_answer(self, store: Store) -> None:
         add(store, prediction(1, output="late", references=("late", None)), prediction(2, output=True))
@@ -314,7 +314,7 @@ class OutcomesContract:
         add(store, *(prediction(n) for n in range(1, 6)), prediction(9, role="shadow", of="7-4"))
         tell(store, *(told(n, 1.0) for n in (5, 4, 2, 1)))
         with store.read() as ledger:
-            found = ledger.records.labelled("demand", 0, 5000.0, 2)
+            found = ledger.records.labelled("demand", start=0, end=5000.0, limit=2)
         assert [(p.id, m.prediction) for p, m in found] == [("7-2", "7-2"), ("7-4", "7-4")]
 
 
@@ -378,7 +378,7 @@ class SumsContract:
         )
         tell(store, told(1, 3.0), told(4, 4.5))
         with store.read() as ledger:
-            first, second = ledger.records.slices("demand", 1, "champion", 0, 2 * HOUR)
+            first, second = ledger.records.slices("demand", 1, role="champion", start=0, end=2 * HOUR)
         assert {name: s.error for name, s in first.profile.errors.items()} == {
             "model": -2.0,
             "persistence": -1.0,
@@ -460,7 +460,7 @@ class KnowledgeContract:
             ]
             assert readings.newest("m@1", "mae") == [reading("mae", "m@1", at=2.0)]
             assert len(readings.newest()) == 4
-            assert [r.value for r in readings.series("mae", "m@1", 1.0, 2.0)] == [9.0, 8.0]
+            assert [r.value for r in readings.series("mae", "m@1", start=1.0, end=2.0)] == [9.0, 8.0]
 
     def test_purging_keeps_the_newest(self, store: Store) -> None:
         with store.write() as ledger:
@@ -468,8 +468,8 @@ class KnowledgeContract:
             ledger.readings.add([reading("n", "m", at=1.0)])
             assert ledger.readings.purge(100.0) == 4
         with store.read() as ledger:
-            assert [r.at for r in ledger.readings.series("mae", "m", 0, 100)] == [4.0]
-            assert [r.at for r in ledger.readings.series("n", "m", 0, 100)] == [1.0]
+            assert [r.at for r in ledger.readings.series("mae", "m", start=0, end=100)] == [4.0]
+            assert [r.at for r in ledger.readings.series("n", "m", start=0, end=100)] == [1.0]
 
     def test_alerts_and_what_is_due(self, store: Store) -> None:
         with store.write() as ledger:
@@ -507,11 +507,11 @@ class JobsContract:
             jobs = ledger.jobs
             for one in (job("late", due=5.0, subject="x"), job("early", due=1.0, subject="y"), job("future", due=99.0)):
                 jobs.add(one)
-            first = jobs.lease("r1", 10.0, 30.0)
+            first = jobs.lease("r1", now=10.0, seconds=30.0)
             assert first is not None
             assert (first.id, first.state, first.lease.until, first.lease.token) == ("early", "running", 40.0, 1)
-            assert jobs.lease("r2", 10.0, 30.0).id == "late"
-            assert jobs.lease("r3", 10.0, 30.0) is None
+            assert jobs.lease("r2", now=10.0, seconds=30.0).id == "late"
+            assert jobs.lease("r3", now=10.0, seconds=30.0) is None
             assert jobs.get("early") == first
 
     def test_one_runs_at_a_time_for_each_task_and_subject(self, store: Store) -> None:
@@ -520,47 +520,47 @@ class JobsContract:
             jobs.add(job("a", due=1.0, subject="m"))
             jobs.add(job("b", due=2.0, subject="m"))
             jobs.add(job("c", due=3.0, subject="m", task="retrain"))
-            assert jobs.lease("r1", 10.0, 30.0).id == "a"
-            assert jobs.lease("r2", 10.0, 30.0).id == "c"
-            assert jobs.lease("r3", 10.0, 30.0) is None
-            assert jobs.lease("r3", 40.0, 30.0).id == "a"
+            assert jobs.lease("r1", now=10.0, seconds=30.0).id == "a"
+            assert jobs.lease("r2", now=10.0, seconds=30.0).id == "c"
+            assert jobs.lease("r3", now=10.0, seconds=30.0) is None
+            assert jobs.lease("r3", now=40.0, seconds=30.0).id == "a"
 
     def test_a_stale_runner_cannot_write(self, store: Store) -> None:
         with store.write() as ledger:
             jobs = ledger.jobs
             jobs.add(job("a"))
-            stale = jobs.lease("r1", 0.0, 10.0)
+            stale = jobs.lease("r1", now=0.0, seconds=10.0)
             jobs.save(replace(stale, memo=Raw(b'{"n":1}')), 1)
-            fresh = jobs.lease("r2", 10.0, 10.0)
+            fresh = jobs.lease("r2", now=10.0, seconds=10.0)
             assert (fresh.lease.token, bytes(fresh.memo)) == (2, b'{"n":1}')
             with pytest.raises(LeaseLost, match="r2"):
                 jobs.save(stale, 1)
             jobs.save(replace(fresh, state="done", lease=None, finished=12.0), 2)
             assert jobs.get("a").state == "done"
-            assert jobs.lease("r1", 99.0, 10.0) is None
+            assert jobs.lease("r1", now=99.0, seconds=10.0) is None
 
     def test_a_job_that_runs_again_waits_until_it_is_due(self, store: Store) -> None:
         with store.write() as ledger:
             jobs = ledger.jobs
             jobs.add(job("a"))
-            leased = jobs.lease("r1", 0.0, 10.0)
+            leased = jobs.lease("r1", now=0.0, seconds=10.0)
             jobs.save(replace(leased, state="waiting", lease=None, due=60.0), 1)
-            assert jobs.lease("r1", 59.0, 10.0) is None
-            assert jobs.lease("r1", 60.0, 10.0).lease.token == 2
+            assert jobs.lease("r1", now=59.0, seconds=10.0) is None
+            assert jobs.lease("r1", now=60.0, seconds=10.0).lease.token == 2
 
     def test_cancelling(self, store: Store) -> None:
         with store.write() as ledger:
             jobs = ledger.jobs
             jobs.add(job("waits"))
             jobs.add(job("runs", due=-1.0, subject="m"))
-            runs = jobs.lease("r", 0.0, 10.0)
+            runs = jobs.lease("r", now=0.0, seconds=10.0)
             assert (jobs.cancel("waits", 3.0).state, jobs.get("waits").finished) == ("cancelled", 3.0)
             jobs.cancel("runs", 3.0)
             with pytest.raises(LeaseLost, match="cancelled"):
                 jobs.save(runs, 1)
             with pytest.raises(Conflict, match="cancelled already"):
                 jobs.cancel("waits", 4.0)
-            assert jobs.lease("r", 99.0, 10.0) is None
+            assert jobs.lease("r", now=99.0, seconds=10.0) is None
 
 
 class ActsContract:

@@ -196,9 +196,9 @@ class JoiningContract:
             assert {m.prediction: m.value for m in records.matches(model)} == values
             assert records.counts(model)[:2] == (len(asked), len(values))
             shown = [p for p in asked if p.role != "shadow"]
-            assert records.sums(model, 0.0, 3 * HOUR) == _summed(shown, values)
+            assert records.sums(model, start=0.0, end=3 * HOUR) == _summed(shown, values)
             for role in ("shadow", "canary"):
                 mine = [p for p in asked if p.role == role]
-                assert records.sums(model, 0.0, 3 * HOUR, role=role) == _summed(mine, values)
-            rows = records.sums(model, 0.25, 3 * HOUR)["model"]
+                assert records.sums(model, start=0.0, end=3 * HOUR, role=role) == _summed(mine, values)
+            rows = records.sums(model, start=0.25, end=3 * HOUR)["model"]
             assert rows.n == _summed([p for p in shown if p.at >= 0.25], values)["model"].n

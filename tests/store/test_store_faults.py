@@ -295,7 +295,7 @@ def test_killed_at_any_moment_every_acknowledged_group_is_there_whole(store: Sql
     with store.read() as ledger:
         kept = {p.id for _, p in ledger.records.predictions("demand", limit=10**9)}
         counted = ledger.records.counts("demand")
-        (hour,) = ledger.records.slices("demand", 1, "champion", 0.0, 3600.0)
+        (hour,) = ledger.records.slices("demand", 1, role="champion", start=0.0, end=3600.0)
     assert {f"7-{i}" for n in acknowledged for i in range(n, n + 20)} <= kept
     assert len(kept) % 20 == 0
     assert counted == (len(kept), len(kept), 1.0)

@@ -70,16 +70,16 @@ def test_no_hot_statement_scans_a_table(store: SqliteStore) -> None:
         records.predictions("demand", key="entity 1")
         records.latest("demand")
         records.matches("demand", after=1, since=5.0)
-        records.sums("demand", 1.0, 9000.0, key="entity 1")
-        records.sums("demand", 1.0, 9000.0)
-        records.slices("demand", 1, "champion", 0.0, 9000.0)
-        records.arms("demand", 0.0, 9000.0)
+        records.sums("demand", start=1.0, end=9000.0, key="entity 1")
+        records.sums("demand", start=1.0, end=9000.0)
+        records.slices("demand", 1, role="champion", start=0.0, end=9000.0)
+        records.arms("demand", start=0.0, end=9000.0)
         records.counts("demand")
-        records.labelled("demand", 0.0, 9000.0, 10)
+        records.labelled("demand", start=0.0, end=9000.0, limit=10)
         records.outcomes("7-1")
         ledger.rollouts.revision()
         ledger.alerts.due(5.0)
-        ledger.readings.series("mae", "m", 0.0, 1.0)
+        ledger.readings.series("mae", "m", start=0.0, end=1.0)
     with store._reader.connect() as connection:
         for statement, parameters in said:
             if not statement.startswith(("SELECT", "UPDATE", "DELETE")):
@@ -102,7 +102,7 @@ def test_groups_and_hours_are_quick(store: SqliteStore) -> None:
     for _ in range(5):
         began = time.perf_counter()
         with store.read() as ledger:
-            assert len(ledger.records.slices("demand", 1, "champion", 0.0, 168 * HOUR)) == 168
+            assert len(ledger.records.slices("demand", 1, role="champion", start=0.0, end=168 * HOUR)) == 168
         reads.append(time.perf_counter() - began)
     assert statistics.median(reads) < 0.2
     groups = [[prediction(n) for n in range(1000 * g, 1000 * g + 1000)] for g in range(1, 6)]

@@ -46,9 +46,7 @@ class Book:
     Raises BadSettings when a rule names a channel that there is not.
     """
 
-    def __init__(  # noqa: PLR0917 - rules, channels and clock come in this order everywhere
-        self, rules: Sequence[Rule], channels: Mapping[str, Channel], clock: Clock
-    ) -> None:
+    def __init__(self, rules: Sequence[Rule], channels: Mapping[str, Channel], *, clock: Clock) -> None:
         self.rules = tuple(rules)
         self.channels = dict(channels)
         self._clock = clock
@@ -194,7 +192,7 @@ class Book:
 
     # --------------------------------------------------------------------------------------- from people
 
-    def acknowledge(self, ledger: Ledger, id: str, who: str) -> Alert:  # noqa: PLR0917 - what, and by whom
+    def acknowledge(self, ledger: Ledger, id: str, *, who: str) -> Alert:
         """Note that ``who`` takes care of an alert: it is neither repeated nor escalated any more.
 
         Raises NotFound, or Conflict when it is resolved.
@@ -244,7 +242,7 @@ def _since(ledger: Ledger, rule: Rule, *, reading: Reading, met: bool) -> float:
     """Since when the condition has been ``met`` (or not) without a break, as far as the stored readings tell."""
     start = reading.at - max(rule.holds, rule.keep) - LOOK_BACK
     since = reading.at
-    for past in reversed(ledger.readings.series(reading.name, reading.subject, start, reading.at + 1e-3)):
+    for past in reversed(ledger.readings.series(reading.name, reading.subject, start=start, end=reading.at + 1e-3)):
         then = holds(rule.condition, past)
         if then is None:
             continue

@@ -90,7 +90,7 @@ def measure(ledger: Ledger, champion: Version, *, policy: Policy, at: float) -> 
     classes = champion.signature.classifies
     errors: list[float] = []
     if not classes:
-        rows = ledger.records.labelled(champion.model, at - _MONTH, at, _RECENT)
+        rows = ledger.records.labelled(champion.model, start=at - _MONTH, end=at, limit=_RECENT)
         matches = [match for _, match in rows if match.version == champion.number and match.role == "champion"]
         errors = [abs(e) for e in (_error(m.output, m.value, classes=False) for m in matches) if e is not None]
     found = yardstick(seconds, errors, classes=classes, grain=policy.guards.grain)

@@ -24,10 +24,10 @@ def stages(trial: Trial, *, share: float | None, stage: float | None) -> Trial:
 def forecast_release(ledger: Ledger, model: str, *, trial: Trial, guards: Guards, at: float) -> Forecast:
     """Forecast the first stage of a trial from the traffic of the last day and the labels of the last week."""
     found = ledger.rollouts.get(model)
-    day = ledger.records.slices(model, found.champion, "champion", at - _DAY, at + 1) if found else []
+    day = ledger.records.slices(model, found.champion, role="champion", start=at - _DAY, end=at + 1) if found else []
     calls = sum(s.profile.n for s in day)
     failed = sum(s.profile.failures for s in day)
-    labels = ledger.records.sums(model, at - _WEEK, at)
+    labels = ledger.records.sums(model, start=at - _WEEK, end=at)
     asked = {s.start for s in day}
     traffic = Traffic(
         calls=calls / max(len(asked), 1),

@@ -99,7 +99,9 @@ def _end_trial(ledger: Ledger, was: Rollout, *, now: float) -> str | None:
 
 def _made(ledger: Ledger, model: str, *, version: int, now: float) -> tuple[int, tuple[str, ...]]:
     """How many answers a version gave to callers, by its hourly profiles, and the ids of its newest."""
-    spans = [ledger.records.slices(model, version, role, 0.0, now + 1) for role in ("champion", "canary")]
+    spans = [
+        ledger.records.slices(model, version, role=role, start=0.0, end=now + 1) for role in ("champion", "canary")
+    ]
     newest = ledger.records.latest(model, limit=_SCANNED)
     ids = [p.id for p in newest if p.version == version and p.role in {"champion", "canary"}]
     return sum(s.profile.n for span in spans for s in span), tuple(ids[:_LISTED])

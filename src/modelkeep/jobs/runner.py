@@ -220,7 +220,7 @@ class Runner:
         return run
 
     def _leased(self, ledger: Ledger, now: float) -> Job | None:
-        job = ledger.jobs.lease(self.name, now, self._pace.lease)
+        job = ledger.jobs.lease(self.name, now=now, seconds=self._pace.lease)
         if job is None or job.lease is None:
             return None
         # Counted before it runs: a job that ends its process each time must not be tried for ever.

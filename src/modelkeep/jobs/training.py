@@ -99,7 +99,7 @@ def _train(rooms: Rooms, run: Run, *, champion: Version, policy: Policy, folder:
         _check_budget(ledger, run.job, policy=policy, now=now)
         # A label is mature when its prediction is as old as the horizon; younger ones tell of the easy cases only.
         end = now - policy.horizon
-        found = ledger.records.labelled(champion.model, now - policy.retrain.window, end, MOST_ROWS)
+        found = ledger.records.labelled(champion.model, start=now - policy.retrain.window, end=end, limit=MOST_ROWS)
     rows = rows_from(found, champion, code=_code(rooms, champion))
     if len(rows.truth) < policy.retrain.least:
         raise Conflict(

@@ -49,7 +49,9 @@ def validate(rooms: Rooms, version: Version, *, policy: Policy, force: bool, why
         rollout = ledger.rollouts.get(version.model)
         champion = ledger.versions.get(version.model, rollout.champion) if rollout else None
         since = version.created if version.lineage.end is None else version.lineage.end
-        rows = ledger.records.labelled(version.model, since, rooms.clock.now(), _MOST) if champion else []
+        rows = (
+            ledger.records.labelled(version.model, start=since, end=rooms.clock.now(), limit=_MOST) if champion else []
+        )
     try:
         mine = load(version, rooms.files.path)
     except (BadArtifact, NotFound, ModelFailed) as broken:

@@ -122,8 +122,10 @@ class _View:
             role=role,
             start=self.start,
             end=self.end,
-            slices=_by_hour(s for r in roles for s in records.slices(model, number, r, self.start, self.end)),
-            before=_by_hour(s for n, r in learn for s in records.slices(model, n, r, early, self.start)),
+            slices=_by_hour(
+                s for r in roles for s in records.slices(model, number, role=r, start=self.start, end=self.end)
+            ),
+            before=_by_hour(s for n, r in learn for s in records.slices(model, n, role=r, start=early, end=self.start)),
             reference=_reference(self.files, version),
             champion=role == "champion",
         )
@@ -133,7 +135,7 @@ def _windows(ledger: Ledger, files: Files, *, rollout: Rollout, now: float) -> l
     """One window for the champion, and one for the challenger once it has predicted."""
     policy = ledger.versions.policy(rollout.model, rollout.policy)
     view = _View(ledger=ledger, files=files, policy=policy, start=(now - policy.window) // HOUR * HOUR, end=now)
-    arms = ledger.records.arms(rollout.model, view.start - BEFORE, now)
+    arms = ledger.records.arms(rollout.model, start=view.start - BEFORE, end=now)
     answered = [(number, role) for number, role in arms if role in ANSWERED]
     found = [view.window(rollout.champion, role="champion", roles=ANSWERED, learn=answered)]
     if rollout.challenger is not None:

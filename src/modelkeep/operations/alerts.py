@@ -128,7 +128,7 @@ def acknowledge(app: App, request: Acknowledge) -> AlertView:
     Raises NotFound, or Conflict when it is resolved already.
     """
     with app.rooms.store.write() as ledger:
-        alert = app.rooms.book.acknowledge(ledger, request.id, request.who)
+        alert = app.rooms.book.acknowledge(ledger, request.id, who=request.who)
         ledger.acts.append(
             who=request.who, what="acknowledge", subject=f"alert {request.id}", why="", at=app.rooms.clock.now()
         )

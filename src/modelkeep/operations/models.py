@@ -259,7 +259,7 @@ def _health(app: App, ledger: Ledger, *, rollout: Rollout | None) -> _Health:
     average, errors = seen.average_seconds, seen.error_rate
     if average is None:
         now = app.rooms.clock.now()
-        found = ledger.records.slices(rollout.model, rollout.champion, "champion", now - RECENT, now + 1)
+        found = ledger.records.slices(rollout.model, rollout.champion, role="champion", start=now - RECENT, end=now + 1)
         profile = merged(s.profile for s in found)
         average, errors = speed(profile), profile.failures / profile.n if profile.n else None
     state: State = seen.state

@@ -128,7 +128,7 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
         found = ledger.records.sums(
-            request.model, start, end, version=request.version, key=request.key or None, role=request.role
+            request.model, start=start, end=end, version=request.version, key=request.key or None, role=request.role
         )
     sums = found.pop("model", Sums())
     enough = sums.n >= LEAST_PAIRS

@@ -68,7 +68,7 @@ def read_series(app: App, request: ReadSeries) -> Readings:
     now = app.rooms.clock.now()
     start = now - span(request.window, "window")
     with app.rooms.store.read() as ledger:
-        found = ledger.readings.series(request.name, request.subject, start, now + 1)
+        found = ledger.readings.series(request.name, request.subject, start=start, end=now + 1)
     return Readings(readings=tuple(view(reading) for reading in found))
 
 

@@ -113,7 +113,7 @@ class AlertsSettings(Struct, frozen=True, kw_only=True):
 
 
 class LogsSettings(Struct, frozen=True, kw_only=True):
-    """Log level, whether to the console too, file (relative to the folder's ``logs``; empty = no file), its rotation."""
+    """Log level, console, file (relative to the folder's ``logs``; empty = no file), its rotation."""
 
     console: bool = True
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -48,7 +48,7 @@ class SqlJobs:
             query = query.where(c.state == state)
         return [_job(body) for body in self._connection.execute(query).scalars()]
 
-    def lease(self, runner: str, now: float, seconds: float) -> Job | None:  # noqa: PLR0917 - the seam reads in this order
+    def lease(self, runner: str, *, now: float, seconds: float) -> Job | None:
         """See ``seams.Jobs.lease``."""
         c, other = jobs.c, jobs.alias("other")
         taken = exists().where(

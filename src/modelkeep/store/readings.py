@@ -48,7 +48,7 @@ class SqlReadings:
             query = query.where(c.name == name)
         return [_reading(body) for body in self._connection.execute(query).scalars()]
 
-    def series(self, name: str, subject: str, start: float, end: float) -> list[Reading]:  # noqa: PLR0917 - the seam reads in this order
+    def series(self, name: str, subject: str, *, start: float, end: float) -> list[Reading]:
         """See ``seams.Readings.series``; ``start`` is inclusive, ``end`` exclusive."""
         c = tables.readings.c
         query = select(c.body).where(c.name == name, c.subject == subject, c.at >= start, c.at < end)

@@ -108,12 +108,12 @@ class SqlRecords:
         found = rows.ids(prediction)
         return [] if found is None else self._joining.revisions(found)
 
-    def sums(  # noqa: PLR0917 - the seam reads in this order
+    def sums(
         self,
         model: str,
+        *,
         start: float,
         end: float,
-        *,
         version: int | None = None,
         key: str | None = None,
         role: str | None = None,
@@ -121,11 +121,11 @@ class SqlRecords:
         """See ``seams.Records.sums``; ``model`` is always there, with ``n`` 0 when nothing is known."""
         return self._hours.sums(model, start=start, end=end, version=version, key=key, role=role)
 
-    def slices(self, model: str, version: int, role: str, start: float, end: float) -> list[Slice]:  # noqa: PLR0917 - the seam reads in this order
+    def slices(self, model: str, version: int, *, role: str, start: float, end: float) -> list[Slice]:
         """See ``seams.Records.slices``."""
         return self._hours.slices(model, version=version, role=role, start=start, end=end)
 
-    def arms(self, model: str, start: float, end: float) -> list[tuple[int, str]]:  # noqa: PLR0917 - the seam reads in this order
+    def arms(self, model: str, *, start: float, end: float) -> list[tuple[int, str]]:
         """See ``seams.Records.arms``."""
         return self._hours.arms(model, start=start, end=end)
 
@@ -136,7 +136,7 @@ class SqlRecords:
         row = self._connection.execute(query).first()
         return (0, 0, None) if row is None else (row.predictions, row.labelled, row.newest)
 
-    def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:  # noqa: PLR0917 - the seam reads in this order
+    def labelled(self, model: str, *, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
         """See ``seams.Records.labelled``."""
         c = tables.matches.c
         query = rows.MATCHES.where(c.model == model, c.at >= start, c.at < end, c.role != "shadow", c.output != "null")

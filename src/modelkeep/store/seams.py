@@ -77,12 +77,12 @@ class Records(Protocol):
     def outcomes(self, prediction: str) -> list[Outcome]:
         """All revisions of one prediction's outcome, oldest first."""
 
-    def sums(  # noqa: PLR0917 - the seam reads in this order
+    def sums(
         self,
         model: str,
+        *,
         start: float,
         end: float,
-        *,
         version: int | None = None,
         key: str | None = None,
         role: str | None = None,
@@ -94,18 +94,16 @@ class Records(Protocol):
         callers (every role but shadow).
         """
 
-    def slices(  # noqa: PLR0917 - the seam reads in this order
-        self, model: str, version: int, role: str, start: float, end: float
-    ) -> list[Slice]:
+    def slices(self, model: str, version: int, *, role: str, start: float, end: float) -> list[Slice]:
         """Hourly profiles with ``start <= hour < end``, in time order."""
 
-    def arms(self, model: str, start: float, end: float) -> list[tuple[int, str]]:  # noqa: PLR0917 - the seam reads in this order
+    def arms(self, model: str, *, start: float, end: float) -> list[tuple[int, str]]:
         """The (version, role) pairs that predicted in that time."""
 
     def counts(self, model: str) -> tuple[int, int, float | None]:
         """How many predictions are kept, how many have an outcome, and when the newest prediction was asked."""
 
-    def labelled(self, model: str, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:  # noqa: PLR0917 - the seam reads in this order
+    def labelled(self, model: str, *, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
         """The newest ``limit`` answered predictions (not shadows) with their outcomes, oldest first."""
 
     def memory(self, model: str) -> dict[str, bytes]:
@@ -165,7 +163,7 @@ class Readings(Protocol):
     def newest(self, subject: str | None = None, name: str | None = None) -> list[Reading]:
         """The newest reading of each name and subject; ``subject`` ``m`` also finds ``m@1``."""
 
-    def series(self, name: str, subject: str, start: float, end: float) -> list[Reading]:  # noqa: PLR0917 - the seam reads in this order
+    def series(self, name: str, subject: str, *, start: float, end: float) -> list[Reading]:
         """The readings of one name and subject, oldest first."""
 
     def purge(self, before: float) -> int:
@@ -200,7 +198,7 @@ class Jobs(Protocol):
     def all(self, *, task: str | None = None, state: str | None = None, limit: int = 200) -> list[Job]:
         """Newest first."""
 
-    def lease(self, runner: str, now: float, seconds: float) -> Job | None:  # noqa: PLR0917 - the seam reads in this order
+    def lease(self, runner: str, *, now: float, seconds: float) -> Job | None:
         """Take the job that is due longest (or whose lease ran out) for ``seconds``; None when there is none.
 
         Never takes a job while another of the same task and subject is running under a live lease.
