@@ -142,6 +142,16 @@ def test_a_column_stays_frozen_as_long_as_it_is(build, read):
     assert read(silence(window), "frozen_inputs").level == "warning"
 
 
+def test_values_that_share_a_bin_are_not_frozen(build, read):
+    reference = build.reference({**values(500), "age": [0.0, 1.0, 2.0, 10.0] * 125})
+    today = [
+        build.slice(h, n=20, columns=values(20, seed=h, age=3.0 if h < 156 else 4.0), reference=reference)
+        for h in range(145, 168, 4)
+    ]
+    window = build.window(today, before=fortnight(build, reference), reference=reference)
+    assert read(silence(window), "frozen_inputs").level == "ok"
+
+
 def test_one_value_all_day_is_no_fault_of_a_column_that_is_hardly_known(build, read):
     reference = build.reference(values(500))
     hours = [

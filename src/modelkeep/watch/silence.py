@@ -130,7 +130,7 @@ def _output(window: Window) -> Reading:
     n = 0 if column is None else column.n - column.missing
     if column is None or n < EXPECTED:
         return lacking(window, "frozen_output", have=n, need=int(EXPECTED), what="answers")
-    single = _single(column)
+    single = _single(column) and _steady(window, name)
     if single is None:
         detail = "the answers cannot be told apart: the version has no sample of its output, or all lie outside of it"
         return unknown(window, "frozen_output", detail=detail, n=n, facts={"reason": "no reference"})
@@ -152,7 +152,7 @@ def _inputs(window: Window) -> Reading:
     if n < EXPECTED:
         return lacking(window, "frozen_inputs", have=n, need=int(EXPECTED), what="predictions")
     single = [name for name in inputs if _single(held[name]) and held[name].n - held[name].missing >= EXPECTED]
-    frozen = [name for name in single if _varied(window, name)]
+    frozen = [name for name in single if _steady(window, name) and _varied(window, name)]
     named = ", ".join(frozen[:5])
     detail = (
         f"{named}: one single value in all {n} predictions of the newest day with predictions, varied every day before"
@@ -183,6 +183,13 @@ def _single(column: Column) -> bool | None:
     if not filled.size or (filled.size == 1 and filled[0] in {0, column.counts.size - 1}):
         return None
     return filled.size == 1
+
+
+def _steady(window: Window, name: str) -> bool:
+    """Whether the newest day's hours agree on the mean of a column that lies in one bin: a bin holds many values."""
+    held = [s.profile.columns[name] for s in last_day(window.slices) if name in s.profile.columns]
+    means = [column.sums.sum() / column.counts.sum() for column in held if column.counts.sum()]
+    return not means or max(means) - min(means) <= 1e-9 * max(1.0, abs(means[0]))
 
 
 def _chance(column: Column, reference: Column | None, *, n: int) -> float | None:

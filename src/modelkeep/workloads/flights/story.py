@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import TypeVar
 
 import httpx
@@ -80,11 +81,11 @@ class Story:
     def _print(self, event: Event) -> None:
         if event.kind == "alert" and event.what.startswith("info"):
             self._notices.add(event.id)
-        if event.id in self._notices:
-            return  # the page shows notices; here they would hide what matters
+        if event.id in self._notices or event.what.startswith("release."):
+            return  # the page shows notices; the acts of a release are told by its steps
         colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
         colour = "green" if event.what == "resolved" else colour
-        said = (event.detail.splitlines() or [""])[0][:SHOWN]
+        said = shorten((event.detail.splitlines() or [""])[0], SHOWN, placeholder=" ...")
         text = f"{event.subject}: {said}" if said else event.subject
         line = f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what)}[/] {escape(text)}"
         self._console.print(line, soft_wrap=True)
