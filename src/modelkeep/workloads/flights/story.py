@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from textwrap import shorten
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import httpx
 import msgspec
@@ -54,6 +54,12 @@ class Story:
         self._seen: set[tuple[str, str, str]] = set()
         self._notices: set[str] = set()
         self.url = url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._client.close()
 
     def tell(self, text: str) -> None:
         """One line."""
