@@ -2,9 +2,11 @@
 
 Usage: python3 tools/bootstrap.py .venv requirements.txt
 
-uv does the installing (it is 5 to 10 times faster than pip) and is itself installed by pip inside the environment.
+uv does the installing (it is 5 to 10 times faster than pip) and is itself installed by pip inside the environment. It trusts
+the certificates of the machine, as pip does, so that it works behind a company's proxy; where it fails, pip does its work.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,20 +24,28 @@ def main(environment: Path, requirements: Path) -> None:
         made = subprocess.run([sys.executable, "-m", "venv", str(environment)], check=False, capture_output=True)
         if made.returncode:
             sys.exit("this Python cannot make virtual environments; on Debian: apt-get install python3-venv")
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     uv = environment / "bin" / "uv"
     if not uv.exists():
-        run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"])
+        run([*pip, "uv"])
     print(f"installing {requirements}", flush=True)
-    install = [str(uv), "pip", "install", "--quiet", "--python", str(python)]
-    run([*install, "--require-hashes", "--requirement", str(requirements)])
-    run([*install, "--no-deps", "--no-build-isolation", "--editable", "."])
+    fast = [str(uv), "pip", "install", "--quiet", "--system-certs", "--python", str(python)]
+    for what in (
+        ["--require-hashes", "--requirement", str(requirements)],
+        ["--no-deps", "--no-build-isolation", "--editable", "."],
+    ):
+        if run([*fast, *what], must=False):
+            print("uv could not install; trying with pip", flush=True)
+            run([*pip, *what])
 
 
-def run(command: list[str]) -> None:
-    """Run a command and stop with its exit code when it fails."""
-    code = subprocess.run(command, check=False).returncode
-    if code:
+def run(command: list[str], *, must: bool = True) -> int:
+    """Run a command and give its exit code; when it must succeed and fails, stop with that code."""
+    plain = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    code = subprocess.run(command, check=False, env=plain).returncode
+    if code and must:
         sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":
