@@ -2,11 +2,11 @@
 
 Usage: python3 tools/bootstrap.py .venv requirements.txt
 
-uv does the installing (it is 5 to 10 times faster than pip) and is itself installed by pip inside the environment. It trusts
-the certificates of the machine, as pip does, so that it works behind a company's proxy; where it fails, pip does its work.
+uv does the installing (it is 5 to 10 times faster than pip) and is itself installed by pip inside the environment. It
+trusts the certificates of the machine, as pip does, so that it works behind a company's proxy; where it fails, pip does
+its work.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +41,7 @@ def main(environment: Path, requirements: Path) -> None:
 
 def run(command: list[str], *, must: bool = True) -> int:
     """Run a command and give its exit code; when it must succeed and fails, stop with that code."""
-    plain = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    code = subprocess.run(command, check=False, env=plain).returncode
+    code = subprocess.run(command, check=False).returncode
     if code and must:
         sys.exit(code)
     return code
