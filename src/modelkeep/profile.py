@@ -31,6 +31,8 @@ REFERENCES: dict[str, tuple[str, ...]] = {
 BINS = 120
 MAX_CATEGORIES = 100
 OTHER = "(other)"
+LARGEST = 1e140
+"""Numbers beyond count as this much wherever they are summed: the squares of larger ones leave the range of a float."""
 LATENCY_EDGES: Floats = np.geomspace(1e-5, 100.0, 71)
 """Bounds of the latency histogram in seconds: 10 per decade from 10 us to 100 s."""
 
@@ -155,9 +157,9 @@ def _class_metrics(confusion: Mapping[str, Mapping[str, int]]) -> dict[str, floa
 class Column(Struct, frozen=True, kw_only=True):
     """The profile of one input or of the output.
 
-    ``counts`` and ``sums`` have BINS + 2 entries for numbers (below, bins, above) and are empty for categories, whose
-    counts are in ``values`` (at most MAX_CATEGORIES names, the rest under OTHER). ``new`` counts category values that
-    the reference did not have.
+    ``counts`` and ``sums`` (of the values) have BINS + 2 entries for numbers (below, bins, above) and are empty for
+    categories, whose counts are in ``values`` (at most MAX_CATEGORIES names, the rest under OTHER). ``new`` counts
+    category values that the reference did not have.
     """
 
     n: int = 0
@@ -280,6 +282,7 @@ def _column(field: Field, values: Sequence[Value], *, edges: Floats | None) -> C
         place = np.searchsorted(edges, known, side="right")
         place = np.where(known == edges[-1], BINS, place)
         counts = np.bincount(place, minlength=BINS + 2).astype(np.float64, copy=False)
+        sums = np.bincount(place, known.clip(-LARGEST, LARGEST), BINS + 2).astype(np.float64, copy=False)
     return Column(n=len(values), missing=len(values) - known.size, counts=counts, sums=sums)
 
 

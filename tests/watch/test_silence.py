@@ -143,9 +143,9 @@ def test_a_column_stays_frozen_as_long_as_it_is(build, read):
 
 
 def test_values_that_share_a_bin_are_not_frozen(build, read):
-    reference = build.reference({**values(500), "age": [0.0, 1.0, 2.0, 10.0] * 125})
+    reference = build.reference({**values(500), "age": [1.0] * 250 + [2.0] * 250})
     today = [
-        build.slice(h, n=20, columns=values(20, seed=h, age=3.0 if h < 156 else 4.0), reference=reference)
+        build.slice(h, n=20, columns=values(20, seed=h, age=1.5 if h < 156 else 1.50001), reference=reference)
         for h in range(145, 168, 4)
     ]
     window = build.window(today, before=fortnight(build, reference), reference=reference)

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from modelkeep.nouns import Output
-from modelkeep.profile import Floats, Sums
+from modelkeep.profile import LARGEST, Floats, Sums
 
-_LARGEST = 1e140  # squares of larger numbers leave the range of a float: they count as this much
 _FIELDS = 6  # error, absolute, square, relative, truth, truth_square
 
 _Packed = tuple[int, int, list[list[float]], dict[str, dict[str, int]]]
@@ -60,17 +59,17 @@ class Exact:
         if sums.confusion:
             self._count(sums.confusion, sign)
             return
-        relative = min(sums.relative, _LARGEST**2)
+        relative = min(sums.relative, LARGEST**2)
         values = (sums.error, sums.absolute, sums.square, relative, sums.truth, sums.truth_square)
         for parts, value in zip(self.parts, values, strict=True):
             grow(parts, sign * value)
 
     def numbers(self, answers: Floats, truths: Floats) -> None:
         """Add many pairs of numbers at once; each column is rounded once."""
-        answers, truths = answers.clip(-_LARGEST, _LARGEST), truths.clip(-_LARGEST, _LARGEST)
+        answers, truths = answers.clip(-LARGEST, LARGEST), truths.clip(-LARGEST, LARGEST)
         errors = answers - truths
         some = truths != 0
-        relative = abs(errors[some] / truths[some]).clip(0, _LARGEST**2)
+        relative = abs(errors[some] / truths[some]).clip(0, LARGEST**2)
         self.n += len(errors)
         self.relative_n += int(some.sum())
         columns = (errors, abs(errors), errors * errors, relative, truths, truths * truths)
@@ -137,4 +136,4 @@ def total(many: Sequence[Exact]) -> Exact:
 def _within(value: Output) -> Output:
     if isinstance(value, bool | str):
         return value
-    return max(-_LARGEST, min(float(value), _LARGEST))
+    return max(-LARGEST, min(float(value), LARGEST))
