@@ -80,7 +80,20 @@ def main(tokens: Sequence[str] | None = None) -> int:
     if words in ([], ["--help"], ["-h"], ["help"]):
         sys.stdout.write(overview())
         return 0
-    return int(importlib.import_module("modelkeep.edge.cli.tree").run(words))
+    return int(importlib.import_module("modelkeep.edge.cli.tree").run(_ordered(words)))
+
+
+def _ordered(words: list[str]) -> list[str]:
+    """Options that every command takes may stand before it, as in ``modelkeep -C data status``."""
+    common: list[str] = []
+    while words and words[0].startswith("-"):
+        name, equals, _ = words[0].partition("=")
+        size = {"-C": 2, "--folder": 2, "--server": 2, "--json": 1}.get(name, 0)
+        if not size:
+            break
+        taken = 1 if equals else size
+        common, words = common + words[:taken], words[taken:]
+    return words + common if words else common
 
 
 def overview() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group
 
 from modelkeep.edge.cli import ABOUT, GROUPS
-from modelkeep.edge.cli.usage import USAGE
+from modelkeep.edge.cli.usage import USAGE, complain
 
 STOPPED = 130
 
@@ -26,8 +26,9 @@ def build() -> App:
 def run(tokens: Sequence[str]) -> int:
     """Run one command and answer its exit code."""
     try:
-        code = build()(tokens, exit_on_error=False)
-    except CycloptsError:
+        code = build()(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        complain(" ".join(str(error).split()), "modelkeep COMMAND --help tells how it is written")
         return USAGE
     except KeyboardInterrupt:
         return STOPPED
