@@ -22,6 +22,7 @@ Each error's text names the thing, the value and the remedy, and ``code`` is a s
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Self
 
 from msgspec import Struct
 
@@ -70,6 +71,16 @@ class BadInput(Refused):
     def __init__(self, message: str, *, problems: Sequence[Problem] = (), remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, field: str, *, expected: str, got: str, remedy: str = "") -> Self:
+        """The refusal of one field's value; its text is the problem's.
+
+        >>> str(BadInput.of("share", expected="a number above 0", got="-1"))
+        'share: expected a number above 0, got -1'
+        """
+        problem = Problem(field=field, expected=expected, got=got[:200])
+        return cls(str(problem), problems=(problem,), remedy=remedy)
 
 
 class BadFeatures(BadInput):

@@ -4,15 +4,10 @@ import math
 import re
 from datetime import UTC, datetime
 
-from modelkeep.errors import BadInput, Problem
+from modelkeep.errors import BadInput
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-
-
-def _bad(field: str, expected: str, *, got: str) -> BadInput:
-    problem = Problem(field=field, expected=expected, got=repr(got))
-    return BadInput(str(problem), problems=(problem,))
 
 
 def seconds(text: str, field: str = "duration") -> float:
@@ -25,7 +20,7 @@ def seconds(text: str, field: str = "duration") -> float:
     """
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
-        raise _bad(field, "a duration such as 30s, 24h or 1h30m", got=text)
+        raise BadInput.of(field, expected="a duration such as 30s, 24h or 1h30m", got=repr(text))
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
@@ -56,9 +51,9 @@ def share(text: str, field: str = "share") -> float:
     try:
         value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise _bad(field, "a share such as 1% or 0.01", got=text) from None
+        raise BadInput.of(field, expected="a share such as 1% or 0.01", got=repr(text)) from None
     if not 0 < value <= 1:
-        raise _bad(field, "a share above 0 and up to 100%", got=text)
+        raise BadInput.of(field, expected="a share above 0 and up to 100%", got=repr(text))
     return value
 
 
@@ -78,10 +73,10 @@ def moment(text: str, field: str = "time") -> float:
         try:
             parsed = datetime.fromisoformat(text)
         except ValueError:
-            raise _bad(field, "an ISO-8601 time such as 2013-09-01T10:00:00Z", got=text) from None
+            raise BadInput.of(field, expected="an ISO-8601 time such as 2013-09-01T10:00:00Z", got=repr(text)) from None
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(value):
-        raise _bad(field, "a finite number of seconds", got=text)
+        raise BadInput.of(field, expected="a finite number of seconds", got=repr(text))
     return value
 
 

@@ -11,7 +11,7 @@ from modelkeep.errors import BadInput, NotFound
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.nouns import Field, Rollout, Signature
 from modelkeep.operations import OPERATIONS, alerts, do, models, named, outcomes, predictions, releases, status, work
-from modelkeep.operations.act import moment, stamped
+from modelkeep.operations.act import moment, stamp
 
 SIGNATURE = Signature(inputs=(Field(name="x", kind="number"),), output=Field(name="y", kind="number"))
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_is_refused(app):
 
 
 def test_times_go_out_with_a_z_and_come_in_as_people_write_them():
-    assert msgspec.json.encode(stamped(0.5)) == b'"1970-01-01T00:00:00.500000Z"'
+    assert msgspec.json.encode(stamp(0.5)) == b'"1970-01-01T00:00:00.500000Z"'
     assert moment("1970-01-02", "for") == 86400.0
     assert moment(12.5, "for") == 12.5
     assert moment(None, "for") is None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from modelkeep.errors import BadInput, Problem
+from modelkeep.errors import BadInput
 from modelkeep.nouns import SEVERITIES, Level, Reading, Severity
 
 LEVELS: tuple[Level, ...] = ("ok", "warning", "critical")
@@ -51,18 +51,18 @@ def parsed(condition: str) -> tuple[str, Callable[[float, float], bool], float]:
     """What is compared, how, and with what. Raises BadInput."""
     match = _FORM.fullmatch(condition)
     if match is None:
-        raise _bad("condition", expected=_EXPECTED, got=condition)
+        raise BadInput.of("condition", expected=_EXPECTED, got=repr(condition))
     what, sign, limit = match.groups()
     if what == "level":
         if limit not in LEVELS:
-            raise _bad("condition", expected=f"one of {', '.join(LEVELS)} after `level {sign}`", got=limit)
+            raise BadInput.of("condition", expected=f"one of {', '.join(LEVELS)} after `level {sign}`", got=repr(limit))
         return what, _COMPARISONS[sign], float(LEVELS.index(limit))
     try:
         number = float(limit)
     except ValueError:
-        raise _bad("condition", expected=f"a number after `value {sign}`", got=limit) from None
+        raise BadInput.of("condition", expected=f"a number after `value {sign}`", got=repr(limit)) from None
     if not math.isfinite(number):
-        raise _bad("condition", expected="a finite number", got=limit)
+        raise BadInput.of("condition", expected="a finite number", got=repr(limit))
     return what, _COMPARISONS[sign], number
 
 
@@ -77,9 +77,4 @@ def severity(name: str) -> Severity:
     for known in SEVERITIES:
         if known == name:
             return known
-    raise _bad("severity", expected=f"one of {', '.join(SEVERITIES)}", got=name)
-
-
-def _bad(field: str, *, expected: str, got: str) -> BadInput:
-    problem = Problem(field=field, expected=expected, got=repr(got))
-    return BadInput(str(problem), problems=(problem,))
+    raise BadInput.of("severity", expected=f"one of {', '.join(SEVERITIES)}", got=repr(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from modelkeep.operations.act import stamp
 from modelkeep.operations.status import trouble
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _services(app: App) -> Services:
         status="critical" if any(causes.values()) else "healthy",
         ml_enabled=True,
         services=services,
-        last_updated=datetime.fromtimestamp(app.rooms.clock.now(), UTC),
+        last_updated=stamp(app.rooms.clock.now()),
     )
 
 

@@ -20,9 +20,8 @@ from modelkeep.edge import border, decoding, refusals
 from modelkeep.edge.reading import read
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import BadFeatures, ModelkeepError, NotFound, StoreUnavailable
+from modelkeep.errors import BadFeatures, BadInput, ModelkeepError, NotFound, StoreUnavailable
 from modelkeep.operations import predictions
-from modelkeep.operations.act import wrong
 from modelkeep.operations.models import unreleased
 from modelkeep.operations.predictions import Answered, Predict, Predicted
 from modelkeep.serving.gateway import Answer, Ask
@@ -118,7 +117,7 @@ async def _rest(scope: Scope, receive: Receive, *, message: Any, limit: int) -> 
 
 def _ask(question: Predict, model: str, *, request_id: str) -> Ask:
     if question.model and question.model != model:
-        raise wrong("model", expected=repr(model), got=repr(question.model))
+        raise BadInput.of("model", expected=repr(model), got=repr(question.model))
     return predictions.ask(msgspec.structs.replace(question, model=model), request_id)
 
 

@@ -20,7 +20,7 @@ from modelkeep.edge.border import Border, fault
 from modelkeep.edge.reading import read, too_large
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import BadInput, ModelkeepError, Problem
+from modelkeep.errors import BadInput, ModelkeepError
 from modelkeep.operations import OPERATIONS, uploads
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
@@ -70,8 +70,8 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int) -> Route:
             return {n: msgspec.convert(values[n], type=fields[n].type, strict=False) for n in names}
         except msgspec.ValidationError as complaint:
             name = next(n for n in names if _unfit(values[n], fields[n].type))
-            problem = Problem(field=name, expected=decoding.problem(complaint).expected, got=repr(values[name])[:80])
-            raise BadInput(str(problem), problems=(problem,)) from None
+            expected = decoding.problem(complaint).expected
+            raise BadInput.of(name, expected=expected, got=repr(values[name])[:80]) from None
 
     async def act(request: Request) -> Response:
         values = from_path(request.path_params)
@@ -103,8 +103,7 @@ def _query(request: Request) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in found:
-            problem = Problem(field=name, expected="one value", got="several")
-            raise BadInput(str(problem), problems=(problem,))
+            raise BadInput.of(name, expected="one value", got="several")
         if value:
             found[name] = value
     return found
@@ -114,12 +113,11 @@ def _body(content: bytes, path: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of a body (none at all counts as an empty one). Raises Turned, or BadInput against the path."""
     body = decoding.loads(content) if content.strip() else {}
     if not isinstance(body, dict):
-        problem = Problem(field="body", expected="an object", got=type(body).__name__)
-        raise BadInput(str(problem), problems=(problem,))
+        raise BadInput.of("body", expected="an object", got=type(body).__name__)
     for name in path:
         if name in body and body[name] != path[name]:
-            problem = Problem(field=name, expected=repr(path[name]), got=repr(body[name])[:80])
-            raise BadInput(f"{problem}: the path says otherwise", problems=(problem,))
+            said = f"{body[name]!r}"[:80]
+            raise BadInput.of(name, expected=repr(path[name]), got=said, remedy="leave it out: the path names it")
     return body
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from msgspec import Raw, Struct, json
 
-from modelkeep.errors import BadInput, Problem
+from modelkeep.errors import BadInput
 from modelkeep.nouns import Job
 from modelkeep.quantities import iso, seconds
 
@@ -42,15 +42,17 @@ class Schedule(Struct, frozen=True, kw_only=True):
         try:
             never = self.after(0.0) == math.inf
         except CronSimError as cause:
-            raise _bad(
+            raise BadInput.of(
                 f"{name}.when",
                 expected="a cron expression such as '0 2 * * 0', or 'every 60s'",
                 got=f"{self.when!r}: {cause}",
             ) from None
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise _bad(f"{name}.zone", expected="an IANA zone such as Europe/Berlin", got=repr(self.zone)) from None
+            raise BadInput.of(
+                f"{name}.zone", expected="an IANA zone such as Europe/Berlin", got=repr(self.zone)
+            ) from None
         if never:
-            raise _bad(f"{name}.when", expected="a time that comes at all", got=repr(self.when))
+            raise BadInput.of(f"{name}.when", expected="a time that comes at all", got=repr(self.when))
 
     def after(self, at: float) -> float:
         """The first slot later than ``at``, in seconds since the epoch; infinity when there is none in 50 years."""
@@ -109,8 +111,3 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
     def _interval(self) -> float:
         return seconds(self.when.removeprefix(_EVERY), "every") if self.when.startswith(_EVERY) else 0.0
-
-
-def _bad(field: str, *, expected: str, got: str) -> BadInput:
-    problem = Problem(field=field, expected=expected, got=got)
-    return BadInput(str(problem), problems=(problem,))

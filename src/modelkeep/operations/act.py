@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar, overload
 
 from msgspec import Meta, Struct
 
 from modelkeep import quantities
-from modelkeep.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -69,27 +68,15 @@ class Operation(Generic[Q, A]):
         return self.doc.split("\n", 1)[0].rstrip(".")
 
 
+@overload
+def stamp(at: float) -> datetime: ...
+@overload
+def stamp(at: None) -> None: ...
 def stamp(at: float | None) -> datetime | None:
     """A moment as it goes out: a UTC time, written with a Z."""
     return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
-def stamped(at: float) -> datetime:
-    """The same, for a moment that is always known."""
-    return datetime.fromtimestamp(at, UTC)
-
-
 def moment(value: str | float | None, field: str) -> float | None:
     """A moment as it comes in. Raises BadInput naming ``field``."""
     return None if value is None else quantities.moment(str(value), field)
-
-
-def span(text: str, field: str) -> float:
-    """A duration as it comes in, in seconds. Raises BadInput naming ``field``."""
-    return quantities.seconds(text, field)
-
-
-def wrong(field: str, *, expected: str, got: object) -> BadInput:
-    """The refusal of one field's value."""
-    problem = Problem(field=field, expected=expected, got=str(got)[:200])
-    return BadInput(str(problem), problems=(problem,))

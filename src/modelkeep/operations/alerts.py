@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
+from modelkeep.alerts.conditions import severity
 from modelkeep.nouns import SEVERITIES, Alert, Rule
 from modelkeep.operations import readings as facts
-from modelkeep.operations.act import By, Limit, Operation, Why, stamp, stamped, wrong
+from modelkeep.operations.act import By, Limit, Operation, Why, stamp
+from modelkeep.operations.models import sought
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -99,10 +101,11 @@ class Rules(Struct, frozen=True, kw_only=True):
 def list_alerts(app: App, request: ListAlerts) -> Alerts:
     """List alerts, newest first.
 
-    Raises BadInput for a severity that is not on the scale.
+    Raises BadInput for a severity that is not on the scale, NotFound for an unknown model.
     """
-    least = severity(request.severity)
+    least = SEVERITIES.index(severity(request.severity))
     with app.rooms.store.read() as ledger:
+        sought(ledger, request.model)
         found = ledger.alerts.all(active=request.active, limit=10_000 if request.model or least else request.limit)
     chosen = [
         alert
@@ -152,13 +155,6 @@ def list_rules(app: App, _: ListRules) -> Rules:
     return Rules(rules=app.rooms.book.rules)
 
 
-def severity(name: str) -> int:
-    """The place of a severity on the one ordered scale. Raises BadInput for another name."""
-    if name not in SEVERITIES:
-        raise wrong("severity", expected=f"one of {', '.join(SEVERITIES)}", got=repr(name))
-    return SEVERITIES.index(name)
-
-
 def view(alert: Alert) -> AlertView:
     """An alert as it goes out."""
     return AlertView(
@@ -166,20 +162,20 @@ def view(alert: Alert) -> AlertView:
         type=alert.kind,
         severity=alert.severity,
         message=alert.message,
-        timestamp=stamped(alert.opened),
+        timestamp=stamp(alert.opened),
         system_metrics=alert.system,
         recommended_actions=alert.advice,
         rule=alert.rule,
         subject=alert.subject,
         state=alert.state,
-        changed=stamped(alert.changed),
+        changed=stamp(alert.changed),
         resolved=stamp(alert.resolved),
         acknowledged_by=alert.acknowledged_by,
         command=alert.command,
         readings=tuple(facts.view(reading) for reading in alert.readings),
         deliveries=tuple(
             DeliveryView(
-                channel=d.channel, event=d.event, state=d.state, attempts=d.attempts, due=stamped(d.due), error=d.error
+                channel=d.channel, event=d.event, state=d.state, attempts=d.attempts, due=stamp(d.due), error=d.error
             )
             for d in alert.deliveries
         ),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from modelkeep.jobs.backup import backups
-from modelkeep.operations.act import Limit, Operation, stamped
+from modelkeep.operations.act import Limit, Operation, stamp
+from modelkeep.operations.models import sought
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -97,10 +98,16 @@ class ListBackups(Struct, frozen=True, kw_only=True):
 
 
 def timeline(app: App, request: ReadTimeline) -> Timeline:
-    """Tell what happened: acts, alerts and steps of jobs, newest first."""
+    """Tell what happened: acts, alerts and steps of jobs, newest first.
+
+    Raises NotFound for an unknown model.
+    """
     with app.rooms.store.read() as ledger:
-        events = [*_acts(ledger, request), *_alerts(ledger, request), *_steps(ledger, request)]
-    events.sort(key=lambda event: event.at, reverse=True)
+        sought(ledger, request.model)
+        newest_first = [*_acts(ledger, request), *_alerts(ledger, request)]
+        told = [*reversed(newest_first), *_steps(ledger, request)]
+    # What happened at the same moment was told in its order; read backwards, it stays in it.
+    events = sorted(told, key=lambda event: event.at)[::-1]
     return Timeline(events=tuple(events[: request.limit]))
 
 
@@ -111,7 +118,7 @@ def _about(subject: str, model: str) -> bool:
 def _acts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
     for act in ledger.acts.all(subject=request.model or None, limit=request.limit):
         yield Event(
-            at=stamped(act.at),
+            at=stamp(act.at),
             kind="act",
             what=act.what,
             subject=act.subject,
@@ -126,7 +133,7 @@ def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
         if not _about(alert.subject, request.model):
             continue
         yield Event(
-            at=stamped(alert.opened),
+            at=stamp(alert.opened),
             kind="alert",
             what=f"{alert.severity} opened",
             subject=alert.subject,
@@ -136,7 +143,7 @@ def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
         )
         if alert.resolved is not None:
             yield Event(
-                at=stamped(alert.resolved),
+                at=stamp(alert.resolved),
                 kind="alert",
                 what="resolved",
                 subject=alert.subject,
@@ -147,17 +154,17 @@ def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
 
 
 def _steps(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
-    for job in ledger.jobs.all(limit=1000):
+    for job in reversed(ledger.jobs.all(limit=1000)):
         if job.task in ROUTINE or not _about(job.subject, request.model):
             continue
         for step in job.steps:
             yield Event(
-                at=stamped(step.at), kind="job", what=f"{job.task}: {step.name}", subject=job.subject,
+                at=stamp(step.at), kind="job", what=f"{job.task}: {step.name}", subject=job.subject,
                 detail=step.detail, who=job.by, id=job.id,
             )  # fmt: skip
         if job.state == "failed" and job.finished is not None:
             yield Event(
-                at=stamped(job.finished), kind="job", what=f"{job.task}: failed", subject=job.subject, detail=job.error,
+                at=stamp(job.finished), kind="job", what=f"{job.task}: failed", subject=job.subject, detail=job.error,
                 who=job.by, id=job.id,
             )  # fmt: skip
 
@@ -170,7 +177,7 @@ def read_acts(app: App, request: ReadActs) -> Acts:
     return Acts(
         acts=tuple(
             ActView(
-                number=a.number, who=a.who, what=a.what, subject=a.subject, why=a.why, at=stamped(a.at),
+                number=a.number, who=a.who, what=a.what, subject=a.subject, why=a.why, at=stamp(a.at),
                 before=a.before, after=a.after, digest=a.digest,
             )
             for a in found
@@ -184,7 +191,7 @@ def list_backups(app: App, request: ListBackups) -> Backups:
     return Backups(
         backups=tuple(
             BackupView(
-                id=b.id, model=b.model, version=b.version, at=stamped(b.at), path=b.path, size=b.size, sha256=b.sha256
+                id=b.id, model=b.model, version=b.version, at=stamp(b.at), path=b.path, size=b.size, sha256=b.sha256
             )
             for b in backups(app.rooms)
             if request.model in {"", b.model}

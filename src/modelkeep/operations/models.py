@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, NotFound
 from modelkeep.nouns import Baseline, Lineage, Policy, Rollout, Signature, Version
-from modelkeep.operations.act import ModelName, Number, Operation, stamp, stamped
+from modelkeep.operations.act import ModelName, Number, Operation, stamp
 from modelkeep.profile import LATENCY_EDGES, Profile, merged
 
 if TYPE_CHECKING:
@@ -204,6 +204,12 @@ def known(ledger: Ledger, model: str) -> None:
         raise NotFound("model", model, known=models)
 
 
+def sought(ledger: Ledger, subject: str) -> None:
+    """The same for a filter, where "" means all and ``m@1`` its model: a misspelt one would look well."""
+    if subject:
+        known(ledger, subject.partition("@")[0])
+
+
 def unreleased(app: App, model: str) -> NotFound:
     """The refusal of a model that does not answer: unknown with near names, or registered and not released."""
     with app.rooms.store.read() as ledger:
@@ -268,7 +274,7 @@ def _health(app: App, ledger: Ledger, *, rollout: Rollout | None) -> _Health:
         state = "disabled" if rollout.disabled else "stopped"
     elif failure:
         state = "unhealthy"
-    detail = rollout.disabled or failure or seen.detail
+    detail = rollout.disabled or failure or (seen.detail if app.serving else "no server runs on this folder")
     return _Health(state=state, detail=detail, average_seconds=average, error_rate=errors)
 
 
@@ -304,7 +310,7 @@ def view(version: Version, role: Part) -> VersionView:
         lineage=version.lineage,
         below=version.below,
         note=version.note,
-        created=stamped(version.created),
+        created=stamp(version.created),
         role=role,
     )
 

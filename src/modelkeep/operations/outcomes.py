@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from modelkeep.errors import TimedOut
+from modelkeep.errors import BadInput, TimedOut
 from modelkeep.nouns import Outcome, Output
-from modelkeep.operations.act import DurationText, ModelName, MomentText, Operation, moment, span, stamped, wrong
+from modelkeep.operations.act import DurationText, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known
 from modelkeep.profile import Sums
+from modelkeep.quantities import seconds
 from modelkeep.store.seams import Told
 from modelkeep.watch import intervals
 from modelkeep.watch.intervals import Interval
@@ -122,9 +123,9 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
     end = moment(request.end, "end")
     end = now + 1e-3 if end is None else end
     start = moment(request.start, "start")
-    start = end - span(request.window, "window") if start is None else start
+    start = end - seconds(request.window, "window") if start is None else start
     if not start < end:
-        raise wrong("start", expected="a moment before end", got=repr(request.start))
+        raise BadInput.of("start", expected="a moment before end", got=repr(request.start))
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
         found = ledger.records.sums(
@@ -134,8 +135,8 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
     enough = sums.n >= LEAST_PAIRS
     return Accuracy(
         model=request.model,
-        start=stamped(start),
-        end=stamped(end),
+        start=stamp(start),
+        end=stamp(end),
         have=sums.n,
         need=LEAST_PAIRS,
         error=None if enough else "insufficient_data",
@@ -172,10 +173,10 @@ def _intervals(sums: Sums) -> dict[str, Interval]:
 def _truths(request: TellOutcomes) -> list[tuple[str, Truth]]:
     if request.outcomes is not UNSET:
         if request.actual is not UNSET:
-            raise wrong("actual", expected="nothing beside outcomes", got=repr(request.actual))
+            raise BadInput.of("actual", expected="nothing beside outcomes", got=repr(request.actual))
         return [(f"outcomes[{i}].", truth) for i, truth in enumerate(request.outcomes)]
     if request.actual is UNSET:
-        raise wrong("actual", expected="a number, a boolean, a text or null", got="nothing")
+        raise BadInput.of("actual", expected="a number, a boolean, a text or null", got="nothing")
     alone = Truth(
         actual=request.actual,
         prediction_id=request.prediction_id,
@@ -191,7 +192,9 @@ def _truths(request: TellOutcomes) -> list[tuple[str, Truth]]:
 def _outcome(truth: Truth, *, now: float, place: str) -> Outcome:
     about = moment(truth.for_, f"{place}for")
     if not truth.prediction_id and (not truth.model or about is None):
-        raise wrong(f"{place}prediction_id", expected="a prediction id, or model and for (and key)", got="neither")
+        raise BadInput.of(
+            f"{place}prediction_id", expected="a prediction id, or model and for (and key)", got="neither"
+        )
     told = moment(truth.at, f"{place}at")
     return Outcome(
         value=truth.actual,

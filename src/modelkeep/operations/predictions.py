@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from modelkeep.errors import NotFound
+from modelkeep.errors import BadInput, NotFound
 from modelkeep.nouns import Features, Outcome, Output, Prediction, Value
-from modelkeep.operations.act import Limit, ModelName, MomentText, Operation, moment, stamped, wrong
+from modelkeep.operations.act import Limit, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known, unreleased
 from modelkeep.serving.gateway import Ask
 
@@ -143,7 +143,7 @@ def ask(request: Predict, request_id: str) -> Ask:
     """The gateway's form of a request. Raises BadInput naming the field."""
     if request.rows is UNSET:
         if request.features is UNSET:
-            raise wrong("features", expected="the model's inputs by name, or rows", got="nothing")
+            raise BadInput.of("features", expected="the model's inputs by name, or rows", got="nothing")
         about = moment(request.for_, "for")
         return Ask(
             model=request.model,
@@ -154,7 +154,7 @@ def ask(request: Predict, request_id: str) -> Ask:
             request=request_id,
         )
     if request.features is not UNSET:
-        raise wrong("features", expected="nothing beside rows", got="an object")
+        raise BadInput.of("features", expected="nothing beside rows", got="an object")
     return _many(request, request.rows, request_id=request_id)
 
 
@@ -163,7 +163,7 @@ def _many(request: Predict, rows: tuple[Row, ...], *, request_id: str) -> Ask:
     about = [common if row.for_ is None else moment(row.for_, f"rows[{i}].for") for i, row in enumerate(rows)]
     said = [target for target in about if target is not None]
     if said and len(said) < len(rows):
-        raise wrong("rows.for", expected="a moment in every row, or in none", got=f"{len(said)} of {len(rows)}")
+        raise BadInput.of("rows.for", expected="a moment in every row, or in none", got=f"{len(said)} of {len(rows)}")
     return Ask(
         model=request.model,
         rows=[row.features for row in rows],
@@ -240,14 +240,14 @@ def view(prediction: Prediction, *, outcomes: list[Outcome], features: str | Non
         interval=prediction.interval,
         key=prediction.key,
         subject=prediction.subject,
-        at=stamped(prediction.at),
-        about=stamped(prediction.target),
+        at=stamp(prediction.at),
+        about=stamp(prediction.target),
         latency_ms=prediction.seconds * 1000,
         error=prediction.error,
         stand_in=prediction.stand_in,
         shadow_of=prediction.of,
         request_id=prediction.request,
-        outcomes=tuple(OutcomeView(actual=o.value, at=stamped(o.at), source=o.source) for o in outcomes),
+        outcomes=tuple(OutcomeView(actual=o.value, at=stamp(o.at), source=o.source) for o in outcomes),
     )
 
 

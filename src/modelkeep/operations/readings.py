@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from modelkeep.nouns import Level, Reading
-from modelkeep.operations.act import DurationText, Operation, span, stamped
+from modelkeep.operations.act import DurationText, Operation, stamp
+from modelkeep.operations.models import sought
+from modelkeep.quantities import seconds
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -54,9 +56,14 @@ class ReadSeries(Struct, frozen=True, kw_only=True):
 
 
 def list_readings(app: App, request: ListReadings) -> Readings:
-    """List the newest reading of each name and subject."""
+    """List the newest reading of each name and subject.
+
+    Raises NotFound for a subject that is no model, and nothing is known of it.
+    """
     with app.rooms.store.read() as ledger:
         found = ledger.readings.newest(request.subject or None, request.name or None)
+        if not found and request.subject != "server":
+            sought(ledger, request.subject)
     return Readings(readings=tuple(view(reading) for reading in found))
 
 
@@ -66,7 +73,7 @@ def read_series(app: App, request: ReadSeries) -> Readings:
     Raises BadInput for an unreadable window.
     """
     now = app.rooms.clock.now()
-    start = now - span(request.window, "window")
+    start = now - seconds(request.window, "window")
     with app.rooms.store.read() as ledger:
         found = ledger.readings.series(request.name, request.subject, start=start, end=now + 1)
     return Readings(readings=tuple(view(reading) for reading in found))
@@ -79,7 +86,7 @@ def view(reading: Reading) -> ReadingView:
         subject=reading.subject,
         value=reading.value,
         level=reading.level,
-        at=stamped(reading.at),
+        at=stamp(reading.at),
         n=reading.n,
         interval=reading.interval,
         unit=reading.unit,
@@ -91,7 +98,7 @@ def view(reading: Reading) -> ReadingView:
 OPERATIONS = (
     Operation(
         name="readings", method="GET", path="/v1/readings", request=ListReadings, result=Readings, run=list_readings,
-        words=("readings", "list"),
+        words=("readings", "list"), plain=("subject",),
     ),
     Operation(
         name="reading_series", method="GET", path="/v1/readings/series", request=ReadSeries, result=Readings,

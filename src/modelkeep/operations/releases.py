@@ -15,9 +15,10 @@ from modelkeep.jobs.changing import change, in_force
 from modelkeep.jobs.forecasting import forecast_release, stages
 from modelkeep.nouns import Rollout
 from modelkeep.operations import work
-from modelkeep.operations.act import By, DurationText, Limit, ModelName, Number, Operation, Why, span, stamped
-from modelkeep.operations.models import known
+from modelkeep.operations.act import By, DurationText, Limit, ModelName, Number, Operation, Why, stamp
+from modelkeep.operations.models import known, sought
 from modelkeep.operations.work import JobId, JobView
+from modelkeep.quantities import seconds
 from modelkeep.quantities import share as share_of
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def release(app: App, request: Release) -> ReleasePlan:
         model=request.model,
         number=request.number,
         share=share_of(request.share) if request.share else None,
-        stage=None if request.stage is None else span(request.stage, "stage"),
+        stage=None if request.stage is None else seconds(request.stage, "stage"),
         force=request.force,
         why=request.why,
         by=request.by,
@@ -220,8 +221,12 @@ def _plan(ledger: Ledger, asked: releasing.Release, *, now: float) -> ReleasePla
 
 
 def list_releases(app: App, request: ListReleases) -> Releases:
-    """List releases, newest first."""
+    """List releases, newest first.
+
+    Raises NotFound for an unknown model.
+    """
     with app.rooms.store.read() as ledger:
+        sought(ledger, request.model)
         found = ledger.jobs.all(task="release", limit=1000)
     chosen = [_view(work.view(job)) for job in found if request.model in {"", job.subject}]
     return Releases(releases=tuple(chosen[: request.limit]))
@@ -271,12 +276,12 @@ def roll_back(app: App, request: RollBack) -> RolledBack:
         after = moves.roll_back(was, request.to, at=now, history=history)
         left = was.challenger if was.challenger is not None and after.champion == was.champion else was.champion
         return RolledBack(
-            model=request.model, champion=after.champion, left=left, policy=after.policy, at=stamped(now), done=False,
+            model=request.model, champion=after.champion, left=left, policy=after.policy, at=stamp(now), done=False,
             made=0, predictions=(), ended=was.trial,
         )  # fmt: skip
     did = releasing.roll_back_now(app.rooms, request.model, to=request.to, why=request.why, by=request.by)
     return RolledBack(
-        model=did.model, champion=did.champion, left=did.left, policy=did.policy, at=stamped(did.at), done=True,
+        model=did.model, champion=did.champion, left=did.left, policy=did.policy, at=stamp(did.at), done=True,
         made=did.made, predictions=did.ids, ended=did.ended,
     )  # fmt: skip
 
@@ -329,7 +334,7 @@ def list_rollouts(app: App, request: ListRollouts) -> Rollouts:
 def rollout_view(rollout: Rollout) -> RolloutView:
     """A rollout as it goes out."""
     values = {name: getattr(rollout, name) for name in RolloutView.__struct_fields__ if name != "since"}
-    return RolloutView(**values, since=stamped(rollout.since))
+    return RolloutView(**values, since=stamp(rollout.since))
 
 
 OPERATIONS = (

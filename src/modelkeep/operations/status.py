@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from modelkeep.errors import NotFound, StoreUnavailable
-from modelkeep.operations.act import Operation, stamp, stamped
+from modelkeep.nouns import Alert
+from modelkeep.operations.act import Operation, stamp
 from modelkeep.operations.alerts import AlertView
 from modelkeep.operations.alerts import view as alert_view
 from modelkeep.operations.models import ListModels, Model, list_models
@@ -59,17 +60,17 @@ def status(app: App, _: ReadStatus) -> Status:
         running = len(ledger.jobs.all(state="running", limit=1000))
         waiting = len(ledger.jobs.all(state="waiting", limit=1000))
     causes = trouble(app)
-    critical = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state == "unhealthy"]
-    pressing = [f"{a.severity} alert: {a.message}" for a in alerts if a.severity in _PRESSING]
+    critical = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state in {"unhealthy", "stopped"}]
+    pressing = [_said(a) for a in alerts if a.severity in _PRESSING]
     mild = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state == "slow"]
-    mild += [f"{a.severity} alert: {a.message}" for a in alerts if a.severity not in {*_PRESSING, "info"}]
+    mild += [_said(a) for a in alerts if a.severity not in {*_PRESSING, "info"}]
     overall: Overall = "critical" if causes or critical or pressing else "warning" if mild else "ok"
     recording = app.rooms.recorder.state
     return Status(
         overall=overall,
         causes=(*causes, *critical, *pressing, *mild),
         version=metadata.version("modelkeep"),
-        at=stamped(app.rooms.clock.now()),
+        at=stamp(app.rooms.clock.now()),
         folder=str(app.rooms.folder),
         serving=app.serving,
         models=models,
@@ -84,6 +85,11 @@ def status(app: App, _: ReadStatus) -> Status:
             since=stamp(recording.since) if recording.cause else None,
         ),
     )
+
+
+def _said(alert: Alert) -> str:
+    """The alert's first line; the alert itself has the rest."""
+    return f"{alert.severity} alert: {alert.message.partition(chr(10))[0]}"
 
 
 def trouble(app: App) -> list[str]:
@@ -118,6 +124,6 @@ OPERATIONS = (
     Operation(
         name="status", method="GET", path="/v1/status", request=ReadStatus, result=Status, run=status,
         words=("status",),
-        finding=lambda found: "; ".join(found.causes) if found.overall == "critical" else "",
+        finding=lambda found: f"critical: {found.causes[0]}" if found.overall == "critical" else "",
     ),
 )  # fmt: skip

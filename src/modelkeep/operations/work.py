@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, Struct
 
 from modelkeep.errors import Conflict, NotFound
 from modelkeep.nouns import Job
-from modelkeep.operations.act import By, Limit, Operation, Why, stamp, stamped
+from modelkeep.operations.act import By, Limit, Operation, Why, stamp
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -257,8 +257,8 @@ def view(job: Job) -> JobView:
         task=job.task,
         subject=job.subject,
         state=job.state,
-        created=stamped(job.created),
-        due=stamped(job.due),
+        created=stamp(job.created),
+        due=stamp(job.due),
         finished=stamp(job.finished),
         seconds=_seconds(job),
         attempts=job.attempts,
@@ -269,7 +269,7 @@ def view(job: Job) -> JobView:
         arguments=job.arguments,
         result=job.result,
         steps=tuple(
-            StepView(name=s.name, at=stamped(s.at), seconds=s.seconds, detail=s.detail, evidence=s.evidence)
+            StepView(name=s.name, at=stamp(s.at), seconds=s.seconds, detail=s.detail, evidence=s.evidence)
             for s in job.steps
         ),
     )

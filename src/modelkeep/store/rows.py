@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, select
 
-from modelkeep.errors import BadInput, Problem
+from modelkeep.errors import BadInput
 from modelkeep.nouns import Match, Output, Prediction, Role, Value
 from modelkeep.store.tables import matches, predictions
 
@@ -96,8 +96,7 @@ def known_ids(text: str, *, field: str) -> tuple[int, int]:
     """The two integers of ``writer-seq``. Raises BadInput naming ``field``."""
     found = ids(text)
     if found is None:
-        problem = Problem(field=field, expected="a prediction id such as 12-345", got=repr(text[:80]))
-        raise BadInput(str(problem), problems=(problem,))
+        raise BadInput.of(field, expected="a prediction id such as 12-345", got=repr(text[:80]))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from modelkeep.errors import BadInput, Problem
+from modelkeep.errors import BadInput
 from modelkeep.nouns import Outcome, Output
 from modelkeep.store import rows
 from modelkeep.store.tables import CHUNK, insert_rows, outcomes, rows_among
@@ -81,13 +81,13 @@ def address(outcome: Outcome) -> Address:
     """Where an outcome is addressed. Raises BadInput when it is nowhere, or its value is no value."""
     value = outcome.value
     if isinstance(value, float) and not math.isfinite(value):
-        raise _bad("value", expected="a finite number", got=repr(value))
+        raise BadInput.of("value", expected="a finite number", got=repr(value))
     if outcome.prediction is not None:
         return rows.known_ids(outcome.prediction, field="prediction")
     if outcome.model is None:
-        raise _bad("prediction", expected="a prediction id, or a model with key and target", got="neither")
+        raise BadInput.of("prediction", expected="a prediction id, or a model with key and target", got="neither")
     if outcome.target is None or not math.isfinite(outcome.target):
-        raise _bad("target", expected="the moment that the outcome is about", got=repr(outcome.target))
+        raise BadInput.of("target", expected="the moment that the outcome is about", got=repr(outcome.target))
     return outcome.model, outcome.key, outcome.target
 
 
@@ -155,8 +155,3 @@ class Outcomes:
 
 def _worded(value: Output | None) -> bool:
     return value is None or isinstance(value, bool | str)
-
-
-def _bad(field: str, *, expected: str, got: str) -> BadInput:
-    problem = Problem(field=field, expected=expected, got=got)
-    return BadInput(str(problem), problems=(problem,))
