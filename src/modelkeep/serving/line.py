@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from modelkeep.errors import ModelkeepError, StoreUnavailable
 from modelkeep.serving.keeper import Group
@@ -62,9 +63,10 @@ class Entry:
             resolve(future, [Told(state="held")] * n if told is None else list(told[place : place + n]))
             place += n
 
-    def fail(self, fault: ModelkeepError) -> None:
-        """Tell everybody who still waits that the group is not safe."""
-        waiting: list[Future[Any]] = [self.done, *(future for _, future in self.tells)]
+    def fail(self, fault: ModelkeepError, *, whole: bool = True) -> None:
+        """Tell everybody who still waits that the group is not safe; without ``whole`` only who told outcomes."""
+        waiting: list[Future[Any]] = [self.done] if whole else []
+        waiting += [future for _, future in self.tells]
         for future in waiting:
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(fault)
@@ -167,17 +169,32 @@ class Line:
             self._shrink()
         return safe
 
-    def withdraw(self, entries: Iterable[Entry]) -> int:
-        """Take groups out that are only in memory and not at the head; how many records they had."""
-        gone = set(entries)
+    def withdraw(self, entries: Iterable[Entry], *, whole: bool) -> tuple[int, list[Entry]]:
+        """Take groups out that are only in memory and not at the head: how many records, and out of which groups.
+
+        Without ``whole`` only their outcomes go; predictions that were gathered with them stay in the line.
+        """
+        records, found = 0, []
         with self._lock:
-            gone -= set(list(self._entries)[:1])
-            gone = {entry for entry in gone if entry.place is None and not entry.kept}
-            self._entries = deque(entry for entry in self._entries if entry not in gone)
-            self._loose = deque(entry for entry in self._loose if entry not in gone)
-        for entry in gone:
-            entry.kept = True
-        return sum(entry.count for entry in gone)
+            head = self._entries[0] if self._entries else None
+            for entry in entries:
+                if entry is head or entry.place is not None or entry.kept or entry.data is None:
+                    continue
+                records += entry.count if whole else self._stripped(entry)
+                found.append(entry)
+                entry.kept = whole or not entry.count
+            self._entries = deque(entry for entry in self._entries if not entry.kept)
+            self._loose = deque(entry for entry in self._loose if not entry.kept)
+        return records, found
+
+    def _stripped(self, entry: Entry) -> int:
+        """Take the outcomes out of a group; how many they were."""
+        group = entry.group or msgspec.msgpack.decode((entry.data or b"")[_COUNT.size :], type=Group)
+        rest = structs.replace(group, outcomes=())
+        entry.data, entry.count = self.encoded(rest), rest.size
+        if entry.group is not None:
+            entry.group = rest
+        return len(group.outcomes)
 
     def close(self) -> None:
         """Let the spool go, empty when nothing waits."""

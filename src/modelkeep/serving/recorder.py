@@ -342,14 +342,15 @@ class Recorder:
 
     def _turn_away(self, line: Line) -> None:
         """Neither store nor disk takes these: who waits for certainty must hear it. Others stay in memory."""
-        certain = [e for e in self._waiting if e.place is None and (self.durability == "sync" or e.tells)]
-        gone = line.withdraw(certain)
+        whole = self.durability == "sync"
+        gone, entries = line.withdraw([e for e in self._waiting if whole or e.tells], whole=whole)
         with self._lock:
             self._refused += gone
             self._safe += gone
-        for entry in certain:
-            if entry.kept:
-                entry.fail(StoreUnavailable(f"the record cannot be kept: {line.refusal}"))
+        for entry in entries:
+            entry.fail(StoreUnavailable(f"the record cannot be kept: {line.refusal}"), whole=whole)
+            if not whole:
+                entry.tells.clear()
 
     def _saved(self, n: int) -> None:
         if n:
