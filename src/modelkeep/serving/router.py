@@ -29,8 +29,9 @@ class Router:
     """Keeps the gateway's table equal to the rollouts in force. ``refresh`` may be called from any thread.
 
     When a champion or challenger cannot be loaded, the last table entry of its model that could keeps serving, and
-    ``failures`` says why. Champion, challenger, fallback and the champion before stay loaded, so that a rollback loads
-    nothing.
+    ``failures`` says why. After a start there is no such entry: then the fallback version stands in for the champion,
+    without one the champion before, each answer marked so. Champion, challenger, fallback and the champion before stay
+    loaded, so that a rollback loads nothing.
     """
 
     def __init__(self, store: Store, files: Files, *, gateway: Gateway, clock: Clock) -> None:
@@ -130,6 +131,8 @@ class Router:
             return structs.replace(last, rollout=structs.replace(last.rollout, disabled=rollout.disabled))
         if rollout.challenger in lacking:
             rollout = structs.replace(rollout, challenger=None, mode=None)
+        if rollout.champion in lacking and rollout.fallback not in loaded and rollout.previous in loaded:
+            rollout = structs.replace(rollout, fallback=rollout.previous)
         signature = want.versions[rollout.champion].signature
         return Route(
             rollout=rollout,
