@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from modelkeep.errors import BadArtifact
 from modelkeep.jobs import registering
 from modelkeep.jobs.registering import Registration
-from modelkeep.nouns import Lineage, Signature
+from modelkeep.nouns import Lineage, Signature, Version
 from modelkeep.operations import uploads
 from modelkeep.operations.act import By, ModelName, Operation, Why
 from modelkeep.operations.models import VersionView, view
@@ -55,6 +56,22 @@ def register(app: App, request: Register) -> VersionView:
     file that is refused. Raises BadArtifact with the reason, BadInput for a sample or signature that does not fit,
     Conflict for a file that is registered already, NotFound for a file that was not sent.
     """
+    try:
+        version = _registered(app, request)
+    except BadArtifact:
+        _forget(app, request)  # a file that is refused is not wanted again
+        raise
+    _forget(app, request)
+    return view(version, "candidate")
+
+
+def _forget(app: App, request: Register) -> None:
+    for digest in (request.file, request.features, request.sample):
+        if digest is not None:
+            uploads.forget(app, digest)
+
+
+def _registered(app: App, request: Register) -> Version:
     code = uploads.received(app, request.features).read_bytes() if request.features else None
     with tempfile.TemporaryDirectory(prefix="register-") as scratch:
         sample = None
@@ -62,7 +79,7 @@ def register(app: App, request: Register) -> VersionView:
             # The reader of tables tells formats by the ending, which an uploaded file has not.
             sample = Path(scratch) / f"sample.{request.sample_format}"
             sample.symlink_to(uploads.received(app, request.sample).resolve())
-        version = registering.register(
+        return registering.register(
             app.rooms,
             Registration(
                 model=request.model,
@@ -84,10 +101,6 @@ def register(app: App, request: Register) -> VersionView:
                 by=request.by,
             ),
         )
-    for digest in (request.file, request.features, request.sample):
-        if digest is not None:
-            uploads.forget(app, digest)
-    return view(version, "candidate")
 
 
 OPERATIONS = (
