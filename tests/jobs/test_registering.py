@@ -256,3 +256,20 @@ def test_what_else_is_written_shares_the_fate_of_the_version(rooms, asked):
     with pytest.raises(Conflict, match="overtaken"):
         register(rooms, asked(), also=fails)
     assert kept(rooms)[:2] == (0, 0)
+
+
+def test_a_model_whose_answers_are_never_true_is_refused(rooms, asked, tmp_path):
+    """It was trained on yes and no; the sample says true and false, or stay and leave."""
+    path = tmp_path / "words.skops"
+    skops.io.dump(LogisticRegression().fit(MATRIX, np.where(CHURNS, "yes", "no")), path)
+    columns = {"age": AGE.tolist(), "visits": VISITS.tolist()}
+    with pytest.raises(BadArtifact, match=r"answered '(yes|no)' where true or false is due"):
+        register(rooms, asked(path=path, output="left", columns=columns | {"left": CHURNS.tolist()}))
+    words = ["leave" if left else "stay" for left in CHURNS]
+    with pytest.raises(BadArtifact, match="it answers 'no', 'yes', but 'left' holds 'leave', 'stay' in the sample"):
+        register(rooms, asked(path=path, output="left", columns=columns | {"left": words}))
+    assert kept(rooms) == (0, 0, 0)
+    known = ["yes" if left else "no" for left in CHURNS]
+    assert (
+        register(rooms, asked(path=path, output="left", columns=columns | {"left": known})).baseline.metrics["f1"] > 0.5
+    )

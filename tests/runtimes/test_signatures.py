@@ -2,6 +2,7 @@
 
 import math
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +148,24 @@ def test_a_table_that_cannot_be_read_is_refused(tmp_path, name, content, said):
         (tmp_path / name).write_text(content)
     with pytest.raises(BadInput, match=said):
         read_table(tmp_path / name)
+
+
+def test_only_true_and_false_are_truths_in_a_text_file(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("churned,paid,letter,empty\nyes,True,T,\nno,FALSE,F,\nyes,,T,\n")
+    found = read_table(path)
+    assert found["churned"] == ["yes", "no", "yes"]
+    assert found["paid"] == [True, False, None]
+    assert found["letter"] == ["T", "F", "T"]
+    assert found["empty"] == [None] * 3
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_moment_with_a_zone_is_told_in_utc(tmp_path, ending):
+    path = tmp_path / "rows.csv"
+    path.write_text('at,"a ""b"""\n2026-01-01T10:00:00Z,1\n2026-07-01T11:30:00.250+02:00,2\n')
+    if ending == "parquet":
+        duckdb.sql(f"copy (select * from '{path}') to '{path.with_suffix('.parquet')}'")
+        path = path.with_suffix(".parquet")
+    found = read_table(path)
+    assert found == {"at": ["2026-01-01T10:00:00.000Z", "2026-07-01T09:30:00.250Z"], 'a "b"': [1, 2]}

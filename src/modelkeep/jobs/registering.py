@@ -213,7 +213,8 @@ def _tried(
         return _Worth(metrics=registration.metrics)
     sample = samples.sample_of(columns, version.signature, key=registration.key, time=registration.time)
     outputs = samples.tried(predict, sample.rows)
-    against = [*samples.problems(sample, version.signature), *filter(None, [samples.constant(outputs, sample)])]
+    said = (samples.constant(outputs, sample), samples.strange(outputs, sample, signature=version.signature))
+    against = [*samples.problems(sample, version.signature), *filter(None, said)]
     if against and not registration.force:
         raise BadArtifact("; ".join(against), remedy="mend the model or the sample, or register it with force")
     measured = samples.worth(outputs, sample, signature=version.signature, horizon=horizon)

@@ -114,6 +114,16 @@ def constant(outputs: Outputs, sample: Sample) -> str:
     return f"it answers {outputs.values[0]!r} to each of {distinct} different rows of the sample"
 
 
+def strange(outputs: Outputs, sample: Sample, *, signature: Signature) -> str:
+    """That a model answers with classes of which none is ever true, in words, or an empty text."""
+    if not signature.classifies or not sample.truth or set(outputs.values) & set(sample.truth):
+        return ""
+    answers, truths = (
+        ", ".join(sorted({repr(value) for value in values})[:5]) for values in (outputs.values, sample.truth)
+    )
+    return f"it answers {answers}, but {signature.output.name!r} holds {truths} in the sample"
+
+
 def worth(outputs: Outputs, sample: Sample, *, signature: Signature, horizon: float) -> dict[str, float]:
     """The metrics of these answers, with ``skill`` against the best automatic baseline where the moments are known.
 

@@ -49,6 +49,8 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
         raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error
     check = _check_classes if version.signature.classifies else _check_numbers
+    if version.signature.output.kind == "boolean":
+        check = _check_truths
 
     def predict(rows: Sequence[Features]) -> Outputs:
         try:
@@ -97,6 +99,13 @@ def _check_classes(outputs: Outputs, rows: int) -> None:
     for score in scores or ():
         if not 0.0 <= score <= 1.0:
             raise ModelFailed(f"answered the probability {score!r}, which is not in 0..1")
+
+
+def _check_truths(outputs: Outputs, rows: int) -> None:
+    _check_classes(outputs, rows)
+    for value in outputs.values:
+        if not isinstance(value, bool):
+            raise ModelFailed(f"answered {value!r} where true or false is due")
 
 
 def _single_row(predict: Predict, signature: Signature) -> float:

@@ -2,12 +2,14 @@
 
 import datetime as dt
 import importlib
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from modelkeep.errors import BadInput
 from modelkeep.nouns import Value
+from modelkeep.quantities import iso
 from modelkeep.runtimes.signatures import missing
 
 MAX_ROWS = 1_000_000
@@ -22,6 +24,8 @@ _READERS = {
     ".ndjson": "read_json_auto",
     ".jsonl": "read_json_auto",
 }
+# What a column of a text file may be. Not BOOLEAN: DuckDB takes yes and no for it, and a model answers with the texts.
+_TYPES = ["BIGINT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "VARCHAR"]
 
 
 def read_table(path: Path) -> dict[str, list[Value]]:
@@ -40,19 +44,40 @@ def read_table(path: Path) -> dict[str, list[Value]]:
     safe = str(path.resolve()).translate({ord(sign): f"[{sign}]" for sign in "*?["})
     try:
         with duckdb.connect(config={"autoinstall_known_extensions": "false", "threads": "1"}) as connection:
-            found = connection.execute(f"SELECT * FROM {reader}(?) LIMIT {MAX_ROWS + 1}", [safe])
-            names = [str(column[0]) for column in found.description]
-            rows = found.fetchall()
+            source = f"{reader}(?{f', auto_type_candidates={_TYPES}' if reader == 'read_csv' else ''})"
+            kinds = connection.execute(f"DESCRIBE SELECT * FROM {source}", [safe]).fetchall()
+            names = [str(name) for name, *_ in kinds]
+            zoned = [name for name, kind, *_ in kinds if kind == "TIMESTAMP WITH TIME ZONE"]
+            wanted = ", ".join(f"epoch_us({_quoted(name)})" if name in zoned else _quoted(name) for name in names)
+            rows = connection.execute(f"SELECT {wanted} FROM {source} LIMIT {MAX_ROWS + 1}", [safe]).fetchall()
     except duckdb.Error as error:
         raise BadInput(f"cannot read {path.name}: {str(error).splitlines()[0]}") from error
     if not rows:
         raise BadInput(f"{path.name} has no row")
     if len(rows) > MAX_ROWS:
         raise BadInput(f"{path.name} has more than {MAX_ROWS:,} rows", remedy="give a sample of it")
-    return {
-        name: [_value(name, value) for value in column]
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
+    found: dict[str, list[Value]] = {}
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
+        if name in zoned:
+            found[name] = [None if value is None else iso(value / 1e6) for value in column]
+        elif reader == "read_csv" and _said(column):
+            found[name] = _truths(column)
+        else:
+            found[name] = [_value(name, value) for value in column]
+    return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _said(column: Sequence[Any]) -> bool:
+    """Whether a column of a text file says true and false; ``yes`` and ``no``, ``t`` and ``f`` stay texts."""
+    return {str(value).lower() for value in column if value is not None} <= {"true", "false"} and any(column)
+
+
+def _truths(column: Sequence[Any]) -> list[Value]:
+    return [None if value is None else str(value).lower() == "true" for value in column]
 
 
 def _value(name: str, value: Any) -> Value:
