@@ -71,6 +71,25 @@ def loads_loosely(body: bytes) -> Any:
         raise unreadable(cause) from None
 
 
+def once(body: bytes) -> None:
+    """Raise BadInput when an object of a body names a field twice: which of the two was meant is not ours to guess."""
+    try:
+        json.loads(body, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as cause:
+        raise unreadable(cause) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise BadInput.of(name, expected="one value", got="several")
+            seen.add(name)
+    return found
+
+
 def build(kind: type[T], values: Mapping[str, Any], *, strict: bool = True) -> T:
     """A request from plain values. Raises BadInput naming the field, with the nearest name for an unknown one."""
     known = [f.encode_name for f in msgspec.structs.fields(kind)]

@@ -54,6 +54,9 @@ def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
             if message.get("more_body") or len(content) > limit or message["type"] != "http.request":
                 content = await _rest(scope, receive, message=message, limit=limit)
             question = decode(content)
+            given = question.features
+            if given is UNSET or content.count(b":") > len(given) + 1 + (question.key != ""):
+                decoding.once(content)  # more colons than names: one may stand there twice
             answer = await gateway.predict(
                 Ask(
                     model=scope["path"][_BEFORE:_AFTER],

@@ -111,7 +111,10 @@ def _query(request: Request) -> dict[str, str]:
 
 def _body(content: bytes, path: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of a body (none at all counts as an empty one). Raises Turned, or BadInput against the path."""
-    body = decoding.loads(content) if content.strip() else {}
+    body: Any = {}
+    if content.strip():
+        body = decoding.loads(content)
+        decoding.once(content)
     if not isinstance(body, dict):
         raise BadInput.of("body", expected="an object", got=type(body).__name__)
     for name in path:
