@@ -191,6 +191,7 @@ def test_a_scrape_of_500_models_is_fast(tmp_path):
             found.keep(f"m{i}")
         scrape(found)
         start = time.perf_counter()
-        scrape(found)
-        print(f"scrape of 500 models: {(time.perf_counter() - start) * 1000:.0f} ms")
-        assert time.perf_counter() - start < 0.1
+        found.get("/metrics")
+        seconds = time.perf_counter() - start
+        print(f"scrape of 500 models: {seconds * 1000:.0f} ms")
+        assert seconds < 0.1
