@@ -76,7 +76,10 @@ class Client:
 
 
 class Live:
-    """``modelkeep up`` on a data folder. ``seconds`` is how long it took until it was ready."""
+    """``modelkeep up`` on a data folder. ``seconds`` is how long it took until it was ready.
+
+    ``effort`` is how many of them it had a processor: the rest belongs to whoever else used the machine.
+    """
 
     def __init__(self, folder: Path, *, settings: str = "", failpoint: str = "") -> None:
         self.folder = folder
@@ -98,6 +101,8 @@ class Live:
             self.close()
             raise
         self.seconds = time.monotonic() - began
+        used = psutil.Process(self.process.pid).cpu_times()
+        self.effort = used.user + used.system
 
     @property
     def log(self) -> str:

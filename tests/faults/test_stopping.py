@@ -9,7 +9,7 @@ from populating import answers, keep, opened
 SLOW = "import time\n\n\ndef predict(row):\n    time.sleep(0.3)\n    return row['x']\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.prove)])
 def test_a_signal_under_traffic_ends_it_cleanly(folder, up, number):
     with opened(folder) as app:
         keep(app, "slow", SLOW)
