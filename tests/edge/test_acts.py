@@ -257,7 +257,7 @@ def test_accuracy_equals_numpy_and_says_what_is_too_little(fresh):
     assert (found["n_skipped"], found["sample_size"], found["error"]) == (5, 50, None)
     low, high = found["intervals"]["mae"]
     assert low < found["metrics"]["mae"] < high
-    assert fresh.get(path, version=2).json()["have"] == 0
+    assert fresh.get(path, version=2).json()["error"]["code"] == "not_found"
     assert fresh.get(path, window="soon").status_code == 422
     assert fresh.get(path, start="2026-01-02", end="2026-01-01").status_code == 422
     assert fresh.get("/v1/models/dubler/accuracy").status_code == 404

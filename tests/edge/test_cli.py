@@ -124,6 +124,10 @@ def test_the_configuration_is_checked(made, capsys, monkeypatch):
         (["timeline", "--model", "dubler"], 1, "known: doubler"),
         (["readings", "list", "dubler"], 1, "known: doubler"),
         (["readings", "list", "doubler@1"], 0, ""),
+        (["outcome", "--file", "none.jsonl"], 1, "no file 'none.jsonl'"),
+        (["register", "doubler", __file__, "--trust", "--sample", "none.csv"], 1, "error: "),
+        (["accuracy", "doubler", "--version", "9"], 1, "no version"),
+        (["policy", "show", "dubler"], 1, "known: doubler"),
         (["nonsense"], 2, "error: "),
         (["versions"], 2, ""),
         (["models", "--wrong"], 2, "error: Unknown option: --wrong"),
@@ -141,6 +145,13 @@ def test_every_command_ends_with_its_code(made, capsys, words, code, said):
         as_json = inside(capsys, *words, "--json", folder=made)
         assert as_json[0] == 0
         assert isinstance(json.loads(as_json[1]), dict)
+
+
+def test_a_misspelt_folder_is_not_all_well(tmp_path, capsys):
+    code, _, err = inside(capsys, "status", folder=tmp_path / "mispelt")
+    assert code == 1
+    assert "no data folder" in err
+    assert not (tmp_path / "mispelt").exists()
 
 
 def test_every_command_of_the_issue_is_there():

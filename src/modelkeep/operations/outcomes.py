@@ -117,7 +117,8 @@ def tell_outcomes(app: App, request: TellOutcomes) -> ToldOutcomes:
 def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
     """Measure accuracy over any window: exact for its bounds, however late the outcomes came.
 
-    Fewer than 10 pairs are said to be too few. Raises NotFound for an unknown model, BadInput for a bad window.
+    Fewer than 10 pairs are said to be too few. Raises NotFound for an unknown model or version, BadInput for a bad
+    window.
     """
     now = app.rooms.clock.now()
     end = moment(request.end, "end")
@@ -128,6 +129,8 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
         raise BadInput.of("start", expected="a moment before end", got=repr(request.start))
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
+        if request.version is not None:
+            ledger.versions.get(request.model, request.version)
         found = ledger.records.sums(
             request.model, start=start, end=end, version=request.version, key=request.key or None, role=request.role
         )

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from modelkeep.errors import NotFound
 from modelkeep.nouns import Guards, Policy, Retrain, Trial
 from modelkeep.operations.act import By, ModelName, Operation, Why
+from modelkeep.operations.models import known
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -53,10 +54,12 @@ class PolicyView(Struct, frozen=True, kw_only=True):
 def show_policy(app: App, request: ShowPolicy) -> PolicyView:
     """Show what the owner of a model wants: targets, guards, trial, retraining.
 
-    Raises NotFound for an unknown number.
+    Raises NotFound for an unknown number, or for a model of which neither a version nor a policy is known.
     """
     with app.rooms.store.read() as ledger:
         policy = ledger.versions.policy(request.model, request.number)
+        if not policy.since:
+            known(ledger, request.model)
         rollout = ledger.rollouts.get(request.model)
     return PolicyView(policy=policy, in_force=rollout is not None and rollout.policy == policy.number)
 

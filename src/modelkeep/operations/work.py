@@ -197,7 +197,7 @@ def run_task(app: App, request: RunTask) -> JobView:
     schedule = app.schedules.get(request.name)
     now = app.rooms.clock.now()
     arguments = {**(schedule.arguments if schedule else {}), **request.arguments}
-    subject = request.subject or (schedule.subject if schedule else "")
+    subject = request.subject or (schedule.subject if schedule else str(arguments.get("model") or ""))
     job = Job(
         id=f"{request.name}-by-hand-{uuid.uuid4().hex[:12]}",
         task=task,

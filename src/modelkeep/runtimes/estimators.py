@@ -73,7 +73,7 @@ def _check_width(model: Any, columns: tuple[str, ...] | None) -> None:
     if columns is not None and width is not None and width != len(columns):
         raise BadArtifact(
             f"the model takes {width} inputs, the signature names {len(columns)}: {', '.join(columns[:10])}",
-            remedy="give the columns that it was fitted on, in that order",
+            remedy="give the columns that it was fitted on, in that order; --key and --time name what is no input",
         )
 
 

@@ -82,10 +82,15 @@ def inspect(path: Path, *, trust: bool, runtime: str | None = None) -> Inspected
     try:
         found = format_of(recognise(data)).inspect(data, trust=trust)
     except BadArtifact as error:
-        raise BadArtifact(f"{path.name}: {error.message}", remedy=error.remedy) from error
+        raise BadArtifact(f"{_called(path)}: {error.message}", remedy=error.remedy) from error
     if runtime not in {None, found.runtime}:
-        raise BadArtifact(f"{path.name} is a {found.runtime} file, not {runtime}", remedy="leave the runtime out")
+        raise BadArtifact(f"{_called(path)} is a {found.runtime} file, not {runtime}", remedy="leave the runtime out")
     return found
+
+
+def _called(path: Path) -> str:
+    """A file's name for people; one that was sent is kept under its digest, which tells nobody anything."""
+    return "the file" if len(path.name) == 64 and "." not in path.name else path.name
 
 
 def recognise(data: bytes) -> str:

@@ -190,8 +190,11 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        found = [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as cause:
         raise Wrongly(f"{file}: not one JSON object a line: {cause}") from None
+    if not all(isinstance(line, dict) for line in found):
+        raise Wrongly(f"{file}: not one JSON object a line")
+    return found

@@ -11,6 +11,7 @@ import msgspec
 
 from modelkeep.app import App
 from modelkeep.edge import decoding
+from modelkeep.errors import BadSettings
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
 from modelkeep.settings import Settings
@@ -19,6 +20,11 @@ from modelkeep.settings import Settings
 def do(settings: Settings, operation: Operation[Any, Any], *, values: Mapping[str, Any]) -> bytes:
     """Do an act and answer the JSON of its result. Raises what the act refuses with."""
     request = decoding.build(operation.request, values)
+    if not settings.folder.is_dir():
+        # Made here, it would be empty, and all would seem well in a folder whose name was misspelt.
+        raise BadSettings(
+            f"no data folder {str(settings.folder)!r}", remedy="name another with -C, or make it: modelkeep init"
+        )
     with opened(settings) as app:
         return msgspec.json.encode(operation.run(app, request))
 

@@ -57,6 +57,9 @@ def guarded(act: Callable[[], int]) -> int:
     except ModelkeepError as error:
         _explain(failure(error, ""))
         return AWAY if isinstance(error, Unavailable) else REFUSED
+    except FileNotFoundError as error:
+        complain(f"no file {error.filename!r}")
+        return REFUSED
     except BrokenPipeError:
         # Whoever read the output (head, less) has seen enough.
         sys.stderr.close()
