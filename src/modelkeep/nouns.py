@@ -15,16 +15,20 @@ from typing import Literal, TypeAlias
 from msgspec import Raw, Struct
 
 from modelkeep.errors import BadFeatures, Problem
+from modelkeep.quantities import DAY, WEEK
 
 Value: TypeAlias = float | int | str | bool | None
 Features: TypeAlias = Mapping[str, Value]
 Output: TypeAlias = float | int | str | bool
-Role = Literal["champion", "canary", "shadow", "fallback"]
-Level = Literal["ok", "warning", "critical", "unknown"]
-Severity = Literal["info", "warning", "medium", "error", "high", "critical"]
-_LARGEST = sys.float_info.max
-SEVERITIES: tuple[Severity, ...] = ("info", "warning", "medium", "error", "high", "critical")
+Facts: TypeAlias = dict[str, float | str | bool | None]
 Kind = Literal["number", "integer", "boolean", "category", "text"]
+Role = Literal["champion", "canary", "shadow", "fallback"]
+Level = Literal["ok", "unknown", "warning", "critical"]
+LEVELS: tuple[Level, ...] = ("ok", "unknown", "warning", "critical")
+"""The better first; what is not known is worse than good and better than bad."""
+Severity = Literal["info", "warning", "medium", "error", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "medium", "error", "high", "critical")
+_LARGEST = sys.float_info.max
 
 
 # ---------------------------------------------------------------------------------------------- models
@@ -65,6 +69,11 @@ class Field(Struct, frozen=True, kw_only=True):
         else:
             fits = isinstance(value, int | float) and not isinstance(value, bool) and self._holds(value)
         return None if fits else _got(value)
+
+    @property
+    def numeric(self) -> bool:
+        """True when its values are numbers, or true and false counted as 1 and 0."""
+        return self.kind in {"number", "integer", "boolean"}
 
     def _holds(self, value: float) -> bool:
         # Not isfinite(): a whole number may be too large to become a float.
@@ -221,10 +230,10 @@ class Trial(Struct, frozen=True, kw_only=True):
     ``undecided`` what then happens.
     """
 
-    shadow: float = 86400.0
+    shadow: float = DAY
     canary: tuple[float, ...] = (0.01, 0.1, 0.5)
-    stage: float = 86400.0
-    last: float = 14 * 86400.0
+    stage: float = DAY
+    last: float = 14 * DAY
     undecided: Literal["hold", "roll_back"] = "hold"
     look: float = 60.0
 
@@ -237,7 +246,7 @@ class Retrain(Struct, frozen=True, kw_only=True):
     """
 
     trainer: str = ""
-    window: float = 180 * 86400.0
+    window: float = 180 * DAY
     least: int = 100
     per_day: int = 1
 
@@ -262,7 +271,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     tolerance: float = 0.0
     limit: float = 30.0
     drift: float = 0.2
-    window: float = 7 * 86400.0
+    window: float = WEEK
     since: float = 0.0
 
 
@@ -382,6 +391,31 @@ class Match(Struct, frozen=True, kw_only=True):
 # -------------------------------------------------------------------------------------- what we know
 
 
+def model_of(subject: str) -> str:
+    """The model of a subject: ``m`` for ``m@2`` and for ``m``.
+
+    >>> model_of("churn@2")
+    'churn'
+    """
+    return subject.partition("@")[0]
+
+
+def about(subject: str, model: str | None) -> bool:
+    """Whether a subject belongs to a model; every subject does when none is named (None or empty)."""
+    return not model or model_of(subject) == model
+
+
+def gravity(severity: Severity) -> Level:
+    """How things stand while an alert of this severity is open: a notice changes nothing.
+
+    >>> gravity("error"), gravity("high")
+    ('warning', 'critical')
+    """
+    if severity == "info":
+        return "ok"
+    return "critical" if severity in {"high", "critical"} else "warning"
+
+
 class Reading(Struct, frozen=True, kw_only=True):
     """One measured fact. NaN is never ``ok``; what cannot be known has value None and level ``unknown``.
 
@@ -398,7 +432,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None = None
     unit: str = ""
     detail: str = ""
-    facts: dict[str, float | str | bool | None] = {}
+    facts: Facts = {}
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -419,7 +453,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     severity: Severity = "warning"
     kind: str = "performanceDegradation"
     holds: float = 0.0
-    cooldown: float = 86400.0
+    cooldown: float = DAY
     summary: str = "{detail}"
     actions: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
@@ -450,7 +484,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     severity: Severity
     kind: str
     message: str
-    state: Literal["open", "acknowledged", "resolved", "suppressed"]
+    state: Literal["open", "acknowledged", "resolved"]
     opened: float
     changed: float
     resolved: float | None = None
@@ -487,7 +521,7 @@ class Job(Struct, frozen=True, kw_only=True):
     """Durable work. ``id`` makes it idempotent: enqueuing an id that exists changes nothing.
 
     ``arguments`` and ``memo`` are JSON of the task's own types; ``memo`` is what the task wants to remember between
-    its runs. ``due`` is when it next runs; ``slot`` the schedule slot that it was made for.
+    its runs. ``due`` is when it next runs; ``schedule`` names the schedule that made it, if one did.
     """
 
     id: str

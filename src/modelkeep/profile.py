@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from modelkeep.nouns import Field, Output, Policy, Reading, Role, Signature, Value, Version
 
 Floats: TypeAlias = NDArray[np.float64]
-T = TypeVar("T")
 
 REFERENCES: dict[str, tuple[str, ...]] = {
     "number": ("persistence", "same_period", "ewma"),
@@ -40,6 +39,18 @@ LATENCY_EDGES: Floats = np.geomspace(1e-5, 100.0, 71)
 def references(signature: Signature) -> tuple[str, ...]:
     """The names of the automatic baselines of a model with this signature."""
     return REFERENCES["class" if signature.classifies else "number"]
+
+
+CEILINGS = frozenset({"mae", "rmse", "mape"})
+"""Metrics of which less is better; of every other one that a policy may target, more is."""
+
+
+class Label(NamedTuple):
+    """One class: how often it was answered and true, answered (``said``), and true."""
+
+    right: int
+    said: int
+    true: int
 
 
 class Sums(Struct, frozen=True, kw_only=True):
@@ -107,6 +118,25 @@ class Sums(Struct, frozen=True, kw_only=True):
             confusion=confusion,
         )
 
+    @property
+    def loss(self) -> float:
+        """What is to be small: the sizes of all errors, or the number of wrong classes."""
+        if not self.confusion:
+            return self.absolute
+        return self.n - sum(row.get(truth, 0) for truth, row in self.confusion.items())
+
+    def labels(self) -> dict[str, Label]:
+        """Each class, in sorted order, with its counts."""
+        names = sorted({*self.confusion, *(answer for row in self.confusion.values() for answer in row)})
+        return {
+            name: Label(
+                right=self.confusion.get(name, {}).get(name, 0),
+                said=sum(row.get(name, 0) for row in self.confusion.values()),
+                true=sum(self.confusion.get(name, {}).values()),
+            )
+            for name in names
+        }
+
     def metrics(self) -> dict[str, float]:
         """Every metric that these sums allow; empty without pairs.
 
@@ -117,7 +147,7 @@ class Sums(Struct, frozen=True, kw_only=True):
         if not self.n:
             return {}
         if self.confusion:
-            return _class_metrics(self.confusion)
+            return self._of_classes()
         spread = self.truth_square - self.truth**2 / self.n
         found = {
             "mae": self.absolute / self.n,
@@ -130,28 +160,29 @@ class Sums(Struct, frozen=True, kw_only=True):
             found["r2"] = 1 - self.square / spread
         return found
 
+    def _of_classes(self) -> dict[str, float]:
+        labels = list(self.labels().values())
+        judged = labels[-1:] if len(labels) == 2 else labels
+        precision = [c.right / c.said if c.said else 0.0 for c in judged]
+        recall = [c.right / c.true if c.true else 0.0 for c in judged]
+        f1 = [2 * p * r / (p + r) if p + r else 0.0 for p, r in zip(precision, recall, strict=True)]
+        mean = {"precision": precision, "recall": recall, "f1": f1}
+        return {"accuracy": 1 - self.loss / self.n, **{name: sum(of) / len(of) for name, of in mean.items()}}
+
+
+def together(many: Iterable[Mapping[str, Sums]]) -> dict[str, Sums]:
+    """Error sums by name, added up."""
+    total: dict[str, Sums] = {}
+    for errors in many:
+        for name, sums in errors.items():
+            total[name] = total[name] + sums if name in total else sums
+    return total
+
 
 def _label(value: Output) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _class_metrics(confusion: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    labels = sorted({*confusion, *(answer for row in confusion.values() for answer in row)})
-    n = sum(count for row in confusion.values() for count in row.values())
-    right = {label: confusion.get(label, {}).get(label, 0) for label in labels}
-    true = {label: sum(confusion.get(label, {}).values()) for label in labels}
-    said = {label: sum(row.get(label, 0) for row in confusion.values()) for label in labels}
-    judged = labels[-1:] if len(labels) == 2 else labels
-    precision = [right[c] / said[c] if said[c] else 0.0 for c in judged]
-    recall = [right[c] / true[c] if true[c] else 0.0 for c in judged]
-    f1 = [2 * p * r / (p + r) if p + r else 0.0 for p, r in zip(precision, recall, strict=True)]
-    mean = {"precision": precision, "recall": recall, "f1": f1}
-    return {
-        "accuracy": sum(right.values()) / n,
-        **{name: sum(values) / len(values) for name, values in mean.items()},
-    }
 
 
 class Column(Struct, frozen=True, kw_only=True):
@@ -202,15 +233,12 @@ class Profile(Struct, frozen=True, kw_only=True):
         columns = dict(self.columns)
         for name, column in other.columns.items():
             columns[name] = columns[name] + column if name in columns else column
-        errors = dict(self.errors)
-        for name, sums in other.errors.items():
-            errors[name] = errors[name] + sums if name in errors else sums
         return Profile(
             n=self.n + other.n,
             failures=self.failures + other.failures,
             latency=self.latency + other.latency,
             columns=columns,
-            errors=errors,
+            errors=together((self.errors, other.errors)),
             edges=self.edges or other.edges,
         )
 
@@ -242,7 +270,7 @@ def reference(signature: Signature, columns: Mapping[str, Sequence[Value]]) -> P
     ``columns`` has one sequence per input name, and may have the output's under ``signature.output.name``.
     """
     fields = [f for f in (*signature.inputs, signature.output) if f.name in columns]
-    edges = {f.name: _edges(columns[f.name]) for f in fields if _numeric(f)}
+    edges = {f.name: _edges(columns[f.name]) for f in fields if f.numeric}
     found = fold_columns(fields, columns, edges=edges)
     n = max((len(values) for values in columns.values()), default=0)
     return Profile(n=n, latency=np.zeros(len(LATENCY_EDGES) + 1), columns=found, edges=edges)
@@ -253,10 +281,6 @@ def fold_columns(
 ) -> dict[str, Column]:
     """Count columns of values into the reference's ``edges``; a numeric column without edges is only counted."""
     return {f.name: _column(f, columns[f.name], edges=edges.get(f.name)) for f in fields if f.name in columns}
-
-
-def _numeric(field: Field) -> bool:
-    return field.kind in {"number", "integer", "boolean"}
 
 
 def _floats(values: Sequence[Value]) -> Floats:
@@ -272,7 +296,7 @@ def _edges(values: Sequence[Value]) -> Floats:
 
 
 def _column(field: Field, values: Sequence[Value], *, edges: Floats | None) -> Column:
-    if not _numeric(field):
+    if not field.numeric:
         return _category(field, values)
     numbers = _floats(values)
     known = numbers[np.isfinite(numbers)]

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 from modelkeep.errors import BadInput
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+HOUR, DAY, WEEK = 3600.0, 86400.0, 604800.0
+"""In seconds; a day has 24 hours, whatever clocks do."""
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": HOUR, "d": DAY, "w": WEEK}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelkeep.alerts import rules
-from modelkeep.alerts.conditions import LEVELS, holds, severity
+from modelkeep.alerts.conditions import KNOWN, holds, severity
 from modelkeep.errors import BadInput
 from modelkeep.nouns import SEVERITIES, Reading, Rule
 
@@ -24,10 +24,10 @@ def test_a_value_condition_is_what_python_says(value, limit):
         assert holds(f"value {sign} {limit!r}", reading(value)) is eval(f"{value!r} {sign} {limit!r}")
 
 
-@pytest.mark.parametrize("limit", LEVELS)
+@pytest.mark.parametrize("limit", KNOWN)
 def test_levels_are_ordered_and_unknown_is_beside_them(limit):
-    for level in LEVELS:
-        assert holds(f"level >= {limit}", reading(1.0, level)) is (LEVELS.index(level) >= LEVELS.index(limit))
+    for level in KNOWN:
+        assert holds(f"level >= {limit}", reading(1.0, level)) is (KNOWN.index(level) >= KNOWN.index(limit))
     assert holds(f"level >= {limit}", reading(None, "unknown")) is None
     assert holds("value > 0", reading(1.0, "unknown")) is None
 
@@ -107,7 +107,7 @@ def test_every_built_in_rule_gives_advice_and_a_command():
 
 def test_every_field_and_every_built_in_rule_is_documented():
     text = (DOCS / "alerts.md").read_text()
-    for word in (*rules.FIELDS, *(rule.name for rule in rules.DEFAULT), *SEVERITIES, *LEVELS):
+    for word in (*rules.FIELDS, *(rule.name for rule in rules.DEFAULT), *SEVERITIES, *KNOWN):
         assert f"`{word}`" in text, f"docs/alerts.md does not describe {word}"
 
 

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from modelkeep.app import App
 from modelkeep.edge.pages import Pages, graphs, watched
 from modelkeep.edge.pages.charts import Chart, Line, Mark, Point, Shade
-from modelkeep.edge.pages.days import best_baseline, by_day, measured, skill
+from modelkeep.edge.pages.days import by_day, measured, saved
 from modelkeep.edge.pages.drawing import draw
 from modelkeep.edge.pages.frame import ticks
 from modelkeep.edge.pages.patience import STALE, Patience
@@ -33,6 +33,7 @@ from modelkeep.nouns import Alert, Baseline, Field, Reading, Rollout, Signature,
 from modelkeep.profile import Sums
 from modelkeep.serving.recorder import Recording
 from modelkeep.settings import Settings
+from modelkeep.watch.skill import best_baseline
 
 WEIGHT = 60 * 1024
 
@@ -176,7 +177,7 @@ def test_a_model_released_at_this_very_midnight_has_one_day(opened: Past):
 def test_a_baseline_that_seldom_answered_is_no_yardstick():
     model = Sums(n=100, absolute=100.0)
     assert best_baseline({"model": model, "ewma": Sums(n=10, absolute=1.0)}) is None
-    assert skill({"model": model}, None) is None
+    assert saved({"model": model}, None) is None
     assert measured(Sums()) is None
 
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelkeep.profile import Sums
 from modelkeep.watch import baselines
 from modelkeep.watch.baselines import DAY, HOUR, Baselines
 
@@ -159,67 +158,12 @@ def test_a_backtest_knows_only_what_was_told_by_then():
         assert found["persistence"][i] == (None if newest is None else truths[newest])
 
 
-def by_day(n, model, rival, seed, daily=0.0):
-    """Error sums of ``n`` days of 20 pairs: normal errors of two sizes, sharing a shock of the day."""
-    rng = random.Random(seed)
-    found = []
-    for _ in range(n):
-        shock = math.exp(rng.gauss(0, daily))
-        rows = [
-            (Sums.of(rng.gauss(0, model * shock), 0.0), Sums.of(rng.gauss(0, rival * shock), 0.0)) for _ in range(20)
-        ]
-        found.append(
-            {
-                "model": sum((a for a, _ in rows), Sums()),
-                "ewma": sum((b for _, b in rows), Sums()),
-                "persistence": sum((b + b for _, b in rows), Sums()),
-            }
-        )
-    return found
-
-
-def test_skill_is_the_logarithm_of_the_ratio_of_mean_errors():
-    found = baselines.skill([{"model": Sums.of(2.0, 1.0), "ewma": Sums.of(3.0, 1.0), "persistence": Sums.of(9.0, 1.0)}])
-    assert found.value == pytest.approx(math.log(2))
-    assert (found.baseline, found.model_error, found.baseline_error, found.n) == ("ewma", 1.0, 2.0, 1)
-    assert found.interval is None
-
-
-def test_skill_of_classes_compares_shares_of_wrong_answers():
-    pairs = [("yes", "yes", "no")] * 90 + [("no", "yes", "no")] * 10
-    days = baselines.days(
-        [0.0] * 100,
-        truths=[truth for truth, _, _ in pairs],
-        answers={"model": [m for _, m, _ in pairs], "majority": [r for _, _, r in pairs]},
+def test_every_answerer_is_scored_on_the_same_rows():
+    found = baselines.scored(
+        [1.0, 2.0, 3.0],
+        {"model": [1.0, 2.5, 3.0], "ewma": [None, 2.0, 5.0], "same_period": [None, None, 1.0]},
     )
-    assert baselines.skill(days).value == pytest.approx(math.log(90.5 / 10.5))
-    perfect = baselines.days([0.0, 1.0], truths=["a", "b"], answers={"model": ["a", "b"], "majority": ["a", "a"]})
-    assert baselines.skill(perfect).value == pytest.approx(math.log(3))
-
-
-def test_no_pairs_no_skill():
-    assert baselines.skill([]) is None
-    assert baselines.skill([{"model": Sums.of(1.0, 2.0)}]) is None
-    assert baselines.skill([{"ewma": Sums.of(1.0, 2.0)}]) is None
-    assert baselines.days([0.0], truths=[1.0], answers={"model": [1.0], "ewma": [None]}) == [
-        {"model": Sums.of(1.0, 1.0)}
-    ]
-
-
-@pytest.mark.parametrize("daily", [0.0, 0.5])
-def test_the_interval_covers_the_true_skill(daily):
-    """400 runs of 21 days; nominal 95 %."""
-    hits = 0
-    for seed in range(400):
-        found = baselines.skill(by_day(21, 1.0, 1.1, seed, daily), names=("ewma",))
-        low, high = found.interval
-        hits += low <= math.log(1.1) <= high
-    assert 0.92 <= hits / 400 <= 0.98
-
-
-def test_students_t_is_right():
-    known = {1: 12.706, 2: 4.303, 3: 3.182, 5: 2.571, 10: 2.228, 30: 2.042, 1000: 1.962}
-    assert all(baselines._student(n) == pytest.approx(t, rel=0.01) for n, t in known.items())
+    assert {name: (sums.n, sums.loss) for name, sums in found.items()} == {"model": (2, 0.5), "ewma": (2, 2.0)}
 
 
 def test_learning_and_answering_are_quick():

@@ -5,6 +5,7 @@ import pytest
 
 from modelkeep.profile import Sums
 from modelkeep.watch import skill
+from modelkeep.watch.skill import best_baseline, log_ratio
 
 
 def days(build, *, ours, theirs, count=7, seed=0, wobble=0.1):
@@ -71,3 +72,22 @@ def test_equal_models_are_called_worse_in_few_of_many_weeks(build):
         skill(build.window(days(build, ours=10.0, theirs={"ewma": 10.0}, seed=seed)))[0].level for seed in range(300)
     ]
     assert found.count("critical") <= 0.05 * len(found)
+
+
+def test_skill_is_the_logarithm_of_the_ratio_of_mean_errors():
+    errors = {"model": Sums.of(2.0, 1.0), "ewma": Sums.of(3.0, 1.0), "persistence": Sums.of(9.0, 1.0)}
+    assert best_baseline(errors) == "ewma"
+    assert log_ratio(errors["model"], errors["ewma"]) == pytest.approx(math.log(2))
+
+
+def test_skill_of_classes_compares_shares_of_wrong_answers():
+    model = sum([Sums.of("yes", "yes")] * 90 + [Sums.of("no", "yes")] * 10, Sums())
+    rival = sum([Sums.of("yes", "yes")] * 10 + [Sums.of("no", "yes")] * 90, Sums())
+    assert log_ratio(model, rival) == pytest.approx(math.log(9))
+
+
+@pytest.mark.parametrize("empty", [Sums(), Sums.of(1.0, 1.0)])
+def test_whoever_never_errs_has_no_ratio(empty):
+    assert math.isnan(log_ratio(empty, Sums.of(2.0, 1.0)))
+    assert math.isnan(log_ratio(Sums.of(2.0, 1.0), empty))
+    assert best_baseline({"model": Sums.of(1.0, 2.0)}) is None

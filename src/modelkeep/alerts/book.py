@@ -21,10 +21,11 @@ from modelkeep.alerts.channels import Channel
 from modelkeep.alerts.conditions import holds
 from modelkeep.clock import Clock
 from modelkeep.errors import BadSettings, Conflict, NotFound
-from modelkeep.nouns import Alert, Delivery, Job, Reading, Rule, Severity
+from modelkeep.nouns import Alert, Delivery, Job, Reading, Rule, Severity, model_of
+from modelkeep.quantities import DAY
 from modelkeep.store.seams import Ledger, Store
 
-LOOK_BACK = 86400.0
+LOOK_BACK = DAY
 MANY = 10_000
 
 
@@ -269,7 +270,7 @@ def _last_told(ledger: Ledger, alert: Alert) -> float | None:
 
 def _enqueue(ledger: Ledger, action: str, *, alert: Alert, attempt: int, now: float) -> None:
     """Enqueue a rule's action, unless it cannot help now or the same waits or runs."""
-    model = telling.model(alert.subject)
+    model = model_of(alert.subject)
     if action == "retrain" and not _trainable(ledger, model):
         return
     for state in ("waiting", "running"):

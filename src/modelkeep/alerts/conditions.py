@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from modelkeep.errors import BadInput
-from modelkeep.nouns import SEVERITIES, Level, Reading, Severity
+from modelkeep.nouns import LEVELS, SEVERITIES, Level, Reading, Severity
 
-LEVELS: tuple[Level, ...] = ("ok", "warning", "critical")
+KNOWN: tuple[Level, ...] = tuple(level for level in LEVELS if level != "unknown")
 """The levels that can be compared, in order; ``unknown`` is beside the scale."""
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -40,7 +40,7 @@ def holds(condition: str, reading: Reading) -> bool | None:
     if reading.level == "unknown":
         return None
     if what == "level":
-        return compare(LEVELS.index(reading.level), limit)
+        return compare(KNOWN.index(reading.level), limit)
     if reading.value is None or not math.isfinite(reading.value):
         return None
     return compare(reading.value, limit)
@@ -54,9 +54,9 @@ def parsed(condition: str) -> tuple[str, Callable[[float, float], bool], float]:
         raise BadInput.of("condition", expected=_EXPECTED, got=repr(condition))
     what, sign, limit = match.groups()
     if what == "level":
-        if limit not in LEVELS:
-            raise BadInput.of("condition", expected=f"one of {', '.join(LEVELS)} after `level {sign}`", got=repr(limit))
-        return what, _COMPARISONS[sign], float(LEVELS.index(limit))
+        if limit not in KNOWN:
+            raise BadInput.of("condition", expected=f"one of {', '.join(KNOWN)} after `level {sign}`", got=repr(limit))
+        return what, _COMPARISONS[sign], float(KNOWN.index(limit))
     try:
         number = float(limit)
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelkeep.nouns import Reading, Rule
+from modelkeep.nouns import Reading, Rule, model_of
 from modelkeep.quantities import duration, iso
 
 SHOWN = 3
@@ -20,11 +20,6 @@ _WEIGHT = {
     "latency_p95": 1.0,
 }
 """How directly each reading explains another one, the most direct first."""
-
-
-def model(subject: str) -> str:
-    """The model of a subject: ``m`` for ``m@2``."""
-    return subject.partition("@")[0]
 
 
 def fill(template: str, reading: Reading) -> str:
@@ -51,10 +46,10 @@ def told(rule: Rule, reading: Reading, *, opened: float, causes: Sequence[Readin
 
 def causes(reading: Reading, others: Sequence[Reading]) -> list[Reading]:
     """The readings of the same model (or of the server) that may explain ``reading``, the likeliest first."""
-    own = model(reading.subject)
+    own = model_of(reading.subject)
     near = [
         other for other in others
-        if other.name != reading.name and (model(other.subject) == own or other.subject == "server")
+        if other.name != reading.name and (model_of(other.subject) == own or other.subject == "server")
     ]  # fmt: skip
     ranked = sorted(
         ((_likely(other, reading), i) for i, other in enumerate(near)), key=lambda item: (-item[0], item[1])
@@ -63,7 +58,7 @@ def causes(reading: Reading, others: Sequence[Reading]) -> list[Reading]:
 
 
 def _likely(other: Reading, reading: Reading) -> float:
-    if other.subject not in {reading.subject, model(reading.subject), "server"}:
+    if other.subject not in {reading.subject, model_of(reading.subject), "server"}:
         return 0.0
     if reading.name in {"error_drift", "mae", "rmse"} and other.name == "skill" and other.level == "ok":
         return 4.5  # the world changed, which says more than a column out of range

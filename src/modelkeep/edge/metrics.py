@@ -19,13 +19,13 @@ from starlette.responses import Response
 
 from modelkeep.edge.traffic import Durations, Traffic
 from modelkeep.errors import StoreUnavailable
+from modelkeep.nouns import LEVELS
 
 if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.nouns import Reading, Rollout, Version
 
 K = TypeVar("K", bound=tuple[str, ...])
-_LEVELS = {"ok": 0.0, "unknown": 1.0, "warning": 2.0, "critical": 3.0}
 _ENTITY = ["model_type", "restaurant_id"]
 
 
@@ -119,7 +119,7 @@ def _readings(readings: list[Reading]) -> Iterator[Metric]:
         labels = [reading.name, reading.subject]
         if reading.value is not None:
             values.add_metric(labels, reading.value)
-        levels.add_metric(labels, _LEVELS[reading.level])
+        levels.add_metric(labels, LEVELS.index(reading.level))
     yield values
     yield levels
 

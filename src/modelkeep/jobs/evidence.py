@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from modelkeep.nouns import Match, Output, Policy, Prediction, Version
+from modelkeep.quantities import DAY
 from modelkeep.rollout.rounds import (
     MANY_ENTITIES,
     Compared,
@@ -23,7 +24,7 @@ from modelkeep.store.seams import Ledger
 _PAGE: Final = 1000
 _PAGES: Final = 20
 _RECENT: Final = 2000
-_MONTH: Final = 30 * 86400.0
+_MONTH: Final = 30 * DAY
 _BROKEN = re.compile(r"answered .*(where a (finite number|class) is due|values for \d+ rows|which is not in 0\.\.1)")
 
 

@@ -3,11 +3,9 @@
 from msgspec.structs import replace
 
 from modelkeep.nouns import Guards, Trial
+from modelkeep.quantities import DAY, HOUR, WEEK
 from modelkeep.rollout.planner import Forecast, Traffic, forecast
 from modelkeep.store.seams import Ledger
-
-_DAY = 86400.0
-_WEEK = 7 * _DAY
 
 
 def stages(trial: Trial, *, share: float | None, stage: float | None) -> Trial:
@@ -24,14 +22,14 @@ def stages(trial: Trial, *, share: float | None, stage: float | None) -> Trial:
 def forecast_release(ledger: Ledger, model: str, *, trial: Trial, guards: Guards, at: float) -> Forecast:
     """Forecast the first stage of a trial from the traffic of the last day and the labels of the last week."""
     found = ledger.rollouts.get(model)
-    day = ledger.records.slices(model, found.champion, role="champion", start=at - _DAY, end=at + 1) if found else []
+    day = ledger.records.slices(model, found.champion, role="champion", start=at - DAY, end=at + 1) if found else []
     calls = sum(s.profile.n for s in day)
     failed = sum(s.profile.failures for s in day)
-    labels = ledger.records.sums(model, start=at - _WEEK, end=at)
+    labels = ledger.records.sums(model, start=at - WEEK, end=at)
     asked = {s.start for s in day}
     traffic = Traffic(
         calls=calls / max(len(asked), 1),
-        labels=labels["model"].n / (_WEEK / 3600) if "model" in labels else 0.0,
+        labels=labels["model"].n / (WEEK / HOUR) if "model" in labels else 0.0,
         errors=(failed + 1) / (calls + 100),
     )
     first = 0.0 if trial.shadow > 0 or not trial.canary else trial.canary[0]

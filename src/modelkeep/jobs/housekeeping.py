@@ -3,8 +3,7 @@
 from msgspec import Struct
 
 from modelkeep.jobs.rooms import Done, Rooms, Run
-
-DAY = 86400.0
+from modelkeep.quantities import DAY
 
 
 class Tidy(Struct, frozen=True, kw_only=True):

@@ -19,8 +19,6 @@ from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
 from modelkeep.runtimes import Inspected, example, infer_signature, inspect, load, pack_features, read_table
 from modelkeep.store.seams import Ledger
 
-CEILINGS = frozenset({"mae", "rmse", "mape"})
-"""Metrics of which less is better; of every other one in a policy's targets more is better."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]|/(?=[A-Za-z0-9]))*", re.ASCII)
 
 Also = Callable[[Ledger, Version], None]
@@ -110,7 +108,7 @@ def below(metrics: dict[str, float], policy: Policy) -> tuple[str, ...]:
     found = []
     for name, target in policy.targets.items():
         value = metrics.get(name)
-        ceiling = name in CEILINGS
+        ceiling = name in profile.CEILINGS
         if value is None or not math.isfinite(value):
             found.append(f"{name} unknown, needs {'<=' if ceiling else '>='} {target:g}")
         elif ceiling and value > target:

@@ -12,6 +12,7 @@ from modelkeep.nouns import Features, Output, Outputs, Predict, Signature, Value
 from modelkeep.profile import Sums
 from modelkeep.runtimes.signatures import missing, rows_of
 from modelkeep.watch import baselines
+from modelkeep.watch.skill import best_baseline, log_ratio
 
 LEAST_PAIRS = 10
 """Fewer rows than this prove neither a leak by correlation nor that a model answers the same to everything."""
@@ -150,11 +151,11 @@ def _skill(outputs: Outputs, sample: Sample, *, signature: Signature, horizon: f
         keys=sample.keys or [""] * len(times),
         truths=truth,
         told=[at + horizon for at in times],
-        kind="class" if signature.classifies else "number",
+        classifies=signature.classifies,
     )
-    by_day = baselines.days(times, truths=truth, answers={"model": outputs.values, **simple})
-    found = baselines.skill(by_day)
-    return None if found is None else found.value
+    errors = baselines.scored(truth, {"model": outputs.values, **simple})
+    best = best_baseline(errors)
+    return None if best is None else log_ratio(errors["model"], errors[best])
 
 
 def _truth(value: Value, signature: Signature) -> Output:

@@ -17,13 +17,13 @@ from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Features, Job, Lineage, Match, Policy, Prediction, Version
+from modelkeep.quantities import DAY, HOUR
 from modelkeep.runtimes.training import RESULT, Trained, TrainingRows, finished, run_trainer
 from modelkeep.store.seams import Ledger
 
 TASK = "retrain"
-DAY = 86400.0
 MOST_ROWS = 200_000
-LIMIT = 3600.0
+LIMIT = HOUR
 """The longest that a trainer may take, in seconds."""
 
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)

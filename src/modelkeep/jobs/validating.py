@@ -10,6 +10,7 @@ from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Match, Output, Policy, Prediction, Version
 from modelkeep.rollout.rounds import CAP
 from modelkeep.runtimes import Loaded, load
+from modelkeep.watch.intervals import Interval, mean
 
 LEAST = 30
 _MOST = 1000
@@ -26,7 +27,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     champion: float
     version: float
     difference: float
-    interval: tuple[float, float]
+    interval: Interval
 
 
 class Validation(Struct, frozen=True, kw_only=True):
@@ -119,11 +120,9 @@ def _compare(old: list[float], new: list[float], *, classes: bool, allowed: floa
     return comparison, low > 0
 
 
-def _mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    mean = sum(values) / len(values)
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    half = 1.96 * spread / math.sqrt(len(values))
-    return mean - half, mean + half
+def _mean_interval(values: Sequence[float]) -> Interval:
+    found = mean(sum(values), sum(v * v for v in values), n=len(values))
+    return found or (-math.inf, math.inf)
 
 
 def _known(seconds: float) -> float | None:

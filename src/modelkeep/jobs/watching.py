@@ -14,19 +14,18 @@ from msgspec import Struct
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, NotFound
 from modelkeep.jobs.rooms import Done, Rooms, Run
-from modelkeep.nouns import Level, Policy, Reading, Role, Rollout, Version
+from modelkeep.nouns import Level, Policy, Reading, Role, Rollout, Version, model_of
 from modelkeep.profile import Profile, Slice, Window
-from modelkeep.quantities import iso
+from modelkeep.quantities import DAY, HOUR, WEEK, iso
 from modelkeep.serving.recorder import Recording
 from modelkeep.store.seams import Files, Ledger
 from modelkeep.watch import MEASURES
 
-HOUR = 3600.0
-BEFORE = 28 * 86400.0
+BEFORE = 4 * WEEK
 """How far back the measures learn what is normal."""
 EVERY = 300.0
 """A reading that says the same is kept this often; one that turns is kept at once."""
-RETENTION = 14 * 86400.0
+RETENTION = 14 * DAY
 SLOW = 1.0
 """A store that takes longer than this to write is slow."""
 SERVER = "server"
@@ -218,7 +217,7 @@ def _dropped(state: Recording, last: Reading | None, *, now: float) -> Reading:
 
 def _artifacts(model: str, failures: Mapping[str, str], *, now: float) -> Reading:
     """Whether every version of a model that should run could be loaded."""
-    mine = {name: why for name, why in sorted(failures.items()) if name.partition("@")[0] == model}
+    mine = {name: why for name, why in sorted(failures.items()) if model_of(name) == model}
     said = "; ".join(f"{name}: {why}" for name, why in mine.items())
     return Reading(
         name="artifact", subject=model, value=float(len(mine)), level="critical" if mine else "ok", at=now,

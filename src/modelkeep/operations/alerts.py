@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from modelkeep.alerts.conditions import severity
-from modelkeep.nouns import SEVERITIES, Alert, Rule
+from modelkeep.nouns import SEVERITIES, Alert, Rule, about
 from modelkeep.operations import readings as facts
 from modelkeep.operations.act import By, Limit, Operation, Why, stamp
 from modelkeep.operations.models import sought
@@ -108,10 +108,7 @@ def list_alerts(app: App, request: ListAlerts) -> Alerts:
         sought(ledger, request.model)
         found = ledger.alerts.all(active=request.active, limit=10_000 if request.model or least else request.limit)
     chosen = [
-        alert
-        for alert in found
-        if SEVERITIES.index(alert.severity) >= least
-        and (not request.model or alert.subject.partition("@")[0] == request.model)
+        alert for alert in found if SEVERITIES.index(alert.severity) >= least and about(alert.subject, request.model)
     ]
     return Alerts(alerts=tuple(view(alert) for alert in chosen[: request.limit]))
 

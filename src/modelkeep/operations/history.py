@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from modelkeep.jobs.backup import backups
+from modelkeep.nouns import about
 from modelkeep.operations.act import Limit, Operation, stamp
 from modelkeep.operations.models import sought
 
@@ -111,10 +112,6 @@ def timeline(app: App, request: ReadTimeline) -> Timeline:
     return Timeline(events=tuple(events[: request.limit]))
 
 
-def _about(subject: str, model: str) -> bool:
-    return not model or subject.partition("@")[0] == model
-
-
 def _acts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
     for act in ledger.acts.all(subject=request.model or None, limit=request.limit):
         yield Event(
@@ -130,7 +127,7 @@ def _acts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
 
 def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
     for alert in ledger.alerts.all(limit=request.limit):
-        if not _about(alert.subject, request.model):
+        if not about(alert.subject, request.model):
             continue
         yield Event(
             at=stamp(alert.opened),
@@ -155,7 +152,7 @@ def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
 
 def _steps(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
     for job in reversed(ledger.jobs.all(limit=1000)):
-        if job.task in ROUTINE or not _about(job.subject, request.model):
+        if job.task in ROUTINE or not about(job.subject, request.model):
             continue
         for step in job.steps:
             yield Event(

@@ -11,6 +11,7 @@ from modelkeep.errors import BadArtifact, NotFound
 from modelkeep.nouns import Baseline, Lineage, Policy, Rollout, Signature, Version
 from modelkeep.operations.act import ModelName, Number, Operation, stamp
 from modelkeep.profile import LATENCY_EDGES, Profile, merged
+from modelkeep.quantities import DAY
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 State = Literal["ready", "loading", "slow", "unhealthy", "disabled", "candidate", "stopped"]
 Part = Literal["champion", "challenger", "fallback", "previous", "candidate"]
-RECENT = 24 * 3600.0
+RECENT = DAY
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,16 +12,14 @@ from modelkeep.errors import BadInput, TimedOut
 from modelkeep.nouns import Outcome, Output
 from modelkeep.operations.act import DurationText, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known
-from modelkeep.profile import Sums
 from modelkeep.quantities import seconds
 from modelkeep.store.seams import Told
-from modelkeep.watch import intervals
 from modelkeep.watch.intervals import Interval
+from modelkeep.watch.performance import accuracy as measured_accuracy
 
 if TYPE_CHECKING:
     from modelkeep.app import App
 
-LEAST_PAIRS = 10
 PATIENCE = 30.0
 
 
@@ -134,43 +131,25 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
         found = ledger.records.sums(
             request.model, start=start, end=end, version=request.version, key=request.key or None, role=request.role
         )
-    sums = found.pop("model", Sums())
-    enough = sums.n >= LEAST_PAIRS
+    measured = {name: measured_accuracy(sums) for name, sums in found.items()}
+    mine = measured.pop("model")
     return Accuracy(
         model=request.model,
         start=stamp(start),
         end=stamp(end),
-        have=sums.n,
-        need=LEAST_PAIRS,
-        error=None if enough else "insufficient_data",
-        sample_size=sums.n,
-        n_skipped=_skipped(sums),
-        metrics=sums.metrics() if enough else {},
-        intervals=_intervals(sums) if enough else {},
-        baselines=_errors(found),
+        have=mine.n,
+        need=mine.need,
+        error="insufficient_data" if mine.error else None,
+        sample_size=mine.n,
+        n_skipped=mine.skipped,
+        metrics=mine.metrics,
+        intervals=mine.intervals,
+        baselines={
+            name: Errors(n=one.n, n_skipped=one.skipped, metrics=one.metrics)
+            for name, one in measured.items()
+            if not one.error
+        },
     )
-
-
-def _errors(found: Mapping[str, Sums]) -> dict[str, Errors]:
-    return {
-        name: Errors(n=sums.n, n_skipped=_skipped(sums), metrics=sums.metrics())
-        for name, sums in found.items()
-        if sums.n >= LEAST_PAIRS
-    }
-
-
-def _skipped(sums: Sums) -> int:
-    return 0 if sums.confusion else sums.n - sums.relative_n
-
-
-def _intervals(sums: Sums) -> dict[str, Interval]:
-    if sums.confusion:
-        return {"accuracy": intervals.wilson(sums.metrics()["accuracy"] * sums.n, sums.n)}
-    found = {
-        "mae": intervals.mean(sums.absolute, sums.square, n=sums.n),
-        "bias": intervals.mean(sums.error, sums.square, n=sums.n),
-    }
-    return {name: interval for name, interval in found.items() if interval is not None}
 
 
 def _truths(request: TellOutcomes) -> list[tuple[str, Truth]]:

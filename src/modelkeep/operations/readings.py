@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from modelkeep.nouns import Level, Reading
+from modelkeep.nouns import Facts, Level, Reading
 from modelkeep.operations.act import DurationText, Operation, stamp
 from modelkeep.operations.models import sought
 from modelkeep.quantities import seconds
@@ -31,7 +31,7 @@ class ReadingView(Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
     unit: str
     detail: str
-    facts: dict[str, float | str | bool | None]
+    facts: Facts
 
 
 class Readings(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from modelkeep.errors import NotFound, StoreUnavailable
-from modelkeep.nouns import Alert
+from modelkeep.nouns import Alert, gravity
 from modelkeep.operations.act import Operation, stamp
 from modelkeep.operations.alerts import AlertView
 from modelkeep.operations.alerts import view as alert_view
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from modelkeep.app import App
 
 Overall = Literal["ok", "warning", "critical"]
-_PRESSING = frozenset({"error", "high", "critical"})
 
 
 class RecordingView(Struct, frozen=True, kw_only=True):
@@ -61,9 +60,9 @@ def status(app: App, _: ReadStatus) -> Status:
         waiting = len(ledger.jobs.all(state="waiting", limit=1000))
     causes = trouble(app)
     critical = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state in {"unhealthy", "stopped"}]
-    pressing = [_said(a) for a in alerts if a.severity in _PRESSING]
+    pressing = [_said(a) for a in alerts if gravity(a.severity) == "critical"]
     mild = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state == "slow"]
-    mild += [_said(a) for a in alerts if a.severity not in {*_PRESSING, "info"}]
+    mild += [_said(a) for a in alerts if gravity(a.severity) == "warning"]
     overall: Overall = "critical" if causes or critical or pressing else "warning" if mild else "ok"
     recording = app.rooms.recorder.state
     return Status(

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from modelkeep.errors import NotFound, StoreUnavailable
+from modelkeep.quantities import DAY
 
 if TYPE_CHECKING:
     from modelkeep.app import App
 
 MOST = 2 * 1024**3
 """The largest file that can be sent, in bytes."""
-FORGOTTEN = 24 * 3600.0
+FORGOTTEN = DAY
+"""So long, in seconds, a file that was sent waits to be registered."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Digest = Annotated[str, Meta(description="SHA-256 of an uploaded file, in hex", pattern=r"^[0-9a-f]{64}$")]

@@ -22,6 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from modelkeep.nouns import Guards
+from modelkeep.quantities import HOUR
 from modelkeep.rollout.betting import Account, Round, bet, next_stage
 from modelkeep.rollout.rounds import (
     Arm,
@@ -68,7 +69,7 @@ class State(Struct, frozen=True, kw_only=True):
 def start(guards: Guards, yardstick: Yardstick, *, at: float, longest: float) -> State:
     """The judge at the start of a trial that may last ``longest`` seconds."""
     state = State(
-        guards=guards, yardstick=yardstick, since=at, stage=at, hours=max(int(longest // 3600), 1), accounts={}
+        guards=guards, yardstick=yardstick, since=at, stage=at, hours=max(int(longest // HOUR), 1), accounts={}
     )
     return measured(state, yardstick)
 
@@ -249,7 +250,7 @@ class _Folding:
         return replace(played, z=played.candidate - factor * played.control)
 
     def play(self, rounds: dict[str, Round], *, at: float) -> None:
-        hour = int(max(at - self.start.since, 0.0) // 3600)
+        hour = int(max(at - self.start.since, 0.0) // HOUR)
         for name, played in rounds.items():
             if name in self.accounts:
                 self.accounts[name] = bet(self.accounts[name], played, hour=hour, hours=self.start.hours)

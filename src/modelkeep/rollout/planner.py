@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from modelkeep.nouns import Guards
-from modelkeep.quantities import duration
+from modelkeep.quantities import HOUR, duration
 from modelkeep.rollout.betting import Account, rounds_needed
 
 
@@ -105,7 +105,7 @@ def _propose(guards: Guards, traffic: Traffic, *, share: float, last: float) -> 
 
 
 def _seconds(rounds: int | None, per_hour: float) -> float | None:
-    return None if rounds is None or per_hour <= 0 else 3600 * rounds / per_hour
+    return None if rounds is None or per_hour <= 0 else HOUR * rounds / per_hour
 
 
 def _when(seconds: float | None) -> str:

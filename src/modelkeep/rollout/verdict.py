@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from modelkeep.quantities import duration
+from modelkeep.quantities import DAY, duration
 from modelkeep.rollout.betting import Account, rounds_needed
 from modelkeep.rollout.judge import LATENCY, State, promote_wealth, rollback_wealth
 
@@ -244,7 +244,7 @@ def _missing(state: State, name: str, *, now: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds / 86400:.1f} days" if seconds >= 1.5 * 86400 else duration(max(seconds, 1.0))
+    return f"{seconds / DAY:.1f} days" if seconds >= 1.5 * DAY else duration(max(seconds, 1.0))
 
 
 def _notices(state: State) -> tuple[str, ...]:

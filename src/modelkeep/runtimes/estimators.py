@@ -14,8 +14,6 @@ from modelkeep.runtimes.formats import Answer
 Make: TypeAlias = Callable[[Sequence[Features]], Any]
 """What turns rows into the matrix that the estimator takes."""
 
-_NUMERIC = frozenset({"number", "integer", "boolean"})
-
 
 def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
     """What asks ``model``: a float64 matrix when all inputs are numbers or booleans, else an object matrix.
@@ -29,7 +27,7 @@ def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
     _check_width(model, columns)
     for part in _parts(model, seen=set()):
         _settle(part)
-    numeric = frozenset(field.name for field in signature.inputs if field.kind in _NUMERIC)
+    numeric = frozenset(field.name for field in signature.inputs if field.numeric)
     plain = coded or len(numeric) == len(signature.inputs)
     make = matrix.numbers(columns, {}) if plain else matrix.objects(columns, numeric)
     return _classes(model, make, output=signature.output) if signature.classifies else _numbers(model, make)

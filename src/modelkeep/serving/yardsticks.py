@@ -13,10 +13,10 @@ from modelkeep import profile
 from modelkeep.errors import ModelkeepError, NotFound
 from modelkeep.nouns import Field, Prediction, Version
 from modelkeep.profile import Floats, Profile
+from modelkeep.quantities import HOUR
 from modelkeep.store.seams import Files, Folded, Ledger
 
 _log = logging.getLogger("modelkeep.serving")
-HOUR = 3600.0
 
 
 class Yardstick(Struct, frozen=True, kw_only=True):

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, bind
 from modelkeep import profile as profiles_of
 from modelkeep.nouns import Output
 from modelkeep.profile import REFERENCES, Profile, Slice, Sums
+from modelkeep.quantities import HOUR
 from modelkeep.store.exact import Exact, pack, total, unpack
 from modelkeep.store.rows import Asked, unpack_refs, value_of
 from modelkeep.store.seams import Folded
 from modelkeep.store.tables import error_sums, matches, profiles, upsert
 
-HOUR = 3600.0
 _Place = tuple[str, int, str, float]
 _NAMES = {len(names): names for names in REFERENCES.values()}
 

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
-from msgspec import Struct
 
 from modelkeep.nouns import Output
 from modelkeep.profile import REFERENCES, Sums
+from modelkeep.quantities import DAY, HOUR, WEEK
 
 ALPHA = 0.1
 DECAY = 0.99
 MAX_LABELS = 100
-HOUR = 3600.0
-DAY = 86400.0
 EVERYONE = ""
 """The key of the model-wide state, which answers for keys that are new and for predictions without a key."""
 
@@ -59,7 +57,7 @@ class _Numbers:
     def place(self, value: float, target: float) -> None:
         """Note the value under its moment; a late one never replaces one of a newer week, day or moment."""
         week, day = _hours(target)
-        if week not in self.hours or target > self.newest - 7 * DAY + HOUR:
+        if week not in self.hours or target > self.newest - WEEK + HOUR:
             self.hours[week] = value
         if day not in self.hours or target > self.newest - DAY + HOUR:
             self.hours[day] = value
@@ -227,23 +225,7 @@ class Baselines:
             self._places -= self._states.pop(oldest).size
 
 
-# ------------------------------------------------------------------------------------------------------- skill
-
-
-class Skill(Struct, frozen=True, kw_only=True):
-    """How much better than the best automatic baseline a model is.
-
-    ``value`` = log(error of the baseline / error of the model): 0 is equal, positive is better, 0.1 is an error about
-    10 % smaller. ``interval`` is a 95 % interval by whole days (errors of one day belong together), None with fewer
-    than two days. Errors are mean absolute errors, or shares of wrong classes.
-    """
-
-    value: float
-    interval: tuple[float, float] | None
-    n: int
-    baseline: str
-    model_error: float
-    baseline_error: float
+# ------------------------------------------------------------------------------------------------ before a release
 
 
 def backtest(
@@ -253,7 +235,7 @@ def backtest(
     keys: Sequence[str],
     truths: Sequence[Output],
     told: Sequence[float],
-    kind: Literal["number", "class"] = "number",
+    classifies: bool = False,
 ) -> dict[str, list[Output | None]]:
     """What every baseline would have answered over a historical sample, knowing only what was known at each moment.
 
@@ -264,7 +246,7 @@ def backtest(
     >>> backtest(asked, targets=asked, keys=["a"] * 3, truths=[1.0, 3.0, 5.0], told=[5, 15, 25])["persistence"]
     [None, 1.0, 3.0]
     """
-    known = Baselines(classifies=kind == "class")
+    known = Baselines(classifies=classifies)
     answers: list[Answers] = [()] * len(times)
     events = [(at, 0, i) for i, at in enumerate(times)] + [(at, 1, i) for i, at in enumerate(told)]
     for _, outcome, i in sorted(events):
@@ -275,90 +257,23 @@ def backtest(
     return {name: [answer[place] for answer in answers] for place, name in enumerate(known.names)}
 
 
-def days(
-    at: Sequence[float], *, truths: Sequence[Output], answers: Mapping[str, Sequence[Output | None]]
-) -> list[dict[str, Sums]]:
-    """Error sums of every answerer by UTC day, for ``skill``; rows that any answerer does not know are left out.
+def scored(truths: Sequence[Output], answers: Mapping[str, Sequence[Output | None]]) -> dict[str, Sums]:
+    """Error sums of every answerer over the same rows: those that all of them know.
 
     An answerer that knows fewer than half of the rows is left out instead.
+
+    >>> scored([1.0, 2.0], {"model": [1.5, 2.0], "ewma": [None, 4.0]})["model"].n
+    1
     """
-    least = len(truths) / 2
-    judged = {name: values for name, values in answers.items() if sum(v is not None for v in values) > least}
-    found: dict[int, dict[str, Sums]] = {}
-    for i, truth in enumerate(truths):
-        row = {name: values[i] for name, values in judged.items()}
-        if None not in row.values():
-            day = found.setdefault(int(at[i] // DAY), {})
-            for name, answer in row.items():
-                day[name] = day.get(name, Sums()) + Sums.of(answer, truth)  # type: ignore[arg-type]  # not None
-    return [found[day] for day in sorted(found)]
-
-
-def skill(by_day: Sequence[Mapping[str, Sums]], *, names: Iterable[str] | None = None) -> Skill | None:
-    """The skill of ``model`` against the best of the other answerers, from error sums by day.
-
-    ``names`` limits the baselines. None when the model or every baseline has no pairs. The interval is the delta
-    method's for a ratio of means, with days as clusters and Student's t.
-    """
-    total = {name: _total(by_day, name) for name in {name for day in by_day for name in day}}
-    mine = total.pop("model", (0, 0.0))
-    least = mine[0] / 2
-    rivals = {
-        name: pairs for name, pairs in total.items() if pairs[0] > least and (names is None or name in set(names))
+    judged = {
+        name: values
+        for name, values in answers.items()
+        if 2 * sum(value is not None for value in values) >= len(truths)
     }
-    if not mine[0] or not rivals:
-        return None
-    best = min(rivals, key=lambda name: rivals[name][1] / rivals[name][0])
-    model_error, baseline_error = _mean(*mine, by_day=by_day), _mean(*rivals[best], by_day=by_day)
-    value = math.log(baseline_error / model_error)
-    pulls = [
-        _pull(day.get(best), mean=baseline_error, n=rivals[best][0])
-        - _pull(day.get("model"), mean=model_error, n=mine[0])
-        for day in by_day
-    ]
-    interval = None
-    if len(pulls) > 1:
-        mean = sum(pulls) / len(pulls)
-        variance = sum((pull - mean) ** 2 for pull in pulls) * len(pulls) / (len(pulls) - 1)
-        reach = _student(len(pulls) - 1) * math.sqrt(variance)
-        interval = (value - reach, value + reach)
-    return Skill(
-        value=value,
-        interval=interval,
-        n=mine[0],
-        baseline=best,
-        model_error=mine[1] / mine[0],
-        baseline_error=rivals[best][1] / rivals[best][0],
-    )
-
-
-def _loss(sums: Sums) -> float:
-    if not sums.confusion:
-        return sums.absolute
-    return sums.n - sum(row.get(label, 0) for label, row in sums.confusion.items())
-
-
-def _total(by_day: Sequence[Mapping[str, Sums]], name: str) -> tuple[int, float]:
-    known = [day[name] for day in by_day if name in day]
-    return sum(sums.n for sums in known), sum(_loss(sums) for sums in known)
-
-
-def _mean(n: int, loss: float, *, by_day: Sequence[Mapping[str, Sums]]) -> float:
-    """The mean loss; half an error is added to counts of wrong classes, so that a perfect answerer has a logarithm."""
-    classes = any(sums.confusion for day in by_day for sums in day.values())
-    return (loss + 0.5) / (n + 0.5) if classes else max(loss / n, 1e-12)
-
-
-def _pull(sums: Sums | None, *, mean: float, n: int) -> float:
-    """How far one day pulls the logarithm of the mean loss."""
-    return 0.0 if sums is None else (_loss(sums) - mean * sums.n) / (mean * n)
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's t (Cornish-Fisher; within 1 % from 3 degrees of freedom, exact for 1 and 2)."""
-    exact = {1: 12.706, 2: 4.303}
-    if freedom in exact:
-        return exact[freedom]
-    z: float = 1.959964
-    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))
+    found = dict.fromkeys(judged, Sums())
+    for row, truth in enumerate(truths):
+        said = {name: values[row] for name, values in judged.items()}
+        if None not in said.values():
+            for name, answer in said.items():
+                found[name] = found[name] + Sums.of(answer, truth)  # type: ignore[arg-type]  # not None
+    return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from modelkeep.nouns import Level, Reading
 from modelkeep.profile import Slice, Window
-from modelkeep.watch.folding import HOUR, honest, lacking, span, unknown
+from modelkeep.quantities import HOUR
+from modelkeep.watch.folding import NEED, honest, lacking, span, unknown
 from modelkeep.watch.intervals import wilson
 
-NEED = 10
 FALL = 0.2
 """The least fall against the weeks before, in shares, that is worth a word."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from modelkeep.nouns import Level, Reading
 from modelkeep.profile import Window
-from modelkeep.watch.folding import HOUR, covers, honest, lacking, recent
+from modelkeep.quantities import HOUR
+from modelkeep.watch.folding import NEED, covers, honest, lacking, recent
 from modelkeep.watch.intervals import wilson
 
-NEED = 10
 BUSY = 100
 """So many calls are looked at if the newest 24 h hold them."""
 CRITICAL = 0.05

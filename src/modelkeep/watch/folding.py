@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from modelkeep.nouns import Reading
+from modelkeep.nouns import Facts, Reading
 from modelkeep.profile import Column, Slice, Sums, Window
-from modelkeep.quantities import duration
+from modelkeep.quantities import DAY, duration
 
-HOUR = 3600.0
-DAY = 86400.0
+NEED = 10
+"""Fewer observations than this say nothing: a reading that stands on them is unknown."""
 
 
 def honest(reading: Reading) -> Reading:
@@ -27,13 +27,11 @@ def honest(reading: Reading) -> Reading:
     return msgspec.structs.replace(reading, value=None, interval=None, level="unknown", detail=detail)
 
 
-def unknown(
-    window: Window, name: str, *, detail: str, n: int = 0, facts: Mapping[str, float | str | bool | None] | None = None
-) -> Reading:
+def unknown(window: Window, name: str, *, detail: str, n: int = 0, facts: Facts | None = None) -> Reading:
     """A reading of what cannot be known now; ``detail`` says why."""
     return Reading(
         name=name, subject=window.version.name, value=None, level="unknown", at=window.end, n=n, detail=detail,
-        facts=dict(facts or {}),
+        facts=facts or {},
     )  # fmt: skip
 
 

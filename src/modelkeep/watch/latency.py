@@ -15,7 +15,7 @@ def latency(window: Window) -> list[Reading]:
     """Readings ``latency_p50``, ``latency_p95`` and ``latency_p99`` in seconds, each with a 95 % interval.
 
     Level: critical when more than the policy's ``limit``, warning when more than half of it (the lower end of the
-    interval counts), unknown with too few calls. Values are upper bounds of histogram buckets (25 % apart).
+    interval counts), unknown with too few calls. Values are upper bounds of histogram buckets (26 % apart).
     """
     return [_quantile(window, name) for name in NEED]
 

@@ -7,17 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from modelkeep.nouns import Level, Reading
-from modelkeep.profile import Sums, Window
+from modelkeep.nouns import Facts, Level, Reading
+from modelkeep.profile import CEILINGS, Sums, Window
 from modelkeep.watch import intervals
-from modelkeep.watch.folding import daily, honest, lacking, span, sums, unknown
+from modelkeep.watch.folding import NEED, daily, honest, lacking, span, sums, unknown
 from modelkeep.watch.intervals import Interval
 
-NEED = 10
 NUMBERS = ("mae", "rmse", "mape", "bias", "r2")
 CLASSES = ("accuracy", "precision", "recall", "f1")
-FLOORS = frozenset({"accuracy", "precision", "recall", "f1", "r2"})
-"""Metrics whose target is a floor; the target of every other is a ceiling."""
 SEVERE = 2.5
 """Error drift is critical at this many times the policy's threshold."""
 
@@ -69,22 +66,18 @@ def _of_numbers(sums: Sums) -> dict[str, Interval]:
 
 
 def _of_classes(sums: Sums) -> dict[str, Interval]:
-    confusion = sums.confusion
-    labels = sorted({*confusion, *(answer for row in confusion.values() for answer in row)})
-    right = {label: confusion.get(label, {}).get(label, 0) for label in labels}
-    found = {"accuracy": intervals.wilson(sum(right.values()), sums.n)}
+    found = {"accuracy": intervals.wilson(sums.n - sums.loss, sums.n)}
+    labels = list(sums.labels().values())
     if len(labels) == 2:
         positive = labels[-1]
-        said = sum(row.get(positive, 0) for row in confusion.values())
-        true = sum(confusion.get(positive, {}).values())
-        found["precision"] = intervals.wilson(right[positive], said)
-        found["recall"] = intervals.wilson(right[positive], true)
+        found["precision"] = intervals.wilson(positive.right, positive.said)
+        found["recall"] = intervals.wilson(positive.right, positive.true)
     return found
 
 
 def _bounded(name: str, interval: Interval) -> Interval:
     low, high = interval
-    if name in {"mae", "rmse", "mape"}:
+    if name in CEILINGS:
         return max(low, 0.0), high
     if name in CLASSES:
         return max(low, 0.0), min(high, 1.0)
@@ -121,13 +114,13 @@ def _metric(window: Window, name: str, *, found: Accuracy) -> Reading:
     interval = found.intervals.get(name)
     target = window.policy.targets.get(name)
     n = found.n - found.skipped if name == "mape" else found.n
-    facts: dict[str, float | str | bool | None] = {"n_skipped": found.skipped} if name == "mape" else {}
+    facts: Facts = {"n_skipped": found.skipped} if name == "mape" else {}
     if target is not None:
         facts["target"] = target
     parts = [f"{name} {value:.4g}{f' {unit}' if unit else ''} over {n} pairs in the last {span(window)}"]
     parts += [f"95 % interval {interval[0]:.4g} to {interval[1]:.4g}"] if interval else []
     parts += [f"{found.skipped} with a truth of zero skipped"] if name == "mape" and found.skipped else []
-    parts += [f"target {'at least' if name in FLOORS else 'at most'} {target:g}"] if target is not None else []
+    parts += [f"target {'at most' if name in CEILINGS else 'at least'} {target:g}"] if target is not None else []
     return honest(
         Reading(
             name=name, subject=window.version.name, value=value, at=window.end,
@@ -140,7 +133,7 @@ def _metric(window: Window, name: str, *, found: Accuracy) -> Reading:
 def _against(name: str, value: float, *, interval: Interval | None, target: float | None) -> Level:
     if target is None:
         return "ok"
-    sign = 1.0 if name in FLOORS else -1.0
+    sign = -1.0 if name in CEILINGS else 1.0
     if sign * value >= sign * target:
         return "ok"
     best = None if interval is None else max(sign * end for end in interval)
@@ -158,7 +151,7 @@ def error_drift(window: Window, found: Accuracy) -> Reading:
     trained, recent, interval = _errors(
         window.version.baseline.metrics, found, classes=window.version.signature.classifies
     )
-    facts: dict[str, float | str | bool | None] = {
+    facts: Facts = {
         "drift_detected": None,
         "training_mae": trained,
         "recent_mae": recent,

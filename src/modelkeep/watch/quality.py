@@ -9,12 +9,11 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from modelkeep.nouns import Field, Reading
+from modelkeep.nouns import Facts, Field, Reading
 from modelkeep.profile import Column, Slice, Window
-from modelkeep.watch.folding import columns, honest, lacking, last_day, unknown
+from modelkeep.watch.folding import NEED, columns, honest, lacking, last_day, unknown
 from modelkeep.watch.intervals import Interval, wilson
 
-NEED = 10
 EFFECT = 0.01
 """The least excess over the reference, in shares, that is worth a word."""
 ALPHA = 0.001
@@ -143,7 +142,7 @@ def _worst(window: Window, name: str, *, shares: Sequence[Share]) -> Reading:
         )  # fmt: skip
     ranked = sorted(shares, key=lambda s: (s.risen, s.excess, s.value), reverse=True)
     worst = ranked[0]
-    facts: dict[str, float | str | bool | None] = {"column": worst.column, "usual": worst.usual}
+    facts: Facts = {"column": worst.column, "usual": worst.usual}
     for share in ranked[:SHOWN]:
         if share.risen:
             facts[f"share of {share.column}"] = share.value
@@ -168,7 +167,7 @@ def _types(window: Window, held: Mapping[str, Column], *, n: int) -> Reading:
     worst = max(amiss, key=lambda name: amiss[name], default="")
     share = amiss.get(worst, 0.0)
     low, high = wilson(share * n, n)
-    facts: dict[str, float | str | bool | None] = {
+    facts: Facts = {
         f"share of {name}": value
         for name, value in sorted(amiss.items(), key=lambda item: -item[1])[:SHOWN]
         if value > 0
@@ -190,8 +189,7 @@ def _mistyped(field: Field, column: Column | None, *, n: int) -> float:
     """The share of a column's values that its signature forbids."""
     if column is None:
         return 0.0 if field.nullable else 1.0
-    numeric = field.kind in {"number", "integer", "boolean"}
-    if bool(column.counts.size) != numeric:
+    if bool(column.counts.size) != field.numeric:
         return 1.0
     forbidden = 0 if field.nullable else column.missing
     absent = 0 if field.nullable else max(n - column.n, 0)

@@ -11,12 +11,11 @@ from itertools import dropwhile, pairwise
 
 import numpy as np
 
-from modelkeep.nouns import Level, Reading
+from modelkeep.nouns import Facts, Level, Reading
 from modelkeep.profile import Column, Slice, Window
-from modelkeep.quantities import duration, iso
-from modelkeep.watch.folding import DAY, HOUR, columns, honest, lacking, last_day, unknown
+from modelkeep.quantities import DAY, HOUR, WEEK, duration, iso
+from modelkeep.watch.folding import columns, honest, lacking, last_day, unknown
 
-WEEK = 7 * DAY
 EXPECTED = 10.0
 """So many missing events in a row are no chance: e^-10 even if they came independently."""
 FROZEN = 1e-6
@@ -50,7 +49,7 @@ def _predictions(window: Window) -> Reading:
     if known < HISTORY:
         have, need = duration(known), duration(HISTORY)
         detail = f"only {have} of traffic are known, {need} are needed to tell what is normal"
-        facts: dict[str, float | str | bool | None] = {"reason": "insufficient_data", "have": known, "need": HISTORY}
+        facts: Facts = {"reason": "insufficient_data", "have": known, "need": HISTORY}
         return unknown(window, "silence", detail=detail, facts=facts)
     # Whole hours only: within one, nobody knows whether its predictions come at its beginning or at its end.
     expected, usual = _expected(counts, last=last, end=max(window.end // HOUR * HOUR, last))

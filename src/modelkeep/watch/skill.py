@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from modelkeep.nouns import Level, Reading
+from modelkeep.nouns import Facts, Level, Reading
 from modelkeep.profile import Floats, Sums, Window, references
-from modelkeep.watch.folding import daily, honest, lacking, span, sums, unknown
+from modelkeep.watch.folding import NEED, daily, honest, lacking, span, sums, unknown
 from modelkeep.watch.intervals import Interval, jackknifed
 
-NEED = 10
 LEAST_DAYS = 5
 """Days with outcomes from which a verdict is given: with fewer, one stormy day decides it."""
 FALL = 0.1
@@ -36,28 +35,48 @@ def skill(window: Window) -> list[Reading]:
     if pairs < NEED:
         return [lacking(window, "skill", have=pairs, need=NEED, what="predictions with a known outcome")]
     rivals = {name: [sums(day, name) for day in days] for name in references(window.version.signature)}
-    errors = {name: _error(sum(parts, Sums())) for name, parts in rivals.items() if _complete(parts, pairs)}
-    known = {name: error for name, error in errors.items() if error is not None}
-    if not known:
+    best = best_baseline({name: sum(parts, Sums()) for name, parts in {"model": model, **rivals}.items()})
+    if best is None:
         detail = f"no automatic baseline has answered for half of the {pairs} pairs yet"
         return [unknown(window, "skill", detail=detail, n=pairs, facts={"reason": "no baseline"})]
-    best = min(known, key=lambda name: known[name])
     labelled = sum(ours.n > 0 and theirs.n > 0 for ours, theirs in zip(model, rivals[best], strict=True))
     if labelled < LEAST_DAYS:
         return [lacking(window, "skill", have=labelled, need=LEAST_DAYS, what="days with known outcomes")]
     return [_judged(window, best, model=model, rival=rivals[best])]
 
 
+def best_baseline(errors: Mapping[str, Sums]) -> str | None:
+    """The automatic baseline that errs least, of those that answered half of the model's pairs; None without any.
+
+    >>> best_baseline({"model": Sums(n=2, absolute=1), "ewma": Sums(n=2, absolute=3), "persistence": Sums(n=2)})
+    'persistence'
+    """
+    pairs = errors["model"].n if "model" in errors else 0
+    known = {
+        name: sums.loss / sums.n
+        for name, sums in errors.items()
+        if name != "model" and sums.n and sums.n >= COMPLETE * pairs
+    }
+    return min(known, key=lambda name: known[name], default=None)
+
+
+def log_ratio(model: Sums, baseline: Sums) -> float:
+    """The skill: log(mean error of the baseline / mean error of the model); NaN when either never errs or is empty."""
+    if not model.n or not baseline.n or model.loss <= 0 or baseline.loss <= 0:
+        return math.nan
+    return math.log((baseline.loss / baseline.n) / (model.loss / model.n))
+
+
 def _judged(window: Window, best: str, *, model: list[Sums], rival: list[Sums]) -> Reading:
-    ours, theirs = _error(sum(model, Sums())) or 0.0, _error(sum(rival, Sums())) or 0.0
-    n = sum(part.n for part in model)
-    facts: dict[str, float | str | bool | None] = {
+    mine, other = sum(model, Sums()), sum(rival, Sums())
+    ours, theirs, n = mine.loss / mine.n, other.loss / other.n, mine.n
+    facts: Facts = {
         "baseline": best,
         "baseline_error": theirs,
         "model_error": ours,
         "reference": window.version.baseline.metrics.get("skill"),
     }
-    value = math.log(theirs / ours) if ours > 0 and theirs > 0 else math.nan
+    value = log_ratio(mine, other)
     interval = jackknifed(value, _without_each(model, rival))
     if interval is None:
         who = "the model" if ours <= theirs else f"the baseline {best!r}"
@@ -97,25 +116,10 @@ def _said(window: Window, facts: Mapping[str, float | str | bool | None], *, val
     )
 
 
-def _complete(parts: list[Sums], pairs: int) -> bool:
-    return sum(part.n for part in parts) >= COMPLETE * pairs
-
-
-def _error(total: Sums) -> float | None:
-    """The mean error of pairs: MAE of numbers, share of wrong classes; None without pairs."""
-    return _wrong(total) / total.n if total.n else None
-
-
-def _wrong(total: Sums) -> float:
-    if not total.confusion:
-        return total.absolute
-    return total.n - sum(row.get(truth, 0) for truth, row in total.confusion.items())
-
-
 def _without_each(model: list[Sums], rival: list[Sums]) -> Floats:
     """The skill of all days but one, for each day that has both."""
     held = [(ours, theirs) for ours, theirs in zip(model, rival, strict=True) if ours.n and theirs.n]
-    table = np.array([[_wrong(theirs), theirs.n, _wrong(ours), ours.n] for ours, theirs in held], dtype=float)
+    table = np.array([[theirs.loss, theirs.n, ours.loss, ours.n] for ours, theirs in held], dtype=float)
     rest = table.sum(axis=0) - table
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Floats = np.log((rest[:, 0] / rest[:, 1]) / (rest[:, 2] / rest[:, 3]))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from modelkeep.profile import Sums
+from modelkeep.profile import Sums, together
+from modelkeep.quantities import DAY
 from modelkeep.store.seams import Records
-from modelkeep.watch.intervals import mean, wilson
+from modelkeep.watch.performance import accuracy
 
-DAY = 86400.0
 LONG = 92
 """Days above which a chart goes by week."""
 
@@ -56,44 +57,17 @@ def measured(sums: Sums | None) -> Measured | None:
     """
     if sums is None or sums.n <= 0:
         return None
-    if sums.confusion:
-        right = sum(row.get(truth, 0) for truth, row in sums.confusion.items())
-        low, high = wilson(right, sums.n)
-        return Measured(value=right / sums.n, low=low, high=high, n=sums.n, accuracy=True)
-    value = sums.absolute / sums.n
-    low, high = mean(sums.absolute, sums.square, n=sums.n) or (value, value)
-    return Measured(value=value, low=max(low, 0.0), high=high, n=sums.n, accuracy=False)
+    name = "accuracy" if sums.confusion else "mae"
+    found = accuracy(sums, need=1)
+    value = found.metrics[name]
+    low, high = found.intervals.get(name, (value, value))
+    return Measured(value=value, low=low, high=high, n=sums.n, accuracy=name == "accuracy")
 
 
-def loss(sums: Sums | None) -> float | None:
-    """What is to be small: the mean absolute error, or the share of wrong classes."""
-    found = measured(sums)
-    return None if found is None else 1 - found.value if found.accuracy else found.value
-
-
-def skill(errors: dict[str, Sums], baseline: str | None) -> float | None:
-    """``1 - loss(model) / loss(baseline)``: above 0 is better than the baseline, below 0 worse; None when unknown."""
-    model, other = loss(errors.get("model")), loss(errors.get(baseline or ""))
-    return None if model is None or not other else 1 - model / other
-
-
-def best_baseline(errors: dict[str, Sums]) -> str | None:
-    """The automatic baseline with the smallest loss, or None when no baseline has an outcome to be judged by.
-
-    One that could answer for less than half of the model's pairs is no yardstick.
-    """
-    pairs = errors["model"].n if "model" in errors else 0
-    rated = {name: loss(sums) for name, sums in errors.items() if name != "model" and sums.n * 2 >= pairs}
-    known = {name: value for name, value in rated.items() if value is not None}
-    return min(known, key=lambda name: (known[name], name), default=None)
-
-
-def together(buckets: list[Bucket]) -> dict[str, Sums]:
-    """The error sums of all buckets as one."""
-    total: dict[str, Sums] = {}
-    for bucket in buckets:
-        _gather(total, bucket.errors)
-    return total
+def saved(errors: Mapping[str, Sums], baseline: str | None) -> float | None:
+    """The share of the baseline's mean error that the model saves: below 0 it adds to it; None when unknown."""
+    model, other = errors.get("model", Sums()), errors.get(baseline or "", Sums())
+    return None if not model.n or other.loss <= 0 else 1 - (model.loss / model.n) / (other.loss / other.n)
 
 
 def by_day(records: Records, model: str, *, start: float, end: float) -> list[Bucket]:
@@ -111,10 +85,5 @@ def by_day(records: Records, model: str, *, start: float, end: float) -> list[Bu
             if role != "shadow":
                 bucket.answered += profile.n
                 bucket.failed += profile.failures
-                _gather(bucket.errors, profile.errors)
+                bucket.errors = together((bucket.errors, profile.errors))
     return buckets
-
-
-def _gather(total: dict[str, Sums], more: dict[str, Sums]) -> None:
-    for name, sums in more.items():
-        total[name] = total[name] + sums if name in total else sums

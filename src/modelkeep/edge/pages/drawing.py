@@ -16,6 +16,7 @@ from modelkeep.edge.pages import strokes
 from modelkeep.edge.pages.charts import Chart
 from modelkeep.edge.pages.frame import HEIGHT, PLOT, TOP, WIDE, Frame, ticks
 from modelkeep.edge.pages.words import day, percent
+from modelkeep.quantities import DAY
 
 STEPS = (1, 2, 7, 14, 30, 61, 91, 182, 365)
 _OPEN = Markup(
@@ -61,10 +62,10 @@ def _grid(frame: Frame) -> Iterator[Markup]:
 
 def _days(chart: Chart) -> Iterator[Markup]:
     """The days below the plot, seven at most."""
-    days = max(round((chart.end - chart.start) / 86400), 1)
+    days = max(round((chart.end - chart.start) / DAY), 1)
     step = next((s for s in STEPS if days / s <= 7), 730)
-    first = math.ceil(chart.start / 86400) + step // 2
-    for at in range(first * 86400, int(chart.end), step * 86400):
+    first = math.ceil(chart.start / DAY) + step // 2
+    for at in range(first * int(DAY), int(chart.end), step * int(DAY)):
         x = chart.place(at)
         if x <= 0.97:
             side = "start" if x < 0.04 else "middle"

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from modelkeep.edge.pages.charts import Chart, Line, Mark, Point, Shade
-from modelkeep.edge.pages.days import Bucket, best_baseline, by_day, measured, skill, together
-from modelkeep.edge.pages.story import about
-from modelkeep.edge.pages.words import claim, count, plural, tone
-from modelkeep.nouns import Alert, Rollout, Signature
-from modelkeep.profile import Sums
+from modelkeep.edge.pages.days import Bucket, by_day, measured, saved
+from modelkeep.edge.pages.words import claim, count, plural
+from modelkeep.nouns import Alert, Rollout, Signature, about, gravity
+from modelkeep.profile import Sums, together
+from modelkeep.quantities import DAY
 from modelkeep.store.seams import Ledger
+from modelkeep.watch.skill import best_baseline
 
-DAY = 86400.0
 RANGES = (7, 30, 90, 0)
 """Days that a chart may show; 0 is everything."""
 
@@ -32,7 +32,7 @@ def charts(
     buckets = by_day(ledger.records, model, start=start, end=now)
     marks = _marks(history)
     shades = _shades(ledger.alerts.all(), model, now=now)
-    errors = together(buckets)
+    errors = together(bucket.errors for bucket in buckets)
     baseline = yardstick if yardstick in errors else best_baseline(errors)
     span = Span(buckets=buckets, marks=marks, shades=shades, baseline=baseline, signature=signature)
     return (span.error(), span.skill(), span.answered()) if whole else (span.error(), span.skill())
@@ -51,7 +51,7 @@ def _marks(history: Sequence[Rollout]) -> tuple[Mark, ...]:
 
 def _shades(alerts: Sequence[Alert], model: str, *, now: float) -> tuple[Shade, ...]:
     """When something grave was open: the alerts of severity high and critical, those that overlap as one."""
-    grave = [a for a in alerts if about(a.subject, model) and tone(a.severity) == "critical"]
+    grave = [a for a in alerts if about(a.subject, model) and gravity(a.severity) == "critical"]
     found: list[Shade] = []
     for alert in sorted(grave, key=lambda a: a.opened):
         shade = Shade(
@@ -90,7 +90,7 @@ class Span(Struct, frozen=True, kw_only=True):
         if self.baseline is not None:
             points = tuple(_point(b, b.errors.get(self.baseline), bounds=False) for b in self.buckets)
             lines.append(Line(name=f"{self.baseline} (baseline)", look="baseline", points=points))
-        whole = measured(together(self.buckets).get("model"))
+        whole = measured(together(bucket.errors for bucket in self.buckets).get("model"))
         told = "No outcome is known." if whole is None else f"From {plural(whole.n, 'outcome')}."
         title = "Accuracy" if classes else "Mean absolute error"
         unit = "" if classes else self.signature.output.unit
@@ -98,7 +98,7 @@ class Span(Struct, frozen=True, kw_only=True):
 
     def skill(self) -> Chart:
         """How much better than the best baseline; below 0 the baseline would have been the better model."""
-        points = tuple(Point(at=b.middle, value=_clipped(skill(b.errors, self.baseline))) for b in self.buckets)
+        points = tuple(Point(at=b.middle, value=_clipped(saved(b.errors, self.baseline))) for b in self.buckets)
         name = self.baseline or "the baseline"
         summary = f"Share of the error of {name} that the model saves. Below 0, {name} is the better model."
         lines = [Line(name=f"better than {name}", look="model", points=points)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-STALE = 3600.0
+from modelkeep.quantities import HOUR
+
+STALE = HOUR
 """Seconds of the product's clock after which a reading must be renewed to be believed."""
 WAIT = 120.0
 """Seconds of real time for which one that was seen to be renewed is believed all the same."""

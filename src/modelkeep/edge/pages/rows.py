@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from modelkeep.edge.pages.patience import Patience
-from modelkeep.edge.pages.story import about
-from modelkeep.edge.pages.words import age, claim, count, figure, percent, tone, worst
-from modelkeep.nouns import Alert, Level, Reading, Rollout
+from modelkeep.edge.pages.words import age, claim, count, figure, percent, worst
+from modelkeep.nouns import Alert, Level, Reading, Rollout, about, gravity, model_of
 from modelkeep.store.seams import Ledger
 
 NOTICES = frozenset({"out_of_range", "new_categories"})
@@ -86,13 +85,13 @@ def _standing(
     model: str, rollout: Rollout | None, *, mine: Mapping[str, Reading], known: Known, patience: Patience
 ) -> tuple[Level, str, str]:
     """The worst of what is known about a model, why in one sentence, and what that is based on."""
-    broken = {name: why for name, why in known.failures.items() if name.rpartition("@")[0] == model}
+    broken = {name: why for name, why in known.failures.items() if model_of(name) == model}
     found: list[tuple[Level, str]] = [
         ("critical", f"{name} could not be loaded: {why}") for name, why in broken.items()
     ]
     alerts = [a for a in known.alerts if about(a.subject, model)]
     basis = dict(claim(a.message) for a in alerts)
-    found += [(tone(a.severity), claim(a.message)[0]) for a in alerts]
+    found += [(gravity(a.severity), claim(a.message)[0]) for a in alerts]
     if rollout is None:
         found.append(("unknown", f"{model} is registered but not released: nothing answers for it"))
     elif rollout.disabled:

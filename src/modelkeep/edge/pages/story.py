@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from modelkeep.edge.pages.words import claim, lasting, tone
-from modelkeep.nouns import Act, Alert, Job, Level
+from modelkeep.edge.pages.words import claim, lasting
+from modelkeep.nouns import Act, Alert, Job, Level, about, gravity
 from modelkeep.store.seams import Ledger
 
 LENGTH = 30
 """How many events a page tells."""
-TASKS = ("release", "retrain", "roll_back", "backup", "restore")
+TASKS = ("release", "retrain", "roll_back", "backup")
 """The jobs whose steps are part of the story; the steady ones (watch, deliver) are told by what they find."""
 _ACTS = {
     "register": "registered",
@@ -80,11 +80,6 @@ def events(ledger: Ledger, model: str | None = None) -> list[Event]:
     return found[:LENGTH]
 
 
-def about(subject: str, model: str | None) -> bool:
-    """Whether a subject (``model`` or ``model@version``) belongs to a model; every subject belongs to None."""
-    return model is None or subject.rpartition("@")[0] == model or subject == model
-
-
 def _acts(ledger: Ledger, model: str | None) -> Iterator[Event]:
     """What people did; the acts of a running release (``release.shadow`` ...) are told by its steps."""
     for act in ledger.acts.all(subject=model, limit=3 * LENGTH):
@@ -106,7 +101,7 @@ def _alerts(ledger: Ledger, model: str | None) -> Iterator[Event]:
 
 def _alert(alert: Alert) -> Iterator[Event]:
     said, rest = claim(alert.message)
-    yield Event(at=alert.opened, kind="alert", level=tone(alert.severity), text=said, why=rest)
+    yield Event(at=alert.opened, kind="alert", level=gravity(alert.severity), text=said, why=rest)
     if alert.resolved is not None and alert.resolved > alert.opened:
         after = lasting(alert.resolved - alert.opened)
         text = f"Over after {after}: {alert.rule.replace('_', ' ')}"

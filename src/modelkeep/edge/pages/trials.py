@@ -8,16 +8,16 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from modelkeep.edge.pages.story import about
 from modelkeep.edge.pages.words import figure, percent
 from modelkeep.jobs.release_walk import Release, Walk
-from modelkeep.nouns import Job, Rollout, Version
+from modelkeep.nouns import Job, Rollout, Version, about
+from modelkeep.quantities import WEEK
 from modelkeep.rollout.verdict import Evidence, Moment, Verdict, verdict
 from modelkeep.store.seams import Ledger
 
 Standing: TypeAlias = Literal["done", "now", "next", "stopped", "skipped"]
 STAGES = ("validating", "backed up", "shadow", "canary", "judging", "promoted")
-LATELY = 7 * 86400.0
+LATELY = WEEK
 """Seconds for which the end of a release is still shown, when no other is under way."""
 _ENDS = {"promoted", "rolled_back", "rejected", "inconclusive", "cancelled", "failed"}
 _GUARDS = {

@@ -17,9 +17,9 @@ from modelkeep.edge.pages import graphs, story, trials
 from modelkeep.edge.pages.charts import Chart
 from modelkeep.edge.pages.patience import Patience
 from modelkeep.edge.pages.rows import Known, ModelRow, by_subject, row
-from modelkeep.edge.pages.words import age, causes, claim, count, figure, lasting, percent, plural, rank, tone, worst
+from modelkeep.edge.pages.words import age, causes, claim, count, figure, lasting, percent, plural, rank, worst
 from modelkeep.errors import NotFound, StoreUnavailable
-from modelkeep.nouns import Alert, Level, Rollout
+from modelkeep.nouns import Alert, Level, Rollout, about, gravity
 from modelkeep.store.seams import Ledger, Store
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
             raise NotFound("model", model, known=names)
         shown = names if model is None else [model]
         rollouts = {rollout.model: rollout for rollout in ledger.rollouts.all()}
-        active = [a for a in ledger.alerts.all(active=True) if story.about(a.subject, model)]
-        active.sort(key=lambda alert: (rank(tone(alert.severity)), -alert.opened))
+        active = [a for a in ledger.alerts.all(active=True) if about(a.subject, model)]
+        active.sort(key=lambda alert: (rank(gravity(alert.severity)), -alert.opened))
         alerts = [alert for alert in active if alert.severity != "info"]
         known = Known(now=now, readings=by_subject(ledger.readings.newest(model)), alerts=alerts, failures=failures)
         lines = [row(ledger, m, rollout=rollouts.get(m), known=known, patience=sources.patience) for m in shown]
@@ -227,7 +227,7 @@ def _facts(
     kept, why = _recorder(recording)
     newest = max((line.newest for line in lines if line.newest is not None), default=None)
     asked = "none yet" if newest is None else f"newest {age(newest, now)}"
-    level = worst([tone(alert.severity) for alert in alerts]) if alerts else "ok"
+    level = worst([gravity(alert.severity) for alert in alerts]) if alerts else "ok"
     recorder = Fact(label="Recorder", value={"ok": "keeping up"}.get(kept, "behind"), note=why, level=kept)
     if model is None:
         first = Fact(label="Models", value=count(len(lines)), note=_levels(lines))
@@ -259,7 +259,7 @@ def _card(alert: Alert, now: float) -> AlertCard:
     what, basis = claim(alert.message)
     return AlertCard(
         id=alert.id,
-        level=tone(alert.severity),
+        level=gravity(alert.severity),
         severity=alert.severity,
         subject=alert.subject,
         what=what,

@@ -3,19 +3,11 @@
 import math
 from datetime import UTC, datetime
 
-from modelkeep.nouns import Level, Severity
-from modelkeep.quantities import duration
+from modelkeep.nouns import LEVELS, Level
+from modelkeep.quantities import DAY, HOUR, duration
 
 WORDS: dict[Level, str] = {"ok": "Healthy", "warning": "Warning", "critical": "Critical", "unknown": "Unknown"}
-_WORST: tuple[Level, ...] = ("critical", "warning", "unknown", "ok")
-_SEVERITY: dict[Severity, Level] = {
-    "info": "ok",
-    "warning": "warning",
-    "medium": "warning",
-    "error": "warning",
-    "high": "critical",
-    "critical": "critical",
-}
+_WORST = LEVELS[::-1]
 
 
 def worst(levels: list[Level]) -> Level:
@@ -30,11 +22,6 @@ def worst(levels: list[Level]) -> Level:
 def rank(level: Level) -> int:
     """Where a level stands when the worst comes first: 0 is critical."""
     return _WORST.index(level)
-
-
-def tone(severity: Severity) -> Level:
-    """The level whose colour and icon a severity shares."""
-    return _SEVERITY[severity]
 
 
 def figure(value: float | None, unit: str = "") -> str:
@@ -135,7 +122,7 @@ def span(seconds: float) -> str:
     >>> span(90000.0), span(5400.0), span(59.0)
     ('1 d', '1 h', '59 s')
     """
-    for size, name in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+    for size, name in ((DAY, "d"), (HOUR, "h"), (60.0, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {name}"
     return f"{int(seconds)} s"
