@@ -64,8 +64,9 @@ class PredictionsContract:
             assert [p for _, p in read] == kept
             assert [p for _, p in records.predictions("demand", after=read[4][0])] == kept[5:]
             assert [p for _, p in records.predictions("demand", limit=2)] == kept[:2]
-            assert {p.key for _, p in records.predictions("demand", key="entity 1")} == {"entity 1"}
             assert records.latest("demand", limit=2) == [kept[6], kept[5]]
+            assert records.latest("demand", key="entity 1", limit=2) == [kept[6], kept[3]]
+            assert (records.place("demand"), records.place("churn")) == (read[-1][0], 0)
 
     @pytest.mark.row("LOG-01")
     def test_a_group_sent_twice_is_kept_once(self, store: Store) -> None:
@@ -419,7 +420,6 @@ class RegistryContract:
             with pytest.raises(Conflict, match="demand exists already"), store.write() as ledger:
                 again(ledger.versions)
 
-    @pytest.mark.row("DEP-06")
     def test_a_rollout_replaces_only_the_one_that_it_knew(self, store: Store) -> None:
         first = Rollout(model="demand", champion=1)
         second = replace(first, challenger=2, mode="canary", share=0.1)
@@ -561,6 +561,23 @@ class JobsContract:
             with pytest.raises(Conflict, match="cancelled already"):
                 jobs.cancel("waits", 4.0)
             assert jobs.lease("r", now=99.0, seconds=10.0) is None
+
+    def test_purging_keeps_what_says_which_slots_have_been(self, store: Store) -> None:
+        with store.write() as ledger:
+            jobs = ledger.jobs
+            for n in range(4):
+                jobs.add(replace(job(f"slot-{n}", due=float(n), task="watch"), schedule="watch"))
+                slot = jobs.lease("r", now=9.0, seconds=1.0)
+                jobs.save(replace(slot, state="done" if n else "failed", lease=None, attempts=1), slot.lease.token)
+            jobs.add(replace(job("since", task="watch"), schedule="watch", state="done"))
+            jobs.add(job("waits", task="watch"))
+            assert jobs.purge(3.0, task="release") == 0
+            assert jobs.purge(3.0, task="watch") == 1, "the newest of those before then stays, and what failed"
+            assert {j.id for j in jobs.all()} == {"slot-3", "slot-2", "slot-0", "waits", "since"}
+            assert jobs.purge(99.0, task="watch") == 1
+            assert {j.id for j in jobs.all()} == {"slot-3", "slot-0", "since", "waits"}
+            assert jobs.purge(99.0) == 1, "of all tasks, what failed too"
+            assert {j.id for j in jobs.all()} == {"slot-3", "since", "waits"}
 
 
 class ActsContract:

@@ -67,8 +67,9 @@ def test_no_hot_statement_scans_a_table(store: SqliteStore) -> None:
     with store.read() as ledger:
         records = ledger.records
         records.predictions("demand", after=1)
-        records.predictions("demand", key="entity 1")
+        records.latest("demand", key="entity 1")
         records.latest("demand")
+        records.place("demand")
         records.matches("demand", after=1, since=5.0)
         records.sums("demand", start=1.0, end=9000.0, key="entity 1")
         records.sums("demand", start=1.0, end=9000.0)

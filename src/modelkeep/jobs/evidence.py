@@ -70,16 +70,7 @@ def arms(champion: Version, challenger: Version) -> Arms:
 
 def opening(ledger: Ledger, model: str, *, at: float) -> Cursor:
     """The cursor of a trial that begins now: behind the newest prediction."""
-    low, high = 0, 1
-    while ledger.records.predictions(model, after=high, limit=1):
-        low, high = high, high * 2
-    while low < high:
-        middle = (low + high) // 2
-        if ledger.records.predictions(model, after=middle, limit=1):
-            low = middle + 1
-        else:
-            high = middle
-    return Cursor(since=at, place=low, mature=at)
+    return Cursor(since=at, place=ledger.records.place(model), mature=at)
 
 
 # --------------------------------------------------------------------------------------------- before the trial

@@ -204,12 +204,7 @@ def list_predictions(app: App, request: ListPredictions) -> Predictions:
     """
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
-        if request.key:
-            found = [p for _, p in ledger.records.predictions(request.model, key=request.key, limit=request.limit)][
-                ::-1
-            ]
-        else:
-            found = ledger.records.latest(request.model, limit=request.limit)
+        found = ledger.records.latest(request.model, key=request.key or None, limit=request.limit)
     return Predictions(predictions=tuple(view(prediction, outcomes=[], features=None) for prediction in found))
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from modelkeep.nouns import Match, Outcome, Prediction
 from modelkeep.profile import Slice, Sums
@@ -78,24 +78,27 @@ class SqlRecords:
         row = self._connection.execute(query).first()
         return None if row is None else rows.prediction(row)
 
-    def predictions(
-        self, model: str, *, after: int = 0, key: str | None = None, limit: int = 1000
-    ) -> list[tuple[int, Prediction]]:
+    def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
+        c = tables.predictions.c
+        query = rows.PREDICTIONS.where(c.model == model, c.number > after).order_by(c.number).limit(limit)
+        return [(row.number, rows.prediction(row)) for row in self._connection.execute(query)]
+
+    def latest(self, model: str, *, key: str | None = None, limit: int = 100) -> list[Prediction]:
+        """See ``seams.Records.latest``."""
         c = tables.predictions.c
         query = rows.PREDICTIONS.where(c.model == model)
         if key is None:
-            query = query.where(c.number > after).order_by(c.number)
+            query = query.order_by(c.number.desc())
         else:
             # + 0 keeps SQLite from walking all of the model's numbers for the few of one key
-            query = query.where(c.key == key, c.number + 0 > after).order_by(c.number + 0)
-        return [(row.number, rows.prediction(row)) for row in self._connection.execute(query.limit(limit))]
+            query = query.where(c.key == key).order_by((c.number + 0).desc())
+        return [rows.prediction(row) for row in self._connection.execute(query.limit(limit))]
 
-    def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
-        """See ``seams.Records.latest``."""
+    def place(self, model: str) -> int:
+        """See ``seams.Records.place``."""
         c = tables.predictions.c
-        query = rows.PREDICTIONS.where(c.model == model).order_by(c.number.desc()).limit(limit)
-        return [rows.prediction(row) for row in self._connection.execute(query)]
+        return self._connection.execute(select(func.max(c.number)).where(c.model == model)).scalar() or 0
 
     def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
         """See ``seams.Records.matches``."""

@@ -63,13 +63,14 @@ class Records(Protocol):
     def prediction(self, id: str) -> Prediction | None:
         """One prediction by its id."""
 
-    def predictions(
-        self, model: str, *, after: int = 0, key: str | None = None, limit: int = 1000
-    ) -> list[tuple[int, Prediction]]:
+    def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """Predictions in the order of recording, each with its place in that order (> ``after``)."""
 
-    def latest(self, model: str, *, limit: int = 100) -> list[Prediction]:
-        """The newest predictions of a model, newest first."""
+    def latest(self, model: str, *, key: str | None = None, limit: int = 100) -> list[Prediction]:
+        """The newest predictions of a model, or of one of its keys: those recorded last first."""
+
+    def place(self, model: str) -> int:
+        """The place of the model's newest prediction in the order of recording; 0 before its first."""
 
     def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
         """Matches in the order of joining, with ``number`` > ``after`` and prediction ``at`` >= ``since``."""
