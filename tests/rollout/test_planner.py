@@ -10,7 +10,7 @@ def test_a_busy_canary_is_forecast_as_the_simulations_found_it():
     assert 4 * 3600 < plan.harm["5"] < 9 * 3600
     assert 1 * 3600 < plan.harm["10"] < 3 * 3600
     assert plan.proposal == ""
-    assert plan.lines()[0] == "+2 pts of errors: never to a rollback"
+    assert plan.lines()[0] == "with 2 pts more errors: not rolled back"
 
 
 def test_a_canary_that_cannot_decide_is_answered_with_one_that_can():

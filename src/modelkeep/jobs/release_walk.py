@@ -425,7 +425,7 @@ class Walking:
 
 
 def _where(rollout: Rollout, plan: tuple[str, ...] = ()) -> str:
-    where = "in shadow" if rollout.mode == "shadow" else f"in the canary for {rollout.share:.3g} of the keys"
+    where = "in shadow" if rollout.mode == "shadow" else f"in the canary for {rollout.share * 100:.3g} % of the keys"
     return "; ".join((where, *plan))
 
 

@@ -35,8 +35,8 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
     def lines(self) -> tuple[str, ...]:
         """The forecast in words, one line each."""
-        said = [f"+{points} pts of errors: {_when(at)} to a rollback" for points, at in self.harm.items()]
-        said.append(f"no difference: {_when(self.good)} to a promotion")
+        said = [f"with {points} pts more errors: {_when(at, 'rolled back')}" for points, at in self.harm.items()]
+        said.append(f"without a difference: {_when(self.good, 'promoted')}")
         return (*said, self.proposal) if self.proposal else tuple(said)
 
 
@@ -100,7 +100,8 @@ def _propose(guards: Guards, traffic: Traffic, *, share: float, last: float) -> 
         graded = _graded(guards, traffic, share=wider) if traffic.labels else 0.0
         if served is not None and graded is not None and max(served, graded) <= last:
             instead = f"a canary of {wider:.0%}" if wider else "a shadow of all traffic"
-            return f"{share:.0%} cannot decide in {duration(last)}; {instead} decides in {_when(max(served, graded))}"
+            after = duration(max(served, graded, 1.0))
+            return f"{share:.0%} cannot decide in {duration(last)}; {instead} decides in {after}"
     return f"today's traffic cannot decide in {duration(last)}: expect an inconclusive verdict, or allow a longer trial"
 
 
@@ -108,5 +109,5 @@ def _seconds(rounds: int | None, per_hour: float) -> float | None:
     return None if rounds is None or per_hour <= 0 else HOUR * rounds / per_hour
 
 
-def _when(seconds: float | None) -> str:
-    return "never" if seconds is None else duration(max(seconds, 1.0))
+def _when(seconds: float | None, end: str) -> str:
+    return f"not {end}" if seconds is None else f"{end} after {duration(max(seconds, 1.0))}"

@@ -56,8 +56,6 @@ def _grid(frame: Frame) -> Iterator[Markup]:
         text = percent(value) if chart.share else f"{value:,g}"
         yield Markup('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>').format("zero" if zero else "grid", y, y)
         yield Markup('<text x="-8" y="{}" text-anchor="end">{}</text>').format(y + 4, text)
-        if zero and chart.level:
-            yield Markup('<text x="4" y="{}">{}</text>').format(y - 4, chart.level)
 
 
 def _days(chart: Chart) -> Iterator[Markup]:

@@ -13,7 +13,7 @@ from modelkeep.store.seams import Ledger
 
 LENGTH = 30
 """How many events a page tells."""
-TASKS = ("release", "retrain", "roll_back", "backup")
+TASKS = ("retrain", "backup", "roll_back", "release")
 """The jobs whose steps are part of the story; the steady ones (watch, deliver) are told by what they find."""
 _ACTS = {
     "register": "registered",
@@ -75,9 +75,10 @@ class _Numbered(Struct, frozen=True, kw_only=True):
 
 def events(ledger: Ledger, model: str | None = None) -> list[Event]:
     """The newest events of everything, or of one model."""
-    found = [*_acts(ledger, model), *_alerts(ledger, model), *_jobs(ledger, model)]
-    found.sort(key=lambda event: event.at, reverse=True)
-    return found[:LENGTH]
+    newest_first = [*_acts(ledger, model), *_alerts(ledger, model)]
+    told = [*reversed(newest_first), *_jobs(ledger, model)]
+    # What happened at the same moment was told in its order; read backwards, it stays in it.
+    return sorted(told, key=lambda event: event.at)[::-1][:LENGTH]
 
 
 def _acts(ledger: Ledger, model: str | None) -> Iterator[Event]:
@@ -110,7 +111,7 @@ def _alert(alert: Alert) -> Iterator[Event]:
 
 def _jobs(ledger: Ledger, model: str | None) -> Iterator[Event]:
     for task in TASKS:
-        for job in ledger.jobs.all(task=task, limit=LENGTH):
+        for job in reversed(ledger.jobs.all(task=task, limit=LENGTH)):
             if about(job.subject, model):
                 yield from _job(job)
 
