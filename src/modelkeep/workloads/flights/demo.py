@@ -1,5 +1,6 @@
 """``modelkeep demo``: 64 days of real flights at a day a second; a model rots and is put right while you watch."""
 
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -37,6 +38,9 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = 
         The exit code: 0, also after Ctrl-C.
     """
     console = Console()
+    # Both end the replay in order, also where the shell that started it in the background lets it ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "modelkeep.toml").exists():
         (folder / "modelkeep.toml").write_text(CONFIGURATION.read_text())

@@ -44,6 +44,7 @@ def _register(client: httpx.Client, landed: Sequence[Flight], *, tell: Callable[
         "signature": msgspec.to_builtins(trained.signature),
         "lineage": {"start": landed[0].departs, "end": landed[-1].departs, "rows": len(landed), "source": SOURCE},
         "note": trained.note,
+        "by": "demo",
     }
     _post(client, "/v1/models/flights/versions", body=body)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from textwrap import shorten
+from textwrap import wrap
 from typing import Self, TypeVar
 
 import httpx
@@ -16,7 +16,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from modelkeep.workloads.flights.replay import Moment
 
 T = TypeVar("T")
-SHOWN = 160
+INDENT = " " * 13
+LINES = 2
+"""Of what an event tells, so much is shown; the page and ``modelkeep timeline`` have the rest."""
 EVERY = 12 * 3600.0
 """Simulated seconds between two looks at the server's timeline."""
 
@@ -68,7 +70,7 @@ class Story:
     @contextmanager
     def playing(self, start: float, end: float) -> Iterator["Player"]:
         """A progress bar over simulated time, from ``start`` to ``end`` (moments)."""
-        self.tell(f"open {self.url} and watch; Ctrl-C stops, the same command goes on from there")
+        self.tell(f"\nwatch it at {self.url} (Ctrl-C stops; the same command goes on from there)\n")
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(_day(start), total=max(end - start, 1.0), figures="")
@@ -78,7 +80,7 @@ class Story:
     def news(self) -> None:
         """Print what happened since the last call."""
         events = self._get("/v1/timeline?limit=200", Timeline).events
-        for event in sorted(events, key=lambda e: e.at):
+        for event in reversed(events):
             place = (event.id, event.kind, event.what)
             if place not in self._seen:
                 self._seen.add(place)
@@ -91,10 +93,15 @@ class Story:
             return  # the page shows notices; the acts of a release are told by its steps
         colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
         colour = "green" if event.what == "resolved" else colour
-        said = shorten((event.detail.splitlines() or [""])[0], SHOWN, placeholder=" ...")
-        text = f"{event.subject}: {said}" if said else event.subject
-        line = f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what)}[/] {escape(text)}"
+        claim, _, detail = (event.detail.splitlines() or [""])[0].partition(": ")
+        if event.kind != "alert":
+            claim, detail = event.subject, event.detail
+        line = f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what):15}[/] {escape(claim)}"
         self._console.print(line, soft_wrap=True)
+        if detail and event.what != "resolved":
+            width = max(self._console.width - len(INDENT), 20)
+            for part in wrap(detail, width, max_lines=LINES, placeholder=" ..."):
+                self._console.print(f"{INDENT}[dim]{escape(part)}[/]", soft_wrap=True)
 
     def figures(self) -> str:
         """The error of the last seven days beside the best automatic baseline's, in words."""
