@@ -129,15 +129,6 @@ def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
     for alert in ledger.alerts.all(limit=request.limit):
         if not about(alert.subject, request.model):
             continue
-        yield Event(
-            at=stamp(alert.opened),
-            kind="alert",
-            what=f"{alert.severity} opened",
-            subject=alert.subject,
-            detail=alert.message,
-            who=alert.rule,
-            id=alert.id,
-        )
         if alert.resolved is not None:
             yield Event(
                 at=stamp(alert.resolved),
@@ -148,6 +139,15 @@ def _alerts(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:
                 who=alert.rule,
                 id=alert.id,
             )
+        yield Event(
+            at=stamp(alert.opened),
+            kind="alert",
+            what=f"{alert.severity} opened",
+            subject=alert.subject,
+            detail=alert.message,
+            who=alert.rule,
+            id=alert.id,
+        )
 
 
 def _steps(ledger: Ledger, request: ReadTimeline) -> Iterator[Event]:

@@ -14,7 +14,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "predictions", "outcomes", "last=last_prediction", "~detail",
     ),
     "versions": ("name", "role", "runtime", "size", "created", "below", "~metrics", "~note"),
-    "releases": ("id=job.id", "model", "number", "state=job.state", "result=job.result.state", "created=job.created"),
+    "releases": ("id=job.id", "model", "number", "state=job.state", "step=job.steps.-1.name", "created=job.created"),
     "rollouts": (
         "model", "champion", "challenger", "mode", "share", "previous", "policy", "disabled", "since",
     ),

@@ -47,8 +47,9 @@ def result(name: str, content: bytes, *, as_json: bool) -> None:
 def table(rows: Sequence[Row], *, columns: Sequence[str], width: int, indent: str = "") -> Iterator[str]:
     """Lines of a table of the named fields, no wider than ``width``.
 
-    ``a.b`` looks into a field, ``title=field`` gives it another head, ``~field`` is a sentence and stands below its
-    row. Columns without any content are left out; those that do not fit stand below their row too, after their names.
+    ``a.b`` looks into a field, ``a.-1`` at the last of several, ``title=field`` gives it another head, ``~field`` is a
+    sentence and stands below its row. Columns without any content are left out; those that do not fit stand below their
+    row too, after their names.
     """
     heads = [(head.lstrip("~"), field or head.lstrip("~"), head[0] == "~") for head, _, field in map(_split, columns)]
     cells = [[_cell(_looked_up(row, field), field) for _, field, _ in heads] for row in rows]
@@ -152,7 +153,10 @@ def _small(value: Any) -> bool:
 
 def _looked_up(row: Any, field: str) -> Any:
     for part in field.split("."):
-        row = row.get(part) if isinstance(row, dict) else None
+        if isinstance(row, list):
+            row = row[int(part)] if row else None
+        else:
+            row = row.get(part) if isinstance(row, dict) else None
     return row
 
 

@@ -70,7 +70,7 @@ class Story:
     @contextmanager
     def playing(self, start: float, end: float) -> Iterator["Player"]:
         """A progress bar over simulated time, from ``start`` to ``end`` (moments)."""
-        self.tell(f"\nwatch it at {self.url} (Ctrl-C stops; the same command goes on from there)\n")
+        self.tell(f"\nopen {self.url} (Ctrl-C stops, the same command goes on)\n")
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(_day(start), total=max(end - start, 1.0), figures="")
