@@ -89,7 +89,7 @@ def main() -> None:
     reader.add_argument("--outcomes", type=int, default=50)
     given = reader.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        flags = {"server.listen": [0], "logs.console": "false"}
+        flags = {"server.listen": [0], "logs.console": "false", "server.trust": "true"}
         app = App.open(settings.load(folder=Path(folder), flags=flags, environ={}))
         measure(app, predictions=given.predictions, outcomes=given.outcomes)
 

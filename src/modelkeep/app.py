@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from msgspec import MsgspecError, Raw, Struct, json, structs
+from msgspec import Raw, json, structs
 
 from modelkeep import journal
 from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
 from modelkeep.alerts.channels import Channel, LogChannel, WebhookChannel
-from modelkeep.claims import Claim, claim, claim_one
+from modelkeep.claims import Claim, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.jobs.backup import backup
@@ -190,20 +190,12 @@ class App:
 # ------------------------------------------------------------------------------------------------- the rooms
 
 
-class _Mark(Struct, frozen=True, kw_only=True):
-    """What ``server.json`` says of the server that runs."""
-
-    url: str = ""
-    pid: int = 0
-
-
 def _running(folder: Path) -> str:
-    try:
-        mark = json.decode((folder / "server.json").read_bytes(), type=_Mark)
-    except (OSError, MsgspecError):
-        pid = (folder / "server.lock").read_text(encoding="ascii")
-        return f" (process {pid})" if pid else ""
-    return f": {mark.url} (process {mark.pid})"
+    mark = mark_of(folder)
+    if mark is not None:
+        return f": {mark.url} (process {mark.pid})"
+    pid = (folder / "server.lock").read_text(encoding="ascii")
+    return f" (process {pid})" if pid else ""
 
 
 def _folder(settings: Settings) -> Path:

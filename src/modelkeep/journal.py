@@ -20,9 +20,9 @@ from modelkeep.errors import BadSettings
 from modelkeep.quantities import iso
 from modelkeep.settings import MASK, Secret, Settings
 
-QUIET = ("uvicorn.access", "httpx", "httpcore", "urllib3", "urllib3.connectionpool")
+QUIET = ("httpx", "httpcore", "urllib3", "urllib3.connectionpool")
 _TELLING = ("token", "password", "secret", "authorization", "api_key", "cookie")
-_WRITTEN = ("message", "asctime")  # other handlers write these onto the record
+_REPEATED = ("message", "asctime", "color_message")  # the line again, as other handlers and uvicorn put it on a record
 _SHORTEST = 4  # a shorter secret would mask half of every line
 _encode = json.Encoder(enc_hook=str, decimal_format="number").encode
 
@@ -92,7 +92,7 @@ def _formatter(clock: Clock | None, *, masks: Sequence[str], pretty: bool) -> lo
             "function": record.funcName,
             "line": record.lineno,
         }
-        extra = {key: _masked(key, value) for key, value in event.items() if key not in _WRITTEN}
+        extra = {key: _masked(key, value) for key, value in event.items() if key not in _REPEATED}
         return own | {f"{key}_" if key in own else key: value for key, value in extra.items()}
 
     def written(_: WrappedLogger, __: str, event: EventDict) -> str:

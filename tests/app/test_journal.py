@@ -98,7 +98,7 @@ def test_a_terminal_gets_lines_for_eyes(kept):
 @pytest.mark.row("OBS-06")
 def test_noisy_loggers_are_quiet(kept):
     path = kept()
-    for name in ("uvicorn.access", "urllib3.connectionpool", "httpx"):
+    for name in ("httpcore", "urllib3.connectionpool", "httpx"):
         logging.getLogger(name).info("noise")
         logging.getLogger(name).warning("signal")
     assert [line["message"] for line in lines(path)] == ["signal"] * 3
@@ -146,3 +146,11 @@ def test_level_and_closing_leave_logging_as_it_was(tmp_path):
     log.error("not written any more")
     assert [line["message"] for line in lines(tmp_path / "logs" / "modelkeep.log")] == ["seen"]
     assert (root.level, list(root.handlers), logging.getLogger("httpx").level) == before
+
+
+def test_what_repeats_the_line_is_left_out(kept):
+    path = kept()
+    logging.getLogger("uvicorn.error").info("up", extra={"color_message": "\x1b[1mup\x1b[0m", "port": 1})
+    (line,) = lines(path)
+    assert (line["message"], line["port"]) == ("up", 1)
+    assert not {"color_message", "message_", "asctime"} & line.keys()

@@ -7,6 +7,8 @@ from making_models import DOUBLER
 
 from modelkeep import settings
 from modelkeep.app import App
+from modelkeep.claims import key_of
+from modelkeep.edge import KEY_HEADER
 from modelkeep.edge.server import running
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.nouns import Field, Rollout, Signature
@@ -67,5 +69,5 @@ def served(folder, **flags):
     with ExitStack() as stack:
         app = App.open(found)
         url = stack.enter_context(running(app))
-        client = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+        client = stack.enter_context(httpx.Client(base_url=url, headers={KEY_HEADER: key_of(folder)}, timeout=30))
         yield House(app, url, client)

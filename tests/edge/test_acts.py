@@ -6,7 +6,9 @@ import time
 import numpy as np
 import pytest
 from making_models import BROKEN, TRIPLER
+from served_house import served
 
+from modelkeep.edge import KEY_HEADER
 from modelkeep.nouns import Alert, Policy, Reading
 from modelkeep.runtimes import packing
 
@@ -53,6 +55,28 @@ def test_a_file_is_sent_registered_and_listed(fresh, tmp_path):
     assert list((fresh.folder / "work" / "uploads").iterdir()) == []
     again = fresh.post("/v1/models/doubler/versions", body)
     assert again.status_code == 404  # what was sent has done its work
+
+
+@pytest.mark.parametrize("key", ["", "guessed"])
+def test_nobody_vouches_for_code_by_saying_so(fresh, tmp_path, key):
+    headers, content = {KEY_HEADER: key}, packed(tmp_path, "def predict(row):\n    return 1.0\n")
+    body = {"file": send(fresh, content), "signature": SIGNATURE}
+    refused = fresh.post("/v1/models/doubler/versions", {**body, "trust": True}, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_vouched")
+    assert "server.trust" in refused.json()["error"]["remedy"]
+    assert fresh.post("/v1/models/doubler/versions", body, headers=headers).status_code == 422, "without code it may"
+    trainer = fresh.client.put("/v1/models/doubler/policy", json={"retrain": {"trainer": "os:getcwd"}}, headers=headers)
+    assert trainer.status_code == 403
+    assert fresh.client.put("/v1/models/doubler/policy", json={"drift": 0.3}, headers=headers).status_code == 200
+    send(fresh, content)
+    assert fresh.post("/v1/models/doubler/versions", {**body, "trust": True}).status_code == 201, "its owner may"
+
+
+def test_a_server_may_be_told_to_trust_its_callers(tmp_path):
+    with served(tmp_path / "data", server__trust=True) as found:
+        file = send(found, packed(tmp_path, "def predict(row):\n    return 1.0\n"))
+        body = {"file": file, "signature": SIGNATURE, "trust": True}
+        assert found.post("/v1/models/m/versions", body, headers={KEY_HEADER: ""}).status_code == 201
 
 
 def test_a_sample_gives_signature_and_metrics(fresh, tmp_path):

@@ -253,6 +253,8 @@ def test_a_stranger_gets_from_nothing_to_a_prediction_and_back(made, tmp_path, c
         signature = tmp_path / "signature.json"
         signature.write_text(json.dumps(say("version", "doubler@1")["signature"]))
         register = ["register", "doubler", str(tmp_path / "triple.py"), "--trust", "--signature", str(signature)]
+        elsewhere = [*register, "--metric", "mae=1.5", "--force", "--server", url]
+        assert "may not vouch" in say(*elsewhere, code=1)
         assert say(*register, "--metric", "mae=1.5", "--force")["number"] == 2
         assert say("release", "doubler@2", "--dry-run")["job"] == ""
         assert say("jobs", "run", "backup")["task"] == "backup"

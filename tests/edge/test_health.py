@@ -147,7 +147,9 @@ def test_the_data_folder_says_where_its_server_is(tmp_path):
     with served(tmp_path) as found:
         mark = json.loads((found.folder / "server.json").read_bytes())
         assert mark == {"url": found.url, "pid": os.getpid()}
+        assert (found.folder / "server.key").stat().st_mode & 0o777 == 0o600, "the owner's alone"
     assert not (found.folder / "server.json").exists()
+    assert not (found.folder / "server.key").exists()
 
 
 def test_several_ports_answer_the_same(tmp_path):

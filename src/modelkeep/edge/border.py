@@ -110,6 +110,16 @@ def fault() -> Turned:
     )
 
 
+def unvouched() -> Turned:
+    """The refusal of code for which the caller may not vouch."""
+    return Turned(
+        403,
+        code="not_vouched",
+        message="this request makes the server run code, and a caller over the network may not vouch for code",
+        remedy="use the command line on the server's own data folder, or set server.trust = true",
+    )
+
+
 def template(scope: Scope) -> str:
     """The route's own path, such as ``/v1/models/{model}``; what no route takes shares one name."""
     route = scope.get("route")

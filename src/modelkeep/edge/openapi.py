@@ -21,6 +21,7 @@ _REF = "#/components/schemas/{name}"
 _REFUSALS = {
     "400": "The request cannot be read",
     "401": "The server asks for its token",
+    "403": "Another site's page sent it, or it brings code for which the caller may not vouch",
     "404": "No such thing; near names are given",
     "409": "The present state forbids it",
     "413": "The body is too large",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from modelkeep.edge import decoding, health, hot, metrics, openapi, refusals
+from modelkeep.edge import KEY_HEADER, border, decoding, health, hot, metrics, openapi, refusals
 from modelkeep.edge.border import Border, fault
 from modelkeep.edge.reading import read, too_large
 from modelkeep.edge.refusals import Turned
@@ -38,13 +39,16 @@ class Uploaded(Struct, frozen=True, kw_only=True):
     size: int
 
 
-def build(app: App, *, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """The whole server as one ASGI application; ``pages`` are routes of the web pages."""
+def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The whole server as one ASGI application; ``pages`` are routes of the web pages.
+
+    Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
+    """
     traffic = Traffic()
     limit, token = app.settings.server.body, app.settings.server.token
     secret = token.reveal() if token else ""
     routes: list[BaseRoute] = [
-        *(_route(app, operation, limit=limit) for operation in _ordered()),
+        *(_route(app, operation, limit=limit, key=key) for operation in _ordered()),
         Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
         Route("/openapi.json", openapi.endpoint()),
         Route("/metrics", metrics.endpoint(app, traffic)),
@@ -61,7 +65,7 @@ def _ordered() -> list[Operation[Any, Any]]:
     return sorted((o for o in OPERATIONS if not o.hot), key=lambda o: o.path.count("/"), reverse=True)
 
 
-def _route(app: App, operation: Operation[Any, Any], *, limit: int) -> Route:
+def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) -> Route:
     fields = {f.encode_name: f for f in msgspec.structs.fields(operation.request)}
     names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
 
@@ -81,6 +85,8 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int) -> Route:
             asked = decoding.build(
                 operation.request, {**_body(await read(request.scope, request.receive, limit=limit), values), **values}
             )
+        if operation.runs_code(asked) and not (app.settings.server.trust or _vouches(request, key)):
+            raise border.unvouched()
         result = await to_thread.run_sync(operation.run, app, asked)
         return _json(result, operation.status)
 
@@ -88,6 +94,11 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int) -> Route:
         operation.path.replace("{model}", "{model:path}").replace("{id}", "{id:path}").replace("{name}", "{name:path}")
     )
     return Route(path, act, methods=[operation.method], name=operation.name)
+
+
+def _vouches(request: Request, key: str) -> bool:
+    sent = request.headers.get(KEY_HEADER, "").encode("latin-1", "replace")
+    return bool(key) and hmac.compare_digest(sent, key.encode())
 
 
 def _unfit(value: str, kind: Any) -> bool:

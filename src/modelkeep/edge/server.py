@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import secrets
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import msgspec
 import uvicorn
-from msgspec import Struct
 
+from modelkeep.claims import marked
 from modelkeep.edge import rest
 from modelkeep.edge.pages.routes import pages
 from modelkeep.errors import BadSettings, Unavailable
@@ -24,20 +22,14 @@ from modelkeep.errors import BadSettings, Unavailable
 if TYPE_CHECKING:
     from modelkeep.app import App
 
-MARK = "server.json"
 BACKLOG = 2048
 GRACE = 10
 
 
-class Mark(Struct, frozen=True, kw_only=True):
-    """What ``server.json`` in the data folder says while a server runs on it."""
-
-    url: str
-    pid: int
-
-
 class Server:
     """Answers on the configured ports. ``url`` is the first port's address, known as soon as it is made.
+
+    ``key`` is what its owner's commands send to vouch for code.
 
     Raises BadSettings when a port is taken.
     """
@@ -48,9 +40,10 @@ class Server:
         self._sockets = _bound(settings.host, settings.listen)
         self.ports = tuple(taken.getsockname()[1] for taken in self._sockets)
         self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
+        self.key = secrets.token_urlsafe(32)
         self._pages = pages(app)
         config = uvicorn.Config(
-            rest.build(app, pages=self._pages.routes),
+            rest.build(app, key=self.key, pages=self._pages.routes),
             access_log=False,
             log_config=None,
             lifespan="off",
@@ -106,7 +99,7 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         app.start()
-        with _marked(app.rooms.folder, server.url):
+        with marked(app.rooms.folder, url=server.url, key=server.key):
             for port in server.ports:
                 tell(f"listening on http://{_shown(app.settings.server.host)}:{port}")
             server.run()
@@ -129,23 +122,12 @@ def running(app: App) -> Iterator[str]:
             if not thread.is_alive():
                 raise Unavailable("the server ended before it answered", remedy="its log says why")
             patience.wait(0.005)
-        with _marked(app.rooms.folder, server.url):
+        with marked(app.rooms.folder, url=server.url, key=server.key):
             yield server.url
     finally:
         server.stop()
         thread.join(GRACE + 5)
         app.stop()
-
-
-@contextlib.contextmanager
-def _marked(folder: Path, url: str) -> Iterator[None]:
-    """Say in the data folder where the server is, so that commands find it."""
-    mark = folder / MARK
-    mark.write_bytes(msgspec.json.encode(Mark(url=url, pid=os.getpid())))
-    try:
-        yield
-    finally:
-        mark.unlink(missing_ok=True)
 
 
 def _bound(host: str, ports: tuple[int, ...]) -> list[socket.socket]:

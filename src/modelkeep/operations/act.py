@@ -34,6 +34,11 @@ def allowed(_: object) -> str:
     return ""
 
 
+def harmless(_: object) -> bool:
+    """No request of this act brings or names code."""
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation(Generic[Q, A]):
     """One act of the product.
@@ -42,7 +47,8 @@ class Operation(Generic[Q, A]):
     string, the rest from a JSON body. ``words`` are the command's words, empty when the command line has its own form;
     ``plain`` names the fields that the command takes without dashes, in order (``model`` then ``number`` also reads
     ``model@number``). ``finding`` says in words why a result is bad news (exit code 1), or "".
-    ``hot`` acts have a route of their own.
+    ``hot`` acts have a route of their own. ``runs_code`` says of a request that code which it brings or names will run:
+    a door then asks for more than a token.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Operation(Generic[Q, A]):
     plain: tuple[str, ...] = ()
     status: int = 200
     hot: bool = False
+    runs_code: Callable[[Q], bool] = harmless
     finding: Callable[[A], str] = allowed
 
     @property

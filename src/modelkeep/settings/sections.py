@@ -46,12 +46,16 @@ OWNED: Mapping[type[Struct], frozenset[str]] = {Policy: frozenset({"model", "num
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
-    """Where the server listens; all ``listen`` ports answer the same (0 = any free port)."""
+    """Where the server listens; all ``listen`` ports answer the same (0 = any free port).
+
+    ``trust`` lets every caller vouch for code, not only commands of the folder's owner.
+    """
 
     host: str = "127.0.0.1"
     listen: Annotated[tuple[Port, ...], Meta(min_length=1, max_length=16)] = (8000,)
     body: Annotated[int, Meta(ge=1024, extra={"written": "size"})] = 16 * 1024 * 1024
     token: Secret | None = None
+    trust: bool = False
 
     @property
     def exposed(self) -> bool:

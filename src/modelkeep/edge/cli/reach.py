@@ -15,6 +15,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from modelkeep import settings
+from modelkeep.claims import key_of, mark_of
+from modelkeep.edge import KEY_HEADER
 from modelkeep.edge.cli.usage import Common, Refused, Wrongly
 from modelkeep.edge.refusals import Failure, Refusal
 from modelkeep.errors import BadSettings, Unavailable
@@ -23,7 +25,6 @@ from modelkeep.operations.act import Operation
 if TYPE_CHECKING:
     from modelkeep.settings import Settings
 
-MARK = "server.json"
 PATIENCE = 60.0
 
 
@@ -78,7 +79,7 @@ class Reach:
             raise Wrongly(f"--server {self.url!r} is no address; write http://HOST:PORT")
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         connection = kind(address.hostname, address.port, timeout=PATIENCE)
-        headers = {"content-type": "application/json", **self._token()}
+        headers = {"content-type": "application/json", **self._token(), **self._key()}
         if size is not None:
             headers |= {"content-type": "application/octet-stream", "content-length": str(size)}
         try:
@@ -93,6 +94,11 @@ class Reach:
             raise Refused(_failure(content, answer.status), answer.status)
         return content
 
+    def _key(self) -> dict[str, str]:
+        """What lets this user vouch for code: the key of the server on the folder, for that server alone."""
+        key = "" if self._common.server else key_of(self.settings.folder)
+        return {KEY_HEADER: key} if key else {}
+
     def _token(self) -> dict[str, str]:
         try:
             token = self.settings.server.token
@@ -104,15 +110,17 @@ class Reach:
 
 
 def _running(folder: Path) -> str:
-    """The address that ``server.json`` tells, while its process lives."""
-    try:
-        mark = json.loads((folder / MARK).read_bytes())
-        os.kill(int(mark["pid"]), 0)
-        return str(mark["url"])
-    except PermissionError:
-        return str(mark["url"])  # it lives, under another user
-    except (OSError, ValueError, KeyError):
+    """The address in the folder's mark, while its process lives."""
+    mark = mark_of(folder)
+    if mark is None:
         return ""
+    try:
+        os.kill(mark.pid, 0)
+    except PermissionError:
+        pass  # it lives, under another user
+    except OSError:
+        return ""
+    return mark.url
 
 
 def _text(value: Any) -> str:
