@@ -75,6 +75,16 @@ def test_drift_on_nine_pairs_is_unknown(build, read):
     assert (reading.facts["have"], reading.facts["need"]) == (9, 10)
 
 
+@pytest.mark.row("DRF-02")
+@pytest.mark.parametrize(("days", "level"), [(2, "unknown"), (3, "warning")])
+def test_one_stormy_day_is_no_drift(build, read, days, level):
+    hours = [build.slice(24 * d, n=50, errors={"model": total([13.0] * 50, [0.0] * 50)}) for d in range(days)]
+    reading = read(performance(build.window(hours, version=build.version(mae=10.0))), "error_drift")
+    assert reading.level == level
+    assert reading.facts["recent_mae"] == pytest.approx(13.0)
+    assert level == "warning" or (reading.facts["have"], reading.facts["need"]) == (2, 3)
+
+
 def test_a_zero_truth_does_not_break_mape(build, read):
     hours = [build.slice(0, n=20, errors={"model": total([1.0] * 20, [0.0] * 20)})]
     reading = read(performance(build.window(hours)), "mape")
@@ -102,7 +112,10 @@ def test_every_metric_of_a_week_has_an_interval(build, read):
 
 def test_classes_have_their_four_metrics(build, read):
     pairs = [("yes", "yes")] * 30 + [("yes", "no")] * 10 + [("no", "yes")] * 20 + [("no", "no")] * 40
-    hours = [build.slice(0, n=100, errors={"model": total(*zip(*pairs, strict=True))})]
+    hours = [
+        build.slice(24 * d, n=len(day), errors={"model": total(*zip(*day, strict=True))})
+        for d, day in enumerate((pairs[::3], pairs[1::3], pairs[2::3]))
+    ]
     version = build.version(signature=build.classes, accuracy=0.9)
     found = performance(
         build.window(hours, version=version, policy=Policy(model="m", targets={"accuracy": 0.9, "recall": 0.65}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from modelkeep.nouns import Facts, Level, Reading
@@ -15,6 +16,8 @@ from modelkeep.watch.intervals import Interval
 
 NUMBERS = ("mae", "rmse", "mape", "bias", "r2")
 CLASSES = ("accuracy", "precision", "recall", "f1")
+LEAST_DAYS = 3
+"""Days with outcomes from which drift is told: with fewer, one stormy day decides it."""
 SEVERE = 2.5
 """Error drift is critical at this many times the policy's threshold."""
 
@@ -98,7 +101,7 @@ def performance(window: Window) -> list[Reading]:
         blocks = [s.profile.errors["model"] for s in window.slices if "model" in s.profile.errors]
     found = accuracy(sum(by_day, Sums()), blocks=blocks)
     names = CLASSES if window.version.signature.classifies else NUMBERS
-    return [*(_metric(window, name, found=found) for name in names), error_drift(window, found)]
+    return [*(_metric(window, name, found=found) for name in names), error_drift(window, found, days=len(by_day))]
 
 
 def _metric(window: Window, name: str, *, found: Accuracy) -> Reading:
@@ -140,13 +143,13 @@ def _against(name: str, value: float, *, interval: Interval | None, target: floa
     return "critical" if best is not None and best < sign * target else "warning"
 
 
-def error_drift(window: Window, found: Accuracy) -> Reading:
+def error_drift(window: Window, found: Accuracy, *, days: int) -> Reading:
     """Reading ``error_drift``: by how many per cent the error is above that of training.
 
     For numbers the error is the MAE, for classes the share of wrong answers. Facts: ``drift_detected``,
     ``training_mae``, ``recent_mae``, ``degradation_pct``, ``threshold_pct`` (the policy's ``drift``). Level: warning
-    when the degradation exceeds the threshold, critical from 2.5 times the threshold on; unknown below ten pairs, or
-    when the version has no training error above zero.
+    when the degradation exceeds the threshold, critical from 2.5 times the threshold on; unknown below ten pairs, with
+    outcomes of fewer than three ``days``, or when the version has no training error above zero.
     """
     trained, recent, interval = _errors(
         window.version.baseline.metrics, found, classes=window.version.signature.classifies
@@ -158,8 +161,8 @@ def error_drift(window: Window, found: Accuracy) -> Reading:
         "threshold_pct": window.policy.drift * 100,
     }
     if found.error:
-        reading = lacking(window, "error_drift", have=found.n, need=found.need, what="predictions with a known outcome")
-        return unknown(window, "error_drift", detail=reading.detail, n=found.n, facts={**facts, **reading.facts})
+        little = lacking(window, "error_drift", have=found.n, need=found.need, what="predictions with a known outcome")
+        return msgspec.structs.replace(little, facts=facts | little.facts)
     if trained is None or recent is None or not trained > 0:
         reason = (
             f"{window.version.name} has no training error" if trained is None else f"its training error is {trained:g}"
@@ -168,6 +171,9 @@ def error_drift(window: Window, found: Accuracy) -> Reading:
             window, "error_drift", detail=f"error drift cannot be told: {reason}", n=found.n,
             facts={**facts, "reason": reason},
         )  # fmt: skip
+    if days < LEAST_DAYS:
+        little = lacking(window, "error_drift", have=days, need=LEAST_DAYS, what="days with known outcomes")
+        return msgspec.structs.replace(little, facts=facts | little.facts)
     rise = round((recent / trained - 1) * 100, 9)
     limit = window.policy.drift * 100
     level: Level = "critical" if rise > SEVERE * limit else "warning" if rise > limit else "ok"
