@@ -17,6 +17,7 @@ from modelkeep.workloads.flights.replay import Moment
 
 T = TypeVar("T")
 INDENT = " " * 13
+BESIDE = 29
 LINES = 2
 """Of what an event tells, so much is shown; the page and ``modelkeep timeline`` have the rest."""
 EVERY = 12 * 3600.0
@@ -96,8 +97,11 @@ class Story:
         claim, _, detail = (event.detail.splitlines() or [""])[0].partition(": ")
         if event.kind != "alert":
             claim, detail = event.subject, event.detail
-        line = f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what):15}[/] {escape(claim)}"
+        first, *more = wrap(claim, max(self._console.width - BESIDE, 20)) or [""]
+        line = f"[dim]{event.at:%d %b %H:%M}[/] [{colour}]{escape(event.what):15}[/] {escape(first)}"
         self._console.print(line, soft_wrap=True)
+        for part in more:
+            self._console.print(f"{' ' * BESIDE}{escape(part)}", soft_wrap=True)
         if detail and event.what != "resolved":
             width = max(self._console.width - len(INDENT), 20)
             for part in wrap(detail, width, max_lines=LINES, placeholder=" ..."):
