@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from msgspec import Raw, json, structs
+from msgspec import structs
 
 from modelkeep import journal
 from modelkeep.alerts import rules
@@ -20,6 +20,7 @@ from modelkeep.claims import Claim, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.jobs.backup import backup
+from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.housekeeping import tidy
 from modelkeep.jobs.release import release, roll_back
 from modelkeep.jobs.rooms import Rooms, Task
@@ -28,14 +29,13 @@ from modelkeep.jobs.schedule import Schedule
 from modelkeep.jobs.slots import Wanted
 from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
-from modelkeep.nouns import Policy
 from modelkeep.quantities import duration, iso, seconds
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.router import Router
 from modelkeep.settings import Settings, load
 from modelkeep.store.folder import FolderFiles
-from modelkeep.store.seams import Ledger, Store
+from modelkeep.store.seams import Store
 from modelkeep.store.sqlite import SqliteStore
 
 log = logging.getLogger("modelkeep.app")
@@ -117,7 +117,8 @@ class App:
             console = sys.stderr if self.settings.logs.console else None
             self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
             with self.rooms.store.write() as ledger:
-                _keep_policies(ledger, self.settings.models, now=self.rooms.clock.now())
+                for policy in self.settings.models.values():
+                    adopt(ledger, policy, who="configuration", why="modelkeep.toml says so", at=self.rooms.clock.now())
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
@@ -272,32 +273,3 @@ def _schedules(settings: Settings) -> dict[str, Schedule]:
             raise BadSettings(f"schedules.{name}.task ({source}): {missing.message}", remedy=missing.remedy)
         found[name] = schedule
     return found
-
-
-def _keep_policies(ledger: Ledger, wanted: Mapping[str, Policy], *, now: float) -> None:
-    """Make each model's section of the configuration its policy, unless it is already.
-
-    It is in force at once, or with the promotion that ends a running trial: the judge keeps the limits it began with.
-    """
-    for model, policy in wanted.items():
-        kept = ledger.versions.policy(model)
-        if structs.replace(policy, number=kept.number, since=kept.since) == kept:
-            continue
-        fresh = structs.replace(policy, number=kept.number + 1 if kept.since else kept.number, since=now)
-        try:
-            ledger.versions.add_policy(fresh)
-        except Conflict:  # the first one was kept without its moment
-            fresh = structs.replace(fresh, number=kept.number + 1)
-            ledger.versions.add_policy(fresh)
-        rollout = ledger.rollouts.get(model)
-        if rollout is not None and rollout.trial is None:
-            ledger.rollouts.put(structs.replace(rollout, policy=fresh.number), rollout)
-        ledger.acts.append(
-            who="configuration",
-            what="policy",
-            subject=model,
-            why="modelkeep.toml says so",
-            at=now,
-            before=Raw(json.encode(kept)),
-            after=Raw(json.encode(fresh)),
-        )

@@ -214,7 +214,7 @@ def test_a_model_s_section_becomes_its_policy_once_and_is_in_force_at_once(opene
     with opened() as app, app.rooms.store.write() as ledger:
         ledger.versions.add(version(1))
         ledger.rollouts.put(Rollout(model="churn", champion=1), None)
-    for horizon, number in ((60.0, 1), (60.0, 1), (90.0, 2)):
+    for horizon, number in ((60.0, 2), (60.0, 2), (90.0, 3)):
         clock.advance(1)
         with opened(models={"churn": Policy(model="churn", horizon=horizon)}) as app:
             app.start()
@@ -225,7 +225,7 @@ def test_a_model_s_section_becomes_its_policy_once_and_is_in_force_at_once(opene
         assert [(act.what, act.who) for act in ledger.acts.all()] == [("policy", "configuration")] * 2
 
 
-def test_a_policy_waits_for_the_end_of_a_trial(opened):
+def test_a_policy_is_in_force_at_once_in_a_trial_too(opened):
     with opened() as app, app.rooms.store.write() as ledger:
         ledger.versions.add(version(1))
         ledger.versions.add(version(2))
@@ -235,7 +235,7 @@ def test_a_policy_waits_for_the_end_of_a_trial(opened):
     with opened(models={"churn": Policy(model="churn", horizon=60.0)}) as app:
         app.start()
         with app.rooms.store.read() as ledger:
-            assert (ledger.versions.policy("churn").number, ledger.rollouts.get("churn").policy) == (2, 1)
+            assert (ledger.versions.policy("churn").number, ledger.rollouts.get("churn").policy) == (2, 2)
 
 
 # ------------------------------------------------------------------------------------------- rules, channels

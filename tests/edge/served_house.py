@@ -10,6 +10,7 @@ from modelkeep.app import App
 from modelkeep.claims import key_of
 from modelkeep.edge import KEY_HEADER
 from modelkeep.edge.server import running
+from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.nouns import Field, Rollout, Signature
 
@@ -39,11 +40,12 @@ class House:
         """Register a plain Python model, and let it answer at once."""
         file = self.folder / f"{model.replace('/', '_')}.py"
         file.write_text(source)
+        if policy is not None:
+            with self.rooms.store.write() as ledger:
+                adopt(ledger, policy, who="test", why="", at=self.rooms.clock.now())
         version = register(
             self.rooms,
-            Registration(
-                model=model, path=file, trust=True, signature=SIGNATURE, metrics=metrics or {"mae": 1.0}, policy=policy
-            ),
+            Registration(model=model, path=file, trust=True, signature=SIGNATURE, metrics=metrics or {"mae": 1.0}),
         )
         if released:
             with self.rooms.store.write() as ledger:

@@ -23,12 +23,10 @@ def site(rooms: Rooms, folder: Path, *, rows: int = 40, **retrain_policy: object
     """A champion that is twice too low, with ``rows`` labelled predictions, an hour apart, the newest just now."""
     (folder / "champion.py").write_text("def predict(row):\n    return row['x']\n")
     policy = Policy(model="m", retrain=Retrain(**({"trainer": "trainers:train", "least": 10} | retrain_policy)))
-    register(
-        rooms,
-        Registration(model="m", path=folder / "champion.py", trust=True, signature=SIGNATURE, policy=policy),
-    )
+    register(rooms, Registration(model="m", path=folder / "champion.py", trust=True, signature=SIGNATURE))
     now = rooms.clock.now()
     with rooms.store.write() as ledger:
+        ledger.versions.add_policy(policy)
         ledger.rollouts.put(Rollout(model="m", champion=1, policy=1), None)
         for i in range(rows):
             at = now - (rows - i) * HOUR

@@ -1,9 +1,10 @@
-"""A change of a rollout as one act: the rollout, its audit entry and the job's step in one transaction."""
+"""Changes of what is in force, each as one act: a rollout or a policy, with its audit entry, in one transaction."""
 
 from msgspec import Raw, json
+from msgspec.structs import replace
 
 from modelkeep.errors import Conflict
-from modelkeep.nouns import Rollout
+from modelkeep.nouns import Policy, Rollout
 from modelkeep.store.seams import Ledger
 
 
@@ -16,9 +17,35 @@ def change(ledger: Ledger, after: Rollout, *, was: Rollout | None, what: str, wh
         subject=f"{after.model}@{after.challenger or after.champion}",
         why=why,
         at=after.since,
-        before=_raw(was),
-        after=_raw(after),
+        before=Raw(json.encode(was)),
+        after=Raw(json.encode(after)),
     )
+
+
+def adopt(ledger: Ledger, wanted: Policy, *, who: str, why: str, at: float) -> Policy:
+    """Make ``wanted`` its model's policy under the next number, unless it is already; the policy that is in force.
+
+    Number 1 is the built-in one, so that a rollback can bring it back. The judge of a running trial keeps the limits
+    that it began with.
+    """
+    was = ledger.versions.policy(wanted.model)
+    if replace(wanted, number=was.number, since=was.since) == was:
+        return was
+    policy = replace(wanted, number=was.number + 1, since=at)
+    ledger.versions.add_policy(policy)
+    rollout = ledger.rollouts.get(policy.model)
+    if rollout is not None:
+        ledger.rollouts.put(replace(rollout, policy=policy.number), rollout)
+    ledger.acts.append(
+        who=who or "unknown",
+        what="policy",
+        subject=policy.model,
+        why=why,
+        at=at,
+        before=Raw(json.encode(was)),
+        after=Raw(json.encode(policy)),
+    )
+    return policy
 
 
 def in_force(ledger: Ledger, model: str, *, trial: str | None = None) -> Rollout:
@@ -29,7 +56,3 @@ def in_force(ledger: Ledger, model: str, *, trial: str | None = None) -> Rollout
     if trial is not None and rollout.trial != trial:
         raise Conflict(f"the trial of {model} was ended by someone else", remedy="release the version again")
     return rollout
-
-
-def _raw(rollout: Rollout | None) -> Raw:
-    return Raw(b"null" if rollout is None else json.encode(rollout))

@@ -78,14 +78,17 @@ class Leased:
             at=self._clock.now(),
             seconds=now - self._stepped,
             detail=detail,
-            evidence=_raw(evidence),
+            evidence=Raw(json.encode(evidence)),
         )
         with self._within(ledger) as inner:
             kept = self._kept(inner)
             self._save(
                 inner,
                 structs.replace(
-                    kept, steps=(*kept.steps, step), memo=kept.memo if memo is None else _raw(memo), lease=self._lease()
+                    kept,
+                    steps=(*kept.steps, step),
+                    memo=kept.memo if memo is None else Raw(json.encode(memo)),
+                    lease=self._lease(),
                 ),
             )
         self._stepped = now
@@ -103,7 +106,7 @@ class Leased:
                 kept,
                 state="waiting",
                 due=self._clock.now() + max(after, 0.0),
-                memo=kept.memo if memo is None else _raw(memo),
+                memo=kept.memo if memo is None else Raw(json.encode(memo)),
                 attempts=0,
                 error="",
             ),
@@ -129,7 +132,7 @@ class Leased:
             structs.replace(
                 self._kept(ledger),
                 state="failed" if error else "done",
-                result=_raw(result),
+                result=Raw(json.encode(result)),
                 error=error,
                 finished=self._clock.now(),
             ),
@@ -159,7 +162,3 @@ class Leased:
     def _save(self, ledger: Ledger, job: Job) -> None:
         ledger.jobs.save(job, self._token)
         self._job = job
-
-
-def _raw(value: Struct | None) -> Raw:
-    return Raw(b"null" if value is None else json.encode(value))

@@ -49,7 +49,6 @@ class Registration(Struct, frozen=True, kw_only=True):
     units: dict[str, str] = {}
     key: str = ""
     time: str = ""
-    policy: Policy | None = None
     lineage: Lineage = Lineage()
     note: str = ""
     force: bool = False
@@ -69,7 +68,7 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     code = _feature_code(registration)
     columns = _columns(registration)
     with rooms.store.read() as ledger:
-        policy = registration.policy or ledger.versions.policy(registration.model)
+        policy = ledger.versions.policy(registration.model)
         number = _next_number(ledger, registration.model)
     version = Version(
         model=registration.model,
@@ -226,8 +225,6 @@ def _keep(rooms: Rooms, version: Version, *, registration: Registration, also: A
         _refuse_known(ledger, version)
         version = structs.replace(version, number=_next_number(ledger, version.model))
         ledger.versions.add(version)
-        if registration.policy is not None:
-            _keep_policy(ledger, registration.policy, model=version.model, now=rooms.clock.now())
         ledger.acts.append(
             who=registration.by,
             what="register",
@@ -239,13 +236,3 @@ def _keep(rooms: Rooms, version: Version, *, registration: Registration, also: A
         if also is not None:
             also(ledger, version)
     return version
-
-
-def _keep_policy(ledger: Ledger, policy: Policy, *, model: str, now: float) -> None:
-    """Keep a policy under its next number, unless it is what is kept already."""
-    newest = ledger.versions.policy(model)
-    wanted = structs.replace(policy, model=model, number=newest.number, since=newest.since)
-    if wanted == newest:
-        return
-    number = newest.number + 1 if newest.since else 1
-    ledger.versions.add_policy(structs.replace(wanted, number=number, since=now))

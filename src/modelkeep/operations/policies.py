@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from modelkeep.errors import NotFound
+from modelkeep.jobs.changing import adopt
 from modelkeep.nouns import Guards, Policy, Retrain, Trial
 from modelkeep.operations.act import By, ModelName, Operation, Why
 from modelkeep.operations.models import known
@@ -69,33 +69,16 @@ def set_policy(app: App, request: SetPolicy) -> PolicyView:
 
     Raises BadInput naming the field.
     """
-    now = app.rooms.clock.now()
+    changes = {
+        name: value
+        for name in ("targets", "guards", "trial", "retrain", "horizon", "tolerance", "limit", "drift", "window")
+        if (value := getattr(request, name)) is not UNSET
+    }
     with app.rooms.store.write() as ledger:
-        try:
-            was = ledger.versions.policy(request.model)
-            number = was.number + 1 if was.since else 1
-        except NotFound:
-            was, number = Policy(model=request.model), 1
-        changes = {
-            name: value
-            for name in ("targets", "guards", "trial", "retrain", "horizon", "tolerance", "limit", "drift", "window")
-            if (value := getattr(request, name)) is not UNSET
-        }
-        policy = msgspec.structs.replace(was, **changes, model=request.model, number=number, since=now)
-        ledger.versions.add_policy(policy)
-        rollout = ledger.rollouts.get(request.model)
-        if rollout is not None:
-            ledger.rollouts.put(msgspec.structs.replace(rollout, policy=number), rollout)
-        ledger.acts.append(
-            who=request.by,
-            what="policy",
-            subject=request.model,
-            why=request.why,
-            at=now,
-            before=Raw(msgspec.json.encode(was)),
-            after=Raw(msgspec.json.encode(policy)),
-        )
-    return PolicyView(policy=policy, in_force=rollout is not None)
+        wanted = msgspec.structs.replace(ledger.versions.policy(request.model), **changes)
+        policy = adopt(ledger, wanted, who=request.by, why=request.why, at=app.rooms.clock.now())
+        in_force = ledger.rollouts.get(request.model) is not None
+    return PolicyView(policy=policy, in_force=in_force)
 
 
 OPERATIONS = (

@@ -57,9 +57,9 @@ class SqlVersions:
         if body is not None:
             return msgspec.json.decode(body, type=Policy)
         numbers = self._connection.execute(select(c.number).where(c.model == model)).scalars().all()
-        if numbers or number not in {None, 1}:
-            raise NotFound("policy", f"{model} policy {number}", known=[f"{model} policy {n}" for n in numbers])
-        return Policy(model=model)
+        if number in {None, 1}:
+            return Policy(model=model)
+        raise NotFound("policy", f"{model} policy {number}", known=[f"{model} policy {n}" for n in (1, *numbers)])
 
     def _add(self, table: Table, noun: Version | Policy) -> None:
         c = table.c

@@ -133,7 +133,10 @@ class Versions(Protocol):
         """Keep a policy. Raises Conflict when its model and number exist."""
 
     def policy(self, model: str, number: int | None = None) -> Policy:
-        """The policy, the newest without ``number``; the default one when none was kept."""
+        """The policy, the newest without ``number``; number 1 is the default one unless another was kept under it.
+
+        Raises NotFound naming the policies that exist.
+        """
 
 
 class Rollouts(Protocol):
