@@ -5,7 +5,7 @@ import random
 from modelkeep.nouns import Guards
 from modelkeep.rollout.judge import fold, start
 from modelkeep.rollout.rounds import GradedPair, Served, yardstick
-from modelkeep.rollout.verdict import Moment, verdict
+from modelkeep.rollout.verdict import Occasion, verdict
 
 HOURS, CALLS, PAIRS = 24, 60, 25
 
@@ -15,7 +15,7 @@ def replayed(runs, seed=2026):
     fell = promoted = 0
     for run in range(runs):
         draw = random.Random(seed * 100_003 + run)
-        said = verdict(_trial(draw), Moment(now=HOURS * 3600.0, earliest=HOURS * 3600.0, last=1e9))
+        said = verdict(_trial(draw), Occasion(now=HOURS * 3600.0, earliest=HOURS * 3600.0, last=1e9))
         fell += said.decision == "roll_back"
         promoted += said.decision == "promote"
     return fell, promoted

@@ -22,7 +22,8 @@ from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.housekeeping import tidy
-from modelkeep.jobs.release import release, roll_back
+from modelkeep.jobs.release import release
+from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms, Task
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.schedule import Schedule

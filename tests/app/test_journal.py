@@ -150,7 +150,7 @@ def test_level_and_closing_leave_logging_as_it_was(tmp_path):
 
 def test_what_repeats_the_line_is_left_out(kept):
     path = kept()
-    logging.getLogger("uvicorn.error").info("up", extra={"color_message": "\x1b[1mup\x1b[0m", "port": 1})
+    log.info("up", extra={"color_message": "\x1b[1mup\x1b[0m", "port": 1})
     (line,) = lines(path)
     assert (line["message"], line["port"]) == ("up", 1)
     assert not {"color_message", "message_", "asctime"} & line.keys()

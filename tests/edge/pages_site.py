@@ -12,6 +12,7 @@ import uvicorn
 from pages_story import Past
 from starlette.applications import Starlette
 
+from modelkeep.alerts import rules
 from modelkeep.edge.pages import Pages
 from modelkeep.edge.pages.views import Sources
 from modelkeep.serving.recorder import Recording
@@ -32,6 +33,7 @@ def sources(past: Past, *, recording: Recording | None = None, failures: dict[st
         clock=past.clock,
         recording=lambda: recording or Recording(),
         failures=lambda: failures or {},
+        rules=rules.DEFAULT,
     )
 
 

@@ -30,7 +30,7 @@ from modelkeep.nouns import (
 )
 from modelkeep.profile import LATENCY_EDGES, Profile
 from modelkeep.quantities import moment
-from modelkeep.rollout.judge import State, fold, start
+from modelkeep.rollout.judge import JudgeState, fold, start
 from modelkeep.rollout.rounds import Compared, Event, GradedPair, yardstick
 from modelkeep.store.seams import Folded
 from modelkeep.store.sqlite import SqliteStore
@@ -204,7 +204,7 @@ class Past:
             ledger.jobs.add(job)
             ledger.acts.append(who="ana", what="release.shadow", subject="flights@2", why="version 1 rots", at=at + 60)
 
-    def _judge(self, at: float) -> State:
+    def _judge(self, at: float) -> JudgeState:
         gauss = self.draw.gauss
         seconds = [abs(gauss(0.0004, 0.0001)) for _ in range(400)]
         measured = yardstick(seconds, [abs(gauss(0, 21)) for _ in range(400)], classes=False, grain=Guards().grain)

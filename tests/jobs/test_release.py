@@ -6,7 +6,8 @@ from trialling import HOUR, START, Site
 
 from modelkeep.errors import Conflict
 from modelkeep.jobs.backup import backups
-from modelkeep.jobs.release import Released, roll_back_now
+from modelkeep.jobs.release import Released
+from modelkeep.jobs.rolling_back import roll_back_now
 from modelkeep.nouns import Trial
 from modelkeep.rollout.verdict import Verdict
 

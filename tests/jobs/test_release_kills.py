@@ -9,7 +9,8 @@ from trialling import HOUR, START, Site
 
 from modelkeep.jobs.backup import backups
 from modelkeep.jobs.failpoints import KILLED
-from modelkeep.jobs.release import Release, Released, enqueue, roll_back_now
+from modelkeep.jobs.release import Release, Released, enqueue
+from modelkeep.jobs.rolling_back import roll_back_now
 from modelkeep.nouns import Trial
 
 CANARY = Trial(shadow=0.0, canary=(0.5,), stage=3 * HOUR, last=20 * HOUR, look=60.0)

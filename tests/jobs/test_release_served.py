@@ -7,7 +7,7 @@ import time
 import pytest
 from trialling import HOUR, Site
 
-from modelkeep.jobs.release import roll_back_now
+from modelkeep.jobs.rolling_back import roll_back_now
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.nouns import Guards, Outcome, Trial

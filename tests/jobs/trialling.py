@@ -7,7 +7,8 @@ from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
 from modelkeep.alerts.channels import LogChannel
 from modelkeep.clock import ManualClock
-from modelkeep.jobs.release import Release, enqueue, release, roll_back
+from modelkeep.jobs.release import Release, enqueue, release
+from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.nouns import Field, Outcome, Policy, Prediction, Rollout, Signature, Trial, Version

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from modelkeep.nouns import Guards
 from modelkeep.rollout.betting import BETS, Account, Round, bet, rounds_needed
-from modelkeep.rollout.judge import State, fold, next_stage_of, promote_wealth, rollback_wealth, start
+from modelkeep.rollout.judge import JudgeState, fold, next_stage_of, promote_wealth, rollback_wealth, start
 from modelkeep.rollout.rounds import Block, Compared, Graded, GradedPair, Served, Yardstick, yardstick
-from modelkeep.rollout.verdict import Moment, certifiers, verdict
+from modelkeep.rollout.verdict import Occasion, certifiers, verdict
 
 DAY = 86400.0
 CLASSES = Yardstick(classes=True, latency=(0.1, 0.2, 0.4))
 NUMBERS = Yardstick(classes=False, latency=(0.1, 0.2, 0.4), cap=10.0, usual=2.0)
-LATE = Moment(now=DAY, earliest=DAY, last=14 * DAY)
+LATE = Occasion(now=DAY, earliest=DAY, last=14 * DAY)
 
 
 def judged(yard=CLASSES, **guards):
@@ -64,7 +64,7 @@ def test_the_state_is_the_same_however_often_it_is_looked_at_and_kept_as_json(ev
         events = [e for e in events if not isinstance(e, Graded | GradedPair)]
     begun = next_stage_of(judged(yard), at=0.0, requests=requests)
     once = fold(begun, events)
-    kept = msgspec.json.decode(msgspec.json.encode(fold(begun, events[:cut])), type=State)
+    kept = msgspec.json.decode(msgspec.json.encode(fold(begun, events[:cut])), type=JudgeState)
     assert fold(kept, events[cut:]) == once
     for account in once.accounts.values():
         assert math.isfinite(account.against)
@@ -105,13 +105,13 @@ def test_nothing_known_is_held_with_what_is_missing():
     said = verdict(judged(), LATE)
     assert said.decision == "hold"
     assert "error_rate: no calls of the candidate yet" in said.reasons
-    assert verdict(judged(), Moment(now=15 * DAY, earliest=DAY, last=14 * DAY)).decision == "inconclusive"
+    assert verdict(judged(), Occasion(now=15 * DAY, earliest=DAY, last=14 * DAY)).decision == "inconclusive"
 
 
 @pytest.mark.row("DEP-06")
 def test_more_errors_roll_back_and_fewer_never_do():
     worse = fold(judged(), calls(600, errors=(0.01, 0.2)))
-    said = verdict(worse, Moment(now=worse.fired, earliest=DAY, last=14 * DAY))
+    said = verdict(worse, Occasion(now=worse.fired, earliest=DAY, last=14 * DAY))
     assert said.decision == "roll_back"
     assert said.reasons[0].startswith("error_rate +")
     assert said.rollback >= said.bound == 20
@@ -126,8 +126,8 @@ def test_a_good_version_is_promoted_when_every_guard_has_certified_in_this_stage
     assert certifiers(good)[-1] == "disagreement"
     said = verdict(good, LATE)
     assert said.decision == "promote", said.reasons
-    assert verdict(good, Moment(now=DAY - 1, earliest=DAY, last=14 * DAY)).decision == "hold"
-    blocked = verdict(good, Moment(now=DAY, earliest=DAY, last=14 * DAY, incidents=("fire",)))
+    assert verdict(good, Occasion(now=DAY - 1, earliest=DAY, last=14 * DAY)).decision == "hold"
+    blocked = verdict(good, Occasion(now=DAY, earliest=DAY, last=14 * DAY, incidents=("fire",)))
     assert blocked.decision == "hold"
     assert blocked.reasons == ("critical incident open: fire",)
     fresh = next_stage_of(good, at=DAY)
@@ -176,7 +176,7 @@ def test_a_shifted_answer_is_noticed_and_does_not_roll_back():
 
 def test_a_hard_stop_needs_no_evidence():
     state = fold(judged(), [Served(candidate=True, harms=(1.0, 0.0, 0.0, 0.0), at=0.0, stop="it answered NaN")])
-    said = verdict(state, Moment(now=1.0, earliest=DAY, last=14 * DAY))
+    said = verdict(state, Occasion(now=1.0, earliest=DAY, last=14 * DAY))
     assert (said.decision, said.reasons) == ("roll_back", ("it answered NaN",))
 
 

@@ -5,11 +5,14 @@ from msgspec import Struct
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.quantities import DAY
 
+ROUTINE = ("watch", "deliver", "tidy")
+"""Tasks that run all the time: what they find is told, not that they ran."""
+
 
 class Tidy(Struct, frozen=True, kw_only=True):
     """Arguments of the task ``tidy``: seconds that finished jobs are kept, those of ``frequent`` tasks and others."""
 
-    frequent: tuple[str, ...] = ("watch", "deliver", "tidy")
+    frequent: tuple[str, ...] = ROUTINE
     short: float = DAY
     long: float = 365 * DAY
 

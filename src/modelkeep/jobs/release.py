@@ -1,4 +1,4 @@
-"""The release of a version as durable work: ask for one, run one, go back from one. Its phases: ``release_walk``."""
+"""The release of a version as durable work: ask for one, run one. Its phases: ``release_walk``."""
 
 import logging
 
@@ -6,12 +6,11 @@ from msgspec import Raw, json
 
 from modelkeep.errors import Conflict, LeaseLost, Unavailable
 from modelkeep.jobs.release_walk import Release, Released, Walking
-from modelkeep.jobs.rolling_back import RollBack, RolledBack, roll_back, roll_back_now
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Job
 from modelkeep.store.seams import Ledger
 
-__all__ = ["Release", "Released", "RollBack", "RolledBack", "enqueue", "release", "roll_back", "roll_back_now"]
+__all__ = ["Release", "Released", "enqueue", "release"]
 
 log = logging.getLogger("modelkeep.jobs")
 

@@ -20,8 +20,8 @@ from modelkeep.jobs.validating import Validation, validate
 from modelkeep.nouns import Level, Policy, Reading, Rollout, Severity, Trial, Version
 from modelkeep.rollout import begin, first, promote, widen
 from modelkeep.rollout import roll_back as moved_back
-from modelkeep.rollout.judge import State, fold, measured, next_stage_of, start
-from modelkeep.rollout.verdict import Moment, Verdict, verdict
+from modelkeep.rollout.judge import JudgeState, fold, measured, next_stage_of, start
+from modelkeep.rollout.verdict import Occasion, Verdict, verdict
 from modelkeep.store.seams import Ledger
 
 _ATTEMPTS = 3  # a process that died so often in one phase would die again
@@ -78,7 +78,7 @@ class Walk(Struct, frozen=True, kw_only=True):
     policy: int = 1
     looked: bool = False
     cursor: Cursor | None = None
-    judge: State | None = None
+    judge: JudgeState | None = None
     decided: Verdict | None = None
     result: Released | None = None
 
@@ -202,7 +202,7 @@ class Walking:
                 rollout = None
             else:
                 state, more = self._judge(ledger, rollout, policy=policy, now=now)
-                moment = Moment(
+                moment = Occasion(
                     now=now,
                     earliest=self.walk.earliest,
                     last=self.walk.last,
@@ -223,7 +223,7 @@ class Walking:
         ends = [at - now for at in (self.walk.earliest, self.walk.last) if at > now]
         return Again(after=max(min([policy.trial.look, *ends]), _SHORTEST), memo=self.walk)
 
-    def _judge(self, ledger: Ledger, rollout: Rollout, *, policy: Policy, now: float) -> tuple[State, bool]:
+    def _judge(self, ledger: Ledger, rollout: Rollout, *, policy: Policy, now: float) -> tuple[JudgeState, bool]:
         """The judge after all records since the last look, and whether more are waiting."""
         state, cursor = self.walk.judge, self.walk.cursor
         if state is None or cursor is None:

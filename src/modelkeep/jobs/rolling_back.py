@@ -1,8 +1,8 @@
 """Going back to an earlier version: one act, in force in well under a second."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from modelkeep.errors import Conflict
 from modelkeep.jobs.changing import change, in_force
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.rooms import Done, Rooms, Run
@@ -35,7 +35,7 @@ class RolledBack(Struct, frozen=True, kw_only=True):
     left: int
     policy: int
     at: float
-    made: int
+    made: int = 0
     ids: tuple[str, ...] = ()
     ended: str | None = None
 
@@ -48,28 +48,32 @@ def roll_back_now(rooms: Rooms, model: str, *, to: int | None = None, why: str =
     """
     now = rooms.clock.now()
     with rooms.store.write() as ledger:
-        was = in_force(ledger, model)
-        if to is not None:
-            ledger.versions.get(model, to)
-        after = moved_back(was, to, at=now, history=ledger.rollouts.history(model))
-        ended = _end_trial(ledger, was, now=now)
+        was, after, planned = _planned(ledger, model, to=to, now=now)
+        _end_trial(ledger, was, now=now)
         change(ledger, after, was=was, what="rollback", who=by, why=why)
         failpoint("rollback.before_commit")
     failpoint("rollback.after_commit")
     rooms.router.refresh()
-    left = was.challenger if was.challenger is not None and after.champion == was.champion else was.champion
     with rooms.store.read() as ledger:
-        made, ids = _made(ledger, model, version=left, now=now)
-    return RolledBack(
-        model=model,
-        champion=after.champion,
-        left=left,
-        policy=after.policy,
-        at=now,
-        made=made,
-        ids=ids,
-        ended=ended,
-    )
+        made, ids = _made(ledger, model, version=planned.left, now=now)
+    return replace(planned, made=made, ids=ids)
+
+
+def planned(rooms: Rooms, model: str, *, to: int | None = None) -> RolledBack:
+    """What ``roll_back_now`` would do, without doing it; ``made`` and ``ids`` are not looked up. Raises as it does."""
+    with rooms.store.read() as ledger:
+        return _planned(ledger, model, to=to, now=rooms.clock.now())[2]
+
+
+def _planned(ledger: Ledger, model: str, *, to: int | None, now: float) -> tuple[Rollout, Rollout, RolledBack]:
+    """The rollout in force, the one to come, and what that means."""
+    was = in_force(ledger, model)
+    if to is not None:
+        ledger.versions.get(model, to)
+    after = moved_back(was, to, at=now, history=ledger.rollouts.history(model))
+    left = was.challenger if was.challenger is not None and after.champion == was.champion else was.champion
+    planned = RolledBack(model=model, champion=after.champion, left=left, policy=after.policy, at=now, ended=was.trial)
+    return was, after, planned
 
 
 def roll_back(rooms: Rooms, run: Run) -> Done:
@@ -84,17 +88,10 @@ def roll_back(rooms: Rooms, run: Run) -> Done:
     return Done(result=roll_back_now(rooms, asked.model, to=asked.to, why=asked.why, by=asked.by or run.job.by))
 
 
-def _end_trial(ledger: Ledger, was: Rollout, *, now: float) -> str | None:
+def _end_trial(ledger: Ledger, was: Rollout, *, now: float) -> None:
     """Cancel the release job; one that runs at this moment finds its trial gone and stops by itself."""
-    if was.trial is None:
-        return None
-    job = ledger.jobs.get(was.trial)
-    if job.state == "waiting":
-        try:
-            ledger.jobs.cancel(was.trial, now)
-        except Conflict:
-            return was.trial
-    return was.trial
+    if was.trial is not None and ledger.jobs.get(was.trial).state == "waiting":
+        ledger.jobs.cancel(was.trial, now)
 
 
 def _made(ledger: Ledger, model: str, *, version: int, now: float) -> tuple[int, tuple[str, ...]]:

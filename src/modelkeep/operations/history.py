@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from modelkeep.jobs.backup import backups
+from modelkeep.jobs.housekeeping import ROUTINE
 from modelkeep.nouns import about
 from modelkeep.operations.act import Limit, Operation, stamp
 from modelkeep.operations.models import sought
@@ -16,9 +17,6 @@ from modelkeep.operations.models import sought
 if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.store.seams import Ledger
-
-ROUTINE = frozenset({"watch", "deliver", "tidy"})
-"""Tasks whose runs are no events of their own."""
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, NotFound
-from modelkeep.nouns import Baseline, Lineage, Policy, Rollout, Signature, Version
+from modelkeep.nouns import Lineage, Policy, Rollout, Signature, Version
 from modelkeep.operations.act import ModelName, Number, Operation, stamp
 from modelkeep.profile import LATENCY_EDGES, Profile, merged
 from modelkeep.quantities import DAY
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.store.seams import Ledger
 
-State = Literal["ready", "loading", "slow", "unhealthy", "disabled", "candidate", "stopped"]
-Part = Literal["champion", "challenger", "fallback", "previous", "candidate"]
+ModelState = Literal["ready", "loading", "slow", "unhealthy", "disabled", "candidate", "stopped"]
+VersionRole = Literal["champion", "challenger", "fallback", "previous", "candidate"]
 RECENT = DAY
 
 
@@ -31,7 +31,7 @@ class Model(Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    state: State
+    state: ModelState
     detail: str
     versions: int
     champion: int | None
@@ -83,7 +83,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     below: tuple[str, ...]
     note: str
     created: datetime
-    role: Part
+    role: VersionRole
 
 
 class Versions(Struct, frozen=True, kw_only=True):
@@ -147,7 +147,7 @@ def show_model(app: App, request: ShowModel) -> ModelView:
             summary=_summary(app, ledger, model=request.model),
             rollout=rollout,
             policy=ledger.versions.policy(request.model, rollout.policy if rollout else None),
-            versions=tuple(_view(v, rollout) for v in ledger.versions.all(request.model)),
+            versions=tuple(view(v, rollout) for v in ledger.versions.all(request.model)),
         )
 
 
@@ -159,7 +159,7 @@ def list_versions(app: App, request: ListVersions) -> Versions:
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
         rollout = ledger.rollouts.get(request.model)
-        return Versions(versions=tuple(_view(v, rollout) for v in ledger.versions.all(request.model)))
+        return Versions(versions=tuple(view(v, rollout) for v in ledger.versions.all(request.model)))
 
 
 def show_version(app: App, request: ShowVersion) -> VersionView:
@@ -168,7 +168,7 @@ def show_version(app: App, request: ShowVersion) -> VersionView:
     Raises NotFound naming the versions that exist.
     """
     with app.rooms.store.read() as ledger:
-        return _view(ledger.versions.get(request.model, request.number), ledger.rollouts.get(request.model))
+        return view(ledger.versions.get(request.model, request.number), ledger.rollouts.get(request.model))
 
 
 def verify(app: App, request: Verify) -> Verified:
@@ -252,7 +252,7 @@ def _summary(app: App, ledger: Ledger, *, model: str) -> Model:
 
 
 class _Health(Struct, frozen=True, kw_only=True):
-    state: State
+    state: ModelState
     detail: str = ""
     average_seconds: float | None = None
     error_rate: float | None = None
@@ -269,7 +269,7 @@ def _health(app: App, ledger: Ledger, *, rollout: Rollout | None) -> _Health:
         found = ledger.records.slices(rollout.model, rollout.champion, role="champion", start=now - RECENT, end=now + 1)
         profile = merged(s.profile for s in found)
         average, errors = speed(profile), profile.failures / profile.n if profile.n else None
-    state: State = seen.state
+    state: ModelState = seen.state
     failure = app.rooms.router.failures.get(f"{rollout.model}@{rollout.champion}", "")
     if not app.serving:
         state = "disabled" if rollout.disabled else "stopped"
@@ -279,25 +279,21 @@ def _health(app: App, ledger: Ledger, *, rollout: Rollout | None) -> _Health:
     return _Health(state=state, detail=detail, average_seconds=average, error_rate=errors)
 
 
-def _role(version: Version, rollout: Rollout | None) -> Part:
-    if rollout is not None:
-        parts: dict[int | None, Part] = {
-            rollout.previous: "previous",
-            rollout.fallback: "fallback",
-            rollout.challenger: "challenger",
-            rollout.champion: "champion",
-        }
-        return parts.get(version.number, "candidate")
-    return "candidate"
+def role_of(version: Version, rollout: Rollout | None) -> VersionRole:
+    """What a version is in its model's rollout: a candidate when nothing is."""
+    if rollout is None:
+        return "candidate"
+    roles: dict[int | None, VersionRole] = {
+        rollout.previous: "previous",
+        rollout.fallback: "fallback",
+        rollout.challenger: "challenger",
+        rollout.champion: "champion",
+    }
+    return roles.get(version.number, "candidate")
 
 
-def _view(version: Version, rollout: Rollout | None) -> VersionView:
-    return view(version, _role(version, rollout))
-
-
-def view(version: Version, role: Part) -> VersionView:
+def view(version: Version, rollout: Rollout | None) -> VersionView:
     """A version as it goes out."""
-    baseline: Baseline = version.baseline
     return VersionView(
         model=version.model,
         number=version.number,
@@ -307,12 +303,12 @@ def view(version: Version, role: Part) -> VersionView:
         runtime=version.runtime,
         features=version.features,
         signature=version.signature,
-        metrics=baseline.metrics,
+        metrics=version.baseline.metrics,
         lineage=version.lineage,
         below=version.below,
         note=version.note,
         created=stamp(version.created),
-        role=role,
+        role=role_of(version, rollout),
     )
 
 

@@ -62,7 +62,7 @@ def register(app: App, request: Register) -> VersionView:
         _forget(app, request)  # a file that is refused is not wanted again
         raise
     _forget(app, request)
-    return view(version, "candidate")
+    return view(version, None)
 
 
 def _forget(app: App, request: Register) -> None:

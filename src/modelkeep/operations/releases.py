@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from modelkeep import rollout as moves
 from modelkeep.errors import BelowPolicy, Conflict
 from modelkeep.jobs import release as releasing
 from modelkeep.jobs.changing import change, in_force
 from modelkeep.jobs.forecasting import forecast_release, stages
+from modelkeep.jobs.rolling_back import planned, roll_back_now
 from modelkeep.nouns import Rollout
-from modelkeep.operations import work
+from modelkeep.operations import jobs
 from modelkeep.operations.act import By, DurationText, Limit, ModelName, Number, Operation, Why, stamp
+from modelkeep.operations.jobs import JobId, JobView
 from modelkeep.operations.models import known, sought
-from modelkeep.operations.work import JobId, JobView
 from modelkeep.quantities import seconds
 from modelkeep.quantities import share as share_of
 
@@ -228,7 +228,7 @@ def list_releases(app: App, request: ListReleases) -> Releases:
     with app.rooms.store.read() as ledger:
         sought(ledger, request.model)
         found = ledger.jobs.all(task="release", limit=1000)
-    chosen = [_view(work.view(job)) for job in found if request.model in {"", job.subject}]
+    chosen = [_view(jobs.view(job)) for job in found if request.model in {"", job.subject}]
     return Releases(releases=tuple(chosen[: request.limit]))
 
 
@@ -243,7 +243,7 @@ def show_release(app: App, request: OneRelease) -> ReleaseView:
         raise Conflict(
             f"job {request.id!r} is a {job.task}, not a release", remedy=f"see: modelkeep jobs show {request.id}"
         )
-    return _view(work.view(job))
+    return _view(jobs.view(job))
 
 
 def _view(job: JobView) -> ReleaseView:
@@ -267,22 +267,13 @@ def roll_back(app: App, request: RollBack) -> RolledBack:
     """
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
-        was = in_force(ledger, request.model)
-        if request.to is not None:
-            ledger.versions.get(request.model, request.to)
-        history = ledger.rollouts.history(request.model)
     if request.dry_run:
-        now = app.rooms.clock.now()
-        after = moves.roll_back(was, request.to, at=now, history=history)
-        left = was.challenger if was.challenger is not None and after.champion == was.champion else was.champion
-        return RolledBack(
-            model=request.model, champion=after.champion, left=left, policy=after.policy, at=stamp(now), done=False,
-            made=0, predictions=(), ended=was.trial,
-        )  # fmt: skip
-    did = releasing.roll_back_now(app.rooms, request.model, to=request.to, why=request.why, by=request.by)
+        did = planned(app.rooms, request.model, to=request.to)
+    else:
+        did = roll_back_now(app.rooms, request.model, to=request.to, why=request.why, by=request.by)
     return RolledBack(
-        model=did.model, champion=did.champion, left=did.left, policy=did.policy, at=stamp(did.at), done=True,
-        made=did.made, predictions=did.ids, ended=did.ended,
+        model=did.model, champion=did.champion, left=did.left, policy=did.policy, at=stamp(did.at),
+        done=not request.dry_run, made=did.made, predictions=did.ids, ended=did.ended,
     )  # fmt: skip
 
 

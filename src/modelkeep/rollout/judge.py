@@ -41,7 +41,7 @@ LATENCY = TRAFFIC[1:]
 _CONTROL_ENTITIES = 1000
 
 
-class State(Struct, frozen=True, kw_only=True):
+class JudgeState(Struct, frozen=True, kw_only=True):
     """Everything the judge remembers of one trial.
 
     ``since`` is when the trial began and ``stage`` when its present stage did; ``hours`` how long it may last;
@@ -66,15 +66,15 @@ class State(Struct, frozen=True, kw_only=True):
     stop: str = ""
 
 
-def start(guards: Guards, yardstick: Yardstick, *, at: float, longest: float) -> State:
+def start(guards: Guards, yardstick: Yardstick, *, at: float, longest: float) -> JudgeState:
     """The judge at the start of a trial that may last ``longest`` seconds."""
-    state = State(
+    state = JudgeState(
         guards=guards, yardstick=yardstick, since=at, stage=at, hours=max(int(longest // HOUR), 1), accounts={}
     )
     return measured(state, yardstick)
 
 
-def measured(state: State, yardstick: Yardstick) -> State:
+def measured(state: JudgeState, yardstick: Yardstick) -> JudgeState:
     """The judge with a yardstick that was completed during the trial, from the champion's records alone.
 
     Open blocks are dropped, because their harms were not measured with it.
@@ -95,7 +95,7 @@ def measured(state: State, yardstick: Yardstick) -> State:
     )
 
 
-def next_stage_of(state: State, *, at: float, requests: int = 0) -> State:
+def next_stage_of(state: JudgeState, *, at: float, requests: int = 0) -> JudgeState:
     """The judge at the start of the next stage: what speaks against stays, promotion must be earned anew."""
     return replace(
         state,
@@ -110,7 +110,7 @@ def next_stage_of(state: State, *, at: float, requests: int = 0) -> State:
     )
 
 
-def promote_wealth(state: State, name: str) -> float:
+def promote_wealth(state: JudgeState, name: str) -> float:
     """The wealth of one guard in the candidate's favour, within this stage.
 
     Shadow pairs compare the versions on the same inputs, so what they prove does not depend on who is answered by
@@ -123,11 +123,11 @@ def promote_wealth(state: State, name: str) -> float:
     return max(account.favour, account.earned)
 
 
-def _pairs(state: State, name: str) -> bool:
+def _pairs(state: JudgeState, name: str) -> bool:
     return name == "disagreement" or (name == "loss" and state.paired)
 
 
-def rollback_wealth(state: State) -> float:
+def rollback_wealth(state: JudgeState) -> float:
     """The guards' rollback wealth together: 1 at the start, and a rollback at 1/alpha."""
     error, latency, loss = state.guards.shares
     against = {name: account.against for name, account in state.accounts.items()}
@@ -135,7 +135,7 @@ def rollback_wealth(state: State) -> float:
     return error * against["error_rate"] + latency * sum(slow) / len(slow) + loss * against.get("loss", 1.0)
 
 
-def fold(state: State, events: Iterable[Event]) -> State:
+def fold(state: JudgeState, events: Iterable[Event]) -> JudgeState:
     """The state after some events, in their order. Folding them one by one or together gives the same state."""
     folding = _Folding(state)
     for event in events:
@@ -148,7 +148,7 @@ def fold(state: State, events: Iterable[Event]) -> State:
 class _Folding:
     """A state while events are folded into it: the one mutable thing here, and it never leaves ``fold``."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: JudgeState) -> None:
         self.start = state
         self.accounts = dict(state.accounts)
         self.entities = dict(state.entities)
@@ -160,7 +160,7 @@ class _Folding:
     def over(self) -> bool:
         return self.fired is not None or bool(self.stop)
 
-    def state(self) -> State:
+    def state(self) -> JudgeState:
         return replace(
             self.start,
             accounts=self.accounts,

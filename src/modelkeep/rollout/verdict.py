@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from modelkeep.quantities import DAY, duration
 from modelkeep.rollout.betting import Account, rounds_needed
-from modelkeep.rollout.judge import LATENCY, State, promote_wealth, rollback_wealth
+from modelkeep.rollout.judge import LATENCY, JudgeState, promote_wealth, rollback_wealth
 
 Decision = Literal["promote", "roll_back", "hold", "inconclusive"]
 LEAST_TO_WIDEN: Final = 30
@@ -59,7 +59,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     notices: tuple[str, ...] = ()
 
 
-class Moment(Struct, frozen=True, kw_only=True):
+class Occasion(Struct, frozen=True, kw_only=True):
     """When a verdict is asked for: now, the stage's earliest end, the trial's last moment, open critical incidents."""
 
     now: float
@@ -68,7 +68,7 @@ class Moment(Struct, frozen=True, kw_only=True):
     incidents: tuple[str, ...] = ()
 
 
-def verdict(state: State, moment: Moment) -> Verdict:
+def verdict(state: JudgeState, occasion: Occasion) -> Verdict:
     """The verdict at a moment.
 
     ROLLBACK at a hard stop or when the rollback wealth has reached 1/alpha, at any age. PROMOTE when every guard that
@@ -78,14 +78,14 @@ def verdict(state: State, moment: Moment) -> Verdict:
     ``guards.loss`` of the answers cannot differ by more in accuracy.
     """
     names = certifiers(state)
-    evidence = tuple(_evidence(state, name, now=moment.now) for name in _shown(state, names))
+    evidence = tuple(_evidence(state, name, now=occasion.now) for name in _shown(state, names))
     by_name = {e.metric: e for e in evidence}
-    decision, reasons = _decide(state, moment, certifying=[by_name[_metric(state, name)] for name in names])
+    decision, reasons = _decide(state, occasion, certifying=[by_name[_metric(state, name)] for name in names])
     return Verdict(
         decision=decision,
         reasons=reasons,
         evidence=evidence,
-        at=moment.now,
+        at=occasion.now,
         rollback=rollback_wealth(state),
         bound=1 / state.guards.alpha,
         clear=_clear(state, names),
@@ -93,40 +93,42 @@ def verdict(state: State, moment: Moment) -> Verdict:
     )
 
 
-def certifiers(state: State) -> tuple[str, ...]:
+def certifiers(state: JudgeState) -> tuple[str, ...]:
     """The guards that must certify a promotion of this trial."""
     graded = state.accounts["loss"].rounds if "loss" in state.accounts else 0
     opened = graded or state.losses.control.n or state.losses.candidate.n
     return ("error_rate", *LATENCY, "loss" if opened else "disagreement")
 
 
-def _shown(state: State, names: Sequence[str]) -> list[str]:
+def _shown(state: JudgeState, names: Sequence[str]) -> list[str]:
     return [*names, *(n for n in ("loss", "disagreement") if n not in names and n in state.accounts)]
 
 
-def _decide(state: State, moment: Moment, *, certifying: Sequence[Evidence]) -> tuple[Decision, tuple[str, ...]]:
+def _decide(
+    state: JudgeState, occasion: Occasion, *, certifying: Sequence[Evidence]
+) -> tuple[Decision, tuple[str, ...]]:
     if state.stop:
         return "roll_back", (state.stop,)
     if state.fired is not None:
         return "roll_back", _accusations(state)
     missing = tuple(f"{e.metric}: {e.missing}" for e in certifying if e.missing)
-    blocked = tuple(f"critical incident open: {text}" for text in moment.incidents)
-    if not missing and not blocked and moment.now >= moment.earliest:
+    blocked = tuple(f"critical incident open: {text}" for text in occasion.incidents)
+    if not missing and not blocked and occasion.now >= occasion.earliest:
         return "promote", tuple(f"{e.metric} {_change(state, e)}, within {_limit(state, e)}" for e in certifying)
-    if moment.now >= moment.last:
+    if occasion.now >= occasion.last:
         return "inconclusive", (*blocked, *missing)
-    early = moment.earliest - moment.now
+    early = occasion.earliest - occasion.now
     young = (f"this stage ends in {duration(early)} at the earliest",) if early > 0 else ()
     return "hold", (*blocked, *missing, *young)
 
 
-def _clear(state: State, names: Sequence[str]) -> bool:
+def _clear(state: JudgeState, names: Sequence[str]) -> bool:
     if state.stop or state.fired is not None or state.accounts["error_rate"].here < LEAST_TO_WIDEN:
         return False
     return all(state.accounts[name].against < 2 for name in names if name in state.accounts and name != "disagreement")
 
 
-def _accusations(state: State) -> tuple[str, ...]:
+def _accusations(state: JudgeState) -> tuple[str, ...]:
     error, latency, loss = state.guards.shares
     weights = {"error_rate": error, "loss": loss} | {name: latency / len(LATENCY) for name in LATENCY}
     parts = {name: w * state.accounts[name].against for name, w in weights.items() if name in state.accounts}
@@ -135,7 +137,7 @@ def _accusations(state: State) -> tuple[str, ...]:
     return tuple(f"{e.metric} {_change(state, e)} > {_limit(state, e)}" for e in found)
 
 
-def _change(state: State, evidence: Evidence) -> str:
+def _change(state: JudgeState, evidence: Evidence) -> str:
     if evidence.difference is None or evidence.baseline is None:
         return "unknown"
     if _relative(state, evidence.metric):
@@ -143,21 +145,21 @@ def _change(state: State, evidence: Evidence) -> str:
     return f"{100 * evidence.difference:+.1f} pts"
 
 
-def _limit(state: State, evidence: Evidence) -> str:
+def _limit(state: JudgeState, evidence: Evidence) -> str:
     return f"{100 * evidence.limit:.1f}{' %' if _relative(state, evidence.metric) else ''}"
 
 
-def _relative(state: State, metric: str) -> bool:
+def _relative(state: JudgeState, metric: str) -> bool:
     return metric == _metric(state, "loss") and not state.yardstick.classes
 
 
-def _metric(state: State, name: str) -> str:
+def _metric(state: JudgeState, name: str) -> str:
     if name != "loss":
         return name
     return "wrong_answers" if state.yardstick.classes else "mean_error"
 
 
-def _evidence(state: State, name: str, *, now: float) -> Evidence:
+def _evidence(state: JudgeState, name: str, *, now: float) -> Evidence:
     account = state.accounts.get(name)
     limit = {"error_rate": state.guards.error} | dict(zip(LATENCY, state.guards.latency, strict=True))
     shown = limit.get(name, state.guards.loss)
@@ -197,7 +199,7 @@ def _interval(account: Account) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _method(state: State, name: str) -> str:
+def _method(state: JudgeState, name: str) -> str:
     betting = "betting (Waudby-Smith & Ramdas), valid at any number of looks"
     if name == "loss":
         return f"{'pairs' if state.paired else 'blocks'} of labelled answers; {betting}"
@@ -206,7 +208,7 @@ def _method(state: State, name: str) -> str:
     return f"{'entities' if state.requests else 'blocks of traffic'}; {betting}"
 
 
-def _unit(state: State, name: str) -> str:
+def _unit(state: JudgeState, name: str) -> str:
     if name == "loss":
         return "labelled pairs" if state.paired else "labelled answers of the candidate"
     if name == "disagreement" or state.shadowed:
@@ -214,7 +216,7 @@ def _unit(state: State, name: str) -> str:
     return "entities in the canary" if state.requests else "calls of the candidate"
 
 
-def _nothing(state: State, name: str) -> str:
+def _nothing(state: JudgeState, name: str) -> str:
     if name in LATENCY and not state.yardstick.latency:
         return "no service times of the champion yet (needs 30 calls)"
     if name == "loss" and not state.yardstick.classes and not state.yardstick.cap:
@@ -224,7 +226,7 @@ def _nothing(state: State, name: str) -> str:
     return f"no {_unit(state, name)} yet"
 
 
-def _missing(state: State, name: str, *, now: float) -> str:
+def _missing(state: JudgeState, name: str, *, now: float) -> str:
     account, goal = state.accounts[name], 1 / state.guards.beta
     if promote_wealth(state, name) >= goal:
         return ""
@@ -247,7 +249,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / DAY:.1f} days" if seconds >= 1.5 * DAY else duration(max(seconds, 1.0))
 
 
-def _notices(state: State) -> tuple[str, ...]:
+def _notices(state: JudgeState) -> tuple[str, ...]:
     found = []
     for name, word in (("bias_high", "higher"), ("bias_low", "lower")):
         account = state.accounts.get(name)

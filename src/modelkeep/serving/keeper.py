@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
-from modelkeep.serving.yardsticks import Yardsticks, fold
+from modelkeep.serving.binning import Binnings, fold
 from modelkeep.store.seams import Files, Ledger, Store, Told
 from modelkeep.watch.baselines import Baselines
 
@@ -49,7 +49,7 @@ class Keeper:
 
     def __init__(self, store: Store, files: Files) -> None:
         self._store = store
-        self._yardsticks = Yardsticks(files)
+        self._binnings = Binnings(files)
         self._baselines: dict[str, Baselines] = {}
         self._loading = threading.Lock()
         self._touched: dict[str, Baselines] = {}
@@ -126,7 +126,7 @@ class Keeper:
         if group.predictions:
             records.add(
                 group.predictions,
-                fold(group.predictions, lambda model, n: self._yardsticks.of(ledger, model=model, version=n)),
+                fold(group.predictions, lambda model, n: self._binnings.of(ledger, model=model, version=n)),
             )
         told: list[Told] = []
         if group.outcomes:

@@ -96,13 +96,9 @@ def pages(app: App) -> Pages:
             clock=rooms.clock,
             recording=lambda: rooms.recorder.state,
             failures=lambda: rooms.router.failures,
+            rules=rooms.book.rules,
         )
     )
-
-
-def routes(app: App) -> list[BaseRoute]:
-    """The routes of the pages of an app, when nobody needs to stop their streams."""
-    return pages(app).routes
 
 
 def _days(request: Request) -> int:

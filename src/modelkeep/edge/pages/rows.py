@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from modelkeep.edge.pages.patience import Patience
 from modelkeep.edge.pages.words import age, claim, count, figure, percent, worst
-from modelkeep.nouns import Alert, Level, Reading, Rollout, about, gravity, model_of
+from modelkeep.nouns import Alert, Level, Reading, Rollout, Rule, about, gravity, model_of
 from modelkeep.store.seams import Ledger
-
-NOTICES = frozenset({"out_of_range", "new_categories"})
-"""Readings whose warning alone is no reason to get up: what follows from them shows in the others."""
 
 
 class ModelRow(Struct, frozen=True, kw_only=True):
@@ -37,12 +34,22 @@ class ModelRow(Struct, frozen=True, kw_only=True):
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What is known of all models at one moment; readings are by subject, then by name."""
+    """What is known of all models at one moment; readings are by subject, then by name.
+
+    A warning of one of ``notices`` is no reason to get up: what follows from it shows in other readings.
+    """
 
     now: float
     readings: Mapping[str, Mapping[str, Reading]]
     alerts: Sequence[Alert]
     failures: Mapping[str, str]
+    notices: frozenset[str] = frozenset()
+
+
+def notices(rules: Iterable[Rule]) -> frozenset[str]:
+    """The readings that rules look at for notices (severity ``info``) only."""
+    told = list(rules)
+    return frozenset(r.reading for r in told) - {r.reading for r in told if r.severity != "info"}
 
 
 def by_subject(readings: Sequence[Reading]) -> dict[str, dict[str, Reading]]:
@@ -101,7 +108,7 @@ def _standing(
     elif not patience.believes(model, max(r.at for r in mine.values()), now=known.now):
         last = age(max(r.at for r in mine.values()), known.now)
         found.append(("unknown", f"last looked at {last}: the watcher may have stopped"))
-    counted = [r for r in mine.values() if r.level != "warning" or r.name not in NOTICES]
+    counted = [r for r in mine.values() if r.level != "warning" or r.name not in known.notices]
     found += [(r.level, _told(r)) for r in counted if r.level != "ok"]
     level = worst([level for level, _ in found] or ["ok"])
     why = next((why for each, why in found if each == level), "")

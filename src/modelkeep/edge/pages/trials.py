@@ -12,7 +12,7 @@ from modelkeep.edge.pages.words import figure, percent
 from modelkeep.jobs.release_walk import Release, Walk
 from modelkeep.nouns import Job, Rollout, Version, about
 from modelkeep.quantities import WEEK
-from modelkeep.rollout.verdict import Evidence, Moment, Verdict, verdict
+from modelkeep.rollout.verdict import Evidence, Occasion, Verdict, verdict
 from modelkeep.store.seams import Ledger
 
 Standing: TypeAlias = Literal["done", "now", "next", "stopped", "skipped"]
@@ -115,7 +115,7 @@ def _said(walk: Walk, now: float) -> Verdict | None:
         return walk.decided
     if walk.judge is None:
         return None
-    return verdict(walk.judge, Moment(now=now, earliest=walk.earliest, last=walk.last))
+    return verdict(walk.judge, Occasion(now=now, earliest=walk.earliest, last=walk.last))
 
 
 def _deciding(said: Verdict) -> list[Evidence]:

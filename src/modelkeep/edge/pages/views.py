@@ -16,10 +16,11 @@ from modelkeep.clock import Clock
 from modelkeep.edge.pages import graphs, story, trials
 from modelkeep.edge.pages.charts import Chart
 from modelkeep.edge.pages.patience import Patience
-from modelkeep.edge.pages.rows import Known, ModelRow, by_subject, row
+from modelkeep.edge.pages.rows import Known, ModelRow, by_subject, notices, row
 from modelkeep.edge.pages.words import age, causes, claim, count, figure, lasting, percent, plural, rank, worst
 from modelkeep.errors import NotFound, StoreUnavailable
-from modelkeep.nouns import Alert, Level, Rollout, about, gravity
+from modelkeep.nouns import Alert, Level, Rollout, Rule, about, gravity
+from modelkeep.operations.models import role_of
 from modelkeep.store.seams import Ledger, Store
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ _ILL: dict[Level, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where the views look: the store, the product's clock, the recorder's state and the router's failures."""
+    """Where the views look: the store, the product's clock, the recorder's state, the router's failures, the rules."""
 
     store: Store
     clock: Clock
     recording: Callable[[], Recording]
     failures: Callable[[], Mapping[str, str]]
+    rules: Sequence[Rule]
     patience: Patience = field(default_factory=Patience)
 
 
@@ -63,7 +65,7 @@ class Reason(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class State(Struct, frozen=True, kw_only=True):
+class Condition(Struct, frozen=True, kw_only=True):
     """How things are in all: the worst level, a headline, and the reasons, the worst first."""
 
     level: Level
@@ -108,7 +110,7 @@ class View(Struct, frozen=True, kw_only=True):
     now: float
     model: str | None
     days: int
-    state: State
+    state: Condition
     facts: tuple[Fact, ...]
     alerts: tuple[AlertCard, ...] = ()
     notices: tuple[AlertCard, ...] = ()
@@ -137,7 +139,13 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
         active = [a for a in ledger.alerts.all(active=True) if about(a.subject, model)]
         active.sort(key=lambda alert: (rank(gravity(alert.severity)), -alert.opened))
         alerts = [alert for alert in active if alert.severity != "info"]
-        known = Known(now=now, readings=by_subject(ledger.readings.newest(model)), alerts=alerts, failures=failures)
+        known = Known(
+            now=now,
+            readings=by_subject(ledger.readings.newest(model)),
+            alerts=alerts,
+            failures=failures,
+            notices=notices(sources.rules),
+        )
         lines = [row(ledger, m, rollout=rollouts.get(m), known=known, patience=sources.patience) for m in shown]
         lines.sort(key=lambda line: (rank(line.level), line.newest is None, line.name))
         charted = next((line.name for line in lines if line.name in rollouts), None)
@@ -171,31 +179,31 @@ def outage(sources: Sources, cause: StoreUnavailable, *, model: str | None, days
         now=sources.clock.now(),
         model=model,
         days=days,
-        state=State(level="critical", headline="The store cannot be read", reasons=reasons),
+        state=Condition(level="critical", headline="The store cannot be read", reasons=reasons),
         facts=(*facts, Fact(label="Recorder", value="keeping up" if kept == "ok" else "behind", note=why, level=kept)),
     )
 
 
-def _state(lines: Sequence[ModelRow], alerts: Sequence[Alert], *, recording: Recording) -> State:
+def _state(lines: Sequence[ModelRow], alerts: Sequence[Alert], *, recording: Recording) -> Condition:
     """The worst of all models and of the recorder, and up to four reasons, the worst first."""
     if not lines:
-        return State(level="unknown", headline="No model is registered yet", reasons=())
+        return Condition(level="unknown", headline="No model is registered yet", reasons=())
     kept, why = _recorder(recording)
     found = [Reason(level=line.level, text=_named(line)) for line in lines if line.level != "ok"]
     found += [Reason(level=kept, text=why)] if kept != "ok" else []
     found.sort(key=lambda reason: rank(reason.level))
     counted = plural(len(alerts), "alert") + " open" if alerts else "no alert is open"
     if not found:
-        return State(level="ok", headline=f"{_all(lines)} well, {counted}")
+        return Condition(level="ok", headline=f"{_all(lines)} well, {counted}")
     level = found[0].level
     if len(found) == 1:
         basis = tuple(Reason(level=level, text=line.basis) for line in lines if line.basis and line.level != "ok")
-        return State(level=level, headline=found[0].text, reasons=basis)
+        return Condition(level=level, headline=found[0].text, reasons=basis)
     ill = sum(line.level == level for line in lines)
     headline = f"{count(ill)} of {plural(len(lines), 'model')} {_ILL[level]}, {counted}" if ill else why
     more = len(found) - REASONS
     rest = [Reason(level=found[REASONS].level, text=f"and {more:,} more")] if more > 0 else []
-    return State(level=level, headline=headline, reasons=(*found[:REASONS], *rest))
+    return Condition(level=level, headline=headline, reasons=(*found[:REASONS], *rest))
 
 
 def _named(line: ModelRow) -> str:
@@ -276,18 +284,11 @@ def _card(alert: Alert, now: float) -> AlertCard:
 
 def _versions(ledger: Ledger, model: str, *, rollout: Rollout | None) -> tuple[VersionRow, ...]:
     """The versions of a model, newest first."""
-    roles: dict[int, str] = {}
-    if rollout is not None:
-        named = (
-            (rollout.fallback, "fallback"),
-            (rollout.previous, "previous"),
-            (rollout.challenger, rollout.mode or ""),
-        )
-        roles = {number: role for number, role in named if number is not None} | {rollout.champion: "champion"}
+    said: dict[str, str] = {"candidate": "", "challenger": (rollout and rollout.mode) or ""}
     return tuple(
         VersionRow(
             number=version.number,
-            role=roles.get(version.number, ""),
+            role=said.get(role := role_of(version, rollout), role),
             created=version.created,
             runtime=version.runtime,
             rows=count(version.lineage.rows),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -19,7 +18,7 @@ from modelkeep.store.seams import Files, Folded, Ledger
 _log = logging.getLogger("modelkeep.serving")
 
 
-class Yardstick(Struct, frozen=True, kw_only=True):
+class Binning(Struct, frozen=True, kw_only=True):
     """What predictions of a version are counted into: its inputs, its output, and the bins of its reference."""
 
     inputs: tuple[Field, ...] = ()
@@ -27,25 +26,25 @@ class Yardstick(Struct, frozen=True, kw_only=True):
     edges: Mapping[str, Floats] = {}
 
 
-class Yardsticks:
-    """The yardstick of every version that predicts, read once: versions never change."""
+class Binnings:
+    """How the predictions of every version are binned that predicts, read once: versions never change."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._known: dict[tuple[str, int], Yardstick] = {}
+        self._known: dict[tuple[str, int], Binning] = {}
 
-    def of(self, ledger: Ledger, *, model: str, version: int) -> Yardstick:
-        """The yardstick of a version; an empty one (latency and failures only) when nobody registered it."""
+    def of(self, ledger: Ledger, *, model: str, version: int) -> Binning:
+        """How a version's predictions are binned; by latency and failures only when nobody registered it."""
         found = self._known.get((model, version))
         if found is None:
             try:
                 found = self._read(ledger.versions.get(model, version))
             except NotFound:
-                return Yardstick()
+                return Binning()
             self._known[model, version] = found
         return found
 
-    def _read(self, version: Version) -> Yardstick:
+    def _read(self, version: Version) -> Binning:
         edges: Mapping[str, Floats] = {}
         if version.baseline.reference is not None:
             try:
@@ -55,38 +54,35 @@ class Yardsticks:
                     "reference profile cannot be read; values are only counted",
                     extra={"model_name": version.model, "model_version": version.number, "cause": str(fault)},
                 )
-        return Yardstick(inputs=version.signature.inputs, output=version.signature.output, edges=edges)
+        return Binning(inputs=version.signature.inputs, output=version.signature.output, edges=edges)
 
 
-Arm: TypeAlias = tuple[str, int, str, float]
-
-
-def fold(predictions: Sequence[Prediction], yardstick: Callable[[str, int], Yardstick]) -> list[Folded]:
+def fold(predictions: Sequence[Prediction], binning: Callable[[str, int], Binning]) -> list[Folded]:
     """The profiles of some predictions, one per model, version, role and hour.
 
     Failures are counted, with their latency and inputs, for the version that failed; whatever answered in its place is
     not counted into its output.
     """
-    arms: dict[Arm, list[Prediction]] = {}
+    hours: dict[tuple[str, int, str, float], list[Prediction]] = {}
     for p in predictions:
-        arms.setdefault((p.model, p.version, p.role, p.at // HOUR * HOUR), []).append(p)
+        hours.setdefault((p.model, p.version, p.role, p.at // HOUR * HOUR), []).append(p)
     return [
-        Folded(model=model, version=version, role=role, hour=hour, profile=_profile(rows, yardstick(model, version)))
-        for (model, version, role, hour), rows in arms.items()
+        Folded(model=model, version=version, role=role, hour=hour, profile=_profile(rows, binning(model, version)))
+        for (model, version, role, hour), rows in hours.items()
     ]
 
 
-def _profile(rows: Sequence[Prediction], yardstick: Yardstick) -> Profile:
+def _profile(rows: Sequence[Prediction], binning: Binning) -> Profile:
     buckets = np.searchsorted(profile.LATENCY_EDGES, [row.seconds for row in rows], side="right")
     columns = profile.fold_columns(
-        yardstick.inputs,
-        {field.name: [row.features.get(field.name) for row in rows] for field in yardstick.inputs},
-        edges=yardstick.edges,
+        binning.inputs,
+        {field.name: [row.features.get(field.name) for row in rows] for field in binning.inputs},
+        edges=binning.edges,
     )
-    if yardstick.output is not None:
-        name = yardstick.output.name
+    if binning.output is not None:
+        name = binning.output.name
         answered = {name: [row.output for row in rows if row.error is None]}
-        columns |= profile.fold_columns((yardstick.output,), answered, edges=yardstick.edges)
+        columns |= profile.fold_columns((binning.output,), answered, edges=binning.edges)
     return Profile(
         n=len(rows),
         failures=sum(row.error is not None for row in rows),
