@@ -250,9 +250,12 @@ def _channels(settings: Settings) -> dict[str, Channel]:
         if channel.url is None:
             built[name] = LogChannel(name)
             continue
-        secret = channel.secret.reference if channel.secret else ""
         built[name] = WebhookChannel(
-            name, channel.url.reveal(), timeout=channel.timeout, header=channel.header, secret=secret
+            name,
+            channel.url.reveal(),
+            timeout=channel.timeout,
+            header=channel.header,
+            secret=channel.secret.reveal if channel.secret else None,
         )
     return built or {"log": LogChannel()}
 

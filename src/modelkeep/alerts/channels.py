@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -108,25 +107,29 @@ class LogChannel:
 class WebhookChannel:
     """Posts a message as JSON; the receiver takes it by answering 2xx within ``timeout`` seconds.
 
-    Redirects are never followed: they could lead into the network of the server. ``secret`` is a reference
-    ``env:NAME``, read at every send and put into the header ``header``; it is never stored or written to a log.
+    Redirects are never followed: they could lead into the network of the server. ``secret`` is asked at every send for
+    what goes into the header ``header``; it is never stored or written to a log.
     """
 
     def __init__(
-        self, name: str, url: str, *, timeout: float = TIMEOUT, header: str = "Authorization", secret: str = ""
+        self,
+        name: str,
+        url: str,
+        *,
+        timeout: float = TIMEOUT,
+        header: str = "Authorization",
+        secret: Callable[[], str] | None = None,
     ) -> None:
-        """Raises BadSettings when the URL is not http(s) or the secret not a reference."""
+        """Raises BadSettings when the URL is not http(s)."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise BadSettings(f"channel {name!r}: not an http(s) URL", remedy="write https://host/path")
-        if secret and not secret.startswith("env:"):
-            raise BadSettings(f"channel {name!r}: its secret is written out", remedy='refer to it: "env:NAME"')
         self.name = name
         self._url = url
         self._place = parts.hostname
         self._timeout = timeout
         self._header = header
-        self._secret = secret.removeprefix("env:")
+        self._secret = secret
 
     def send(self, message: Message) -> None:
         """Post the message.
@@ -151,9 +154,9 @@ class WebhookChannel:
         raise Refused(status, remedy="redirects are not followed" if answer.is_redirect else "check URL and secret")
 
     def _credentials(self) -> dict[str, str]:
-        if not self._secret:
+        if self._secret is None:
             return {}
-        value = os.environ.get(self._secret)
-        if value is None:
-            raise Unavailable(f"channel {self.name!r}: environment variable {self._secret} is not set")
-        return {self._header: value}
+        try:
+            return {self._header: self._secret()}
+        except BadSettings as missing:
+            raise Unavailable(str(missing)) from None  # it may be there at the next attempt

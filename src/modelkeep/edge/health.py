@@ -8,7 +8,6 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
 import psutil
 from anyio import to_thread
 from msgspec import Struct
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from modelkeep.edge.bodies import answer
 from modelkeep.operations.act import stamp
 from modelkeep.operations.status import trouble
 
@@ -78,20 +78,20 @@ def routes(app: App) -> list[BaseRoute]:
     """The health routes."""
 
     async def live(_: Request) -> Response:
-        return _json(Alive())
+        return answer(Alive())
 
     async def ready(_: Request) -> Response:
         causes = await to_thread.run_sync(trouble, app)
         found = Ready(status="not_ready" if causes else "ready", causes=tuple(causes))
-        return _json(found, 503 if causes else 200)
+        return answer(found, 503 if causes else 200)
 
     async def full(_: Request) -> Response:
         found = await to_thread.run_sync(measure, app, probes(app))
-        return _json(found, 503 if found.overall_status == "critical" else 200)
+        return answer(found, 503 if found.overall_status == "critical" else 200)
 
     async def services(_: Request) -> Response:
         found = await to_thread.run_sync(_services, app)
-        return _json(found, 200 if found.status == "healthy" else 503)
+        return answer(found, 200 if found.status == "healthy" else 503)
 
     return [
         Route("/health", live),
@@ -188,7 +188,3 @@ def _services(app: App) -> Services:
         services=services,
         last_updated=stamp(app.rooms.clock.now()),
     )
-
-
-def _json(value: Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelkeep.edge import border, decoding, refusals
-from modelkeep.edge.reading import read
+from modelkeep.edge.bodies import read
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadFeatures, BadInput, ModelkeepError, NotFound, StoreUnavailable

@@ -17,8 +17,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from modelkeep.edge import KEY_HEADER, border, decoding, health, hot, metrics, openapi, refusals
+from modelkeep.edge.bodies import answer, read, too_large
 from modelkeep.edge.border import Border, fault
-from modelkeep.edge.reading import read, too_large
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadInput, ModelkeepError
@@ -88,7 +88,7 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
         if operation.runs_code(asked) and not (app.settings.server.trust or _vouches(request, key)):
             raise border.unvouched()
         result = await to_thread.run_sync(operation.run, app, asked)
-        return _json(result, operation.status)
+        return answer(result, operation.status)
 
     path = (
         operation.path.replace("{model}", "{model:path}").replace("{id}", "{id:path}").replace("{name}", "{name:path}")
@@ -148,13 +148,9 @@ def _upload(app: App) -> Endpoint:
             digest = await to_thread.run_sync(incoming.done)
         finally:
             incoming.drop()
-        return _json(Uploaded(digest=digest, size=incoming.size), 201)
+        return answer(Uploaded(digest=digest, size=incoming.size), 201)
 
     return upload
-
-
-def _json(value: Struct, status: int) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

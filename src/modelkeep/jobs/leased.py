@@ -39,11 +39,6 @@ class Leased:
         """The job with the steps so far."""
         return self._job
 
-    @property
-    def gone(self) -> str:
-        """Why this run may not write any more, or an empty text."""
-        return self._gone
-
     def arguments(self, kind: type[T]) -> T:
         """The job's arguments as the task's own type. Raises BadInput naming the field that is wrong."""
         try:

@@ -72,7 +72,6 @@ class Walk(Struct, frozen=True, kw_only=True):
     phase: str = "validating"
     stage: int = -1
     began: float = 0.0
-    entered: float = 0.0
     earliest: float = 0.0
     last: float = 0.0
     policy: int = 1
@@ -271,7 +270,7 @@ class Walking:
         requests = 0 if stage < 0 else requests_per_round(ledger, champion, share=trial.canary[stage])
         judge = walk.judge and next_stage_of(walk.judge, at=now, requests=requests)
         earliest = now + (trial.shadow if stage < 0 else trial.stage)
-        return replace(walk, phase="trial", stage=stage, entered=now, earliest=earliest, looked=False, judge=judge)
+        return replace(walk, phase="trial", stage=stage, earliest=earliest, looked=False, judge=judge)
 
     def _widen(self, said: Verdict, *, trial: Trial) -> None:
         now, stage = self.rooms.clock.now(), self.walk.stage + 1

@@ -99,6 +99,7 @@ class Runner:
         self._threads: list[threading.Thread] = []
         self._troubled = ""
         self.looked = float("-inf")
+        """The moment, by the injected clock, at which the queue was last looked at."""
         self._looked_at = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------ from outside

@@ -43,11 +43,6 @@ class Secret(Struct, frozen=True, kw_only=True):
             raise BadSettings(f"{self.key}: {self.reference} holds nothing", remedy=remedy)
         return text
 
-    @property
-    def variable(self) -> str | None:
-        """The environment variable that holds it, or None."""
-        return self.reference[4:] if self.reference.startswith("env:") else None
-
     def __str__(self) -> str:
         if self.reference.startswith(("env:", "file:")):
             return f"{MASK} (from {self.reference})"

@@ -1,11 +1,19 @@
-"""Reading a request's body within a limit."""
+"""Bodies: reading a request's within a limit, and answering with JSON."""
 
 from __future__ import annotations
 
+import msgspec
+from msgspec import Struct
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from modelkeep.edge.refusals import Turned
+
+
+def answer(value: Struct, status: int = 200) -> Response:
+    """A result as JSON."""
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
 
 
 def too_large(limit: int) -> Turned:
