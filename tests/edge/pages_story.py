@@ -188,7 +188,7 @@ class Past:
             Step(name="shadow", at=at + 60, detail="in shadow; no difference: typically 11h to a promotion"),
         )
         walk = Walk(
-            phase="trial", began=at, entered=at + 60, earliest=NOW + 9 * HOUR, last=at + 14 * DAY,
+            phase="trial", began=at, earliest=NOW + 9 * HOUR, last=at + 14 * DAY,
             judge=self._judge(at + 60),
         )  # fmt: skip
         job = Job(
