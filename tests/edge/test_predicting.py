@@ -69,16 +69,20 @@ def record(house, id):
 @pytest.mark.row("SRV-04")
 def test_a_batch_is_ordered_and_far_cheaper_than_single_calls(house):
     rows = [{"features": {"x": i / 100}, "key": str(i)} for i in range(1000)]
-    start = time.perf_counter()
-    answer = house.post("/v1/models/doubler/predict", {"rows": rows})
-    batch = time.perf_counter() - start
+    batches, singles = [], []
+    for _ in range(5):  # the best of each: the machine belongs to others, too
+        start = time.perf_counter()
+        answer = house.post("/v1/models/doubler/predict", {"rows": rows})
+        batches.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        for row in rows[:100]:
+            assert house.post("/v1/models/doubler/predict", row).status_code == 200
+        singles.append(time.perf_counter() - start)
     found = answer.json()["predictions"]
     assert [p["prediction"] for p in found] == [2 * i / 100 for i in range(1000)]
     assert len({p["prediction_id"] for p in found}) == 1000
-    start = time.perf_counter()
-    for row in rows[:200]:
-        assert house.post("/v1/models/doubler/predict", row).status_code == 200
-    assert batch < (time.perf_counter() - start) * 5 / 10
+    print(f"1000 rows: {min(batches) * 1e3:.1f} ms in one call, {min(singles) * 1e4:.1f} ms one by one")
+    assert min(batches) < min(singles)  # 100 single calls are a tenth of 1000
 
 
 @pytest.mark.parametrize(
