@@ -20,7 +20,7 @@ from modelkeep.errors import BadSettings
 from modelkeep.quantities import iso
 from modelkeep.settings import MASK, Secret, Settings
 
-QUIET = ("httpx", "httpcore", "urllib3", "urllib3.connectionpool")
+QUIET = ("uvicorn.access", "httpx", "httpcore", "urllib3", "urllib3.connectionpool")
 _TELLING = ("token", "password", "secret", "authorization", "api_key", "cookie")
 _REPEATED = ("message", "asctime", "color_message")  # the line again, as other handlers and uvicorn put it on a record
 _SHORTEST = 4  # a shorter secret would mask half of every line

@@ -186,6 +186,20 @@ def test_a_failing_champion_is_answered_by_its_baseline_and_marked(fresh):
     assert body["prediction"] is not None
 
 
+@pytest.mark.row("SRV-09")
+def test_a_fallback_version_stands_in_until_it_is_taken_back(fresh):
+    fresh.keep("doubler")
+    fresh.keep("doubler", TRIPLER)
+    assert fresh.post("/v1/models/doubler/fallback", {"to": 9}).status_code == 404
+    assert fresh.post("/v1/models/doubler/fallback", {"to": 1, "by": "me"}).json()["fallback"] == 1
+    fresh.post("/v1/models/doubler/disable", {"why": "wrong units"})
+    answer = fresh.ask(x=2).json()
+    assert (answer["prediction"], answer["fallback"]) == (4.0, "doubler@1")
+    assert fresh.post("/v1/models/doubler/fallback", {}).json()["fallback"] is None
+    assert fresh.ask(x=2).status_code == 503, "no version stands in, and the baseline knows nothing yet"
+    assert [act["what"] for act in fresh.get("/v1/acts").json()["acts"]][:3] == ["fallback", "disable", "fallback"]
+
+
 def test_a_disabled_model_says_why(fresh):
     fresh.keep("doubler")
     assert fresh.post("/v1/models/doubler/disable", {"why": "wrong units", "by": "me"}).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,6 +125,15 @@ class Disable(Struct, frozen=True, kw_only=True):
 
     model: ModelName
     why: Annotated[str, Meta(description="The reason: callers are told it", min_length=1, max_length=2000)]
+    by: By = ""
+
+
+class SetFallback(Struct, frozen=True, kw_only=True):
+    """Which version answers when the champion cannot; without ``to`` the automatic baseline does again."""
+
+    model: ModelName
+    to: Annotated[int, Meta(description="Number of the version that stands in", ge=1, le=2**31)] | None = None
+    why: Why = ""
     by: By = ""
 
 
@@ -286,7 +296,7 @@ def disable(app: App, request: Disable) -> RolloutView:
         known(ledger, request.model)
         if in_force(ledger, request.model).disabled:
             raise Conflict(f"{request.model} is disabled already", remedy=f"modelkeep enable {request.model}")
-    return _switch(app, request.model, disabled=request.why, what="disable", why=request.why, by=request.by)
+    return _changed(app, request, what="disable", fields={"disabled": request.why})
 
 
 def enable(app: App, request: Enable) -> RolloutView:
@@ -298,14 +308,31 @@ def enable(app: App, request: Enable) -> RolloutView:
         known(ledger, request.model)
         if not in_force(ledger, request.model).disabled:
             raise Conflict(f"{request.model} is not disabled", remedy="nothing is left to do")
-    return _switch(app, request.model, disabled="", what="enable", why=request.why, by=request.by)
+    return _changed(app, request, what="enable", fields={"disabled": ""})
 
 
-def _switch(app: App, model: str, *, disabled: str, what: str, why: str, by: str) -> RolloutView:
+def set_fallback(app: App, request: SetFallback) -> RolloutView:
+    """Name the version that answers when the champion fails, is too slow or is disabled.
+
+    Without one the automatic baseline answers; either is marked so. Raises NotFound for an unknown model or version,
+    Conflict when nothing of the model is released.
+    """
+    with app.rooms.store.read() as ledger:
+        known(ledger, request.model)
+        in_force(ledger, request.model)
+        if request.to is not None:
+            ledger.versions.get(request.model, request.to)
+    return _changed(app, request, what="fallback", fields={"fallback": request.to})
+
+
+def _changed(
+    app: App, asked: Disable | Enable | SetFallback, *, what: str, fields: Mapping[str, str | int | None]
+) -> RolloutView:
+    """Change some fields of a model's rollout as one act; it is in force when this returns."""
     with app.rooms.store.write() as ledger:
-        was = in_force(ledger, model)
-        after = msgspec.structs.replace(was, disabled=disabled, since=app.rooms.clock.now())
-        change(ledger, after, was=was, what=what, who=by, why=why)
+        was = in_force(ledger, asked.model)
+        after = msgspec.structs.replace(was, **fields, since=app.rooms.clock.now())
+        change(ledger, after, was=was, what=what, who=asked.by, why=asked.why)
     app.rooms.router.refresh()
     return rollout_view(after)
 
@@ -352,6 +379,10 @@ OPERATIONS = (
     Operation(
         name="enable", method="POST", path="/v1/models/{model}/enable", request=Enable, result=RolloutView, run=enable,
         words=("enable",), plain=("model",),
+    ),
+    Operation(
+        name="fallback", method="POST", path="/v1/models/{model}/fallback", request=SetFallback, result=RolloutView,
+        run=set_fallback, words=("fallback",), plain=("model",),
     ),
     Operation(
         name="rollouts", method="GET", path="/v1/rollouts", request=ListRollouts, result=Rollouts, run=list_rollouts,

@@ -19,7 +19,7 @@ from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.hours import Hours, Shift
 from modelkeep.store.rows import ASKED, Asked
-from modelkeep.store.seams import Told
+from modelkeep.store.seams import Told, ToldState
 from modelkeep.store.tables import insert_rows, matches, outcomes, predictions, rows_among
 from modelkeep.store.tallying import Tallies
 from modelkeep.store.told import Address, Outcomes, Revision, address, head, same
@@ -329,11 +329,11 @@ class _Batch:
         self._offer(chain, top=fresh)
         return self._told(state, place, revision=fresh.revision)
 
-    def _told(self, state: str, place: Address, *, revision: int) -> Told:
+    def _told(self, state: ToldState, place: Address, *, revision: int) -> Told:
         names = tuple(rows.name(*one.id) for one in self._stand[place])
         return Told(state=state, predictions=names, revision=revision)
 
-    def _state(self, place: Address, *, top: Revision | None, value: str) -> str:
+    def _state(self, place: Address, *, top: Revision | None, value: str) -> ToldState:
         if value == "null":
             return "withdrawn"
         stand = self._stand[place]

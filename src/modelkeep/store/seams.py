@@ -8,12 +8,14 @@ audit entry, can never part. Contract suite: ``tests/store/contract.py``.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from msgspec import Raw, Struct
 
 from modelkeep.nouns import Act, Alert, Job, Match, Outcome, Policy, Prediction, Reading, Rollout, Version
 from modelkeep.profile import Profile, Slice, Sums
+
+ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -26,7 +28,7 @@ class Told(Struct, frozen=True, kw_only=True):
     one that can never be kept.
     """
 
-    state: str
+    state: ToldState
     predictions: tuple[str, ...] = ()
     revision: int = 1
 

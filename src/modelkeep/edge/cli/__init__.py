@@ -24,7 +24,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
         "init": (OWN, "Make a data folder ready, and check that everything needed is there"),
         "up": (OWN, "Run the server until Ctrl-C"),
-        "demo": (OWN, "Replay a year of real flights: a model goes wrong and is put right"),
+        "demo": (OWN, "Replay real flights: a model goes wrong and is put right"),
     },
     "Models": {
         "models": (ACTS, "List the models with their state, speed and error rate"),
@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "disable": (ACTS, "Stop a model from answering; callers get the reason, and its versions stay as they are"),
         "enable": (ACTS, "Let a disabled model answer again"),
+        "fallback": (ACTS, "Name the version that answers when the champion fails, is too slow or is disabled"),
         "rollouts": (ACTS, "List which versions answer now, or the past of one model"),
     },
     "Answers": {

@@ -108,7 +108,7 @@ def demo(
     stay: Annotated[bool, Parameter(help="Keep serving when the replay has ended")] = True,
     folder: Annotated[Path, Parameter(name=["--folder", "-C"], help="The demo's own data folder")] = Path("demo-data"),
 ) -> int:
-    """Replay a year of real flights: a model goes wrong and is put right."""
+    """Replay real flights: a model goes wrong and is put right."""
 
     def act() -> int:
         if not 0 < speed <= 1000:

@@ -25,6 +25,7 @@ _ACTS = {
     "cancel": "cancelled",
     "disable": "switched off",
     "enable": "switched on",
+    "fallback": "changed what stands in for",
     "run": "started",
 }
 _STEPS = {
