@@ -5,12 +5,10 @@ entry that can be read is a backup that is whole.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from msgspec import Struct, ValidationError, json
 
@@ -19,9 +17,9 @@ from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.nouns import Version
 from modelkeep.quantities import iso
+from modelkeep.store import durable
 
 FOLDER = "backups"
-_CHUNK = 1024 * 1024
 
 
 class Backup(Struct, frozen=True, kw_only=True):
@@ -63,7 +61,6 @@ def back_up(rooms: Rooms, version: Version) -> Backup:
     stamp = re.sub(r"[^0-9TZ]", "", iso(at))
     base = f"{re.sub(r'[^A-Za-z0-9._-]', '_', version.model)}@{version.number}-{stamp}"
     with _disk(folder):
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         name = _free(folder, base)
         model = _copy(rooms.files.path(version.artifact), folder / f"{name}.model", digest=version.artifact)
         if version.features is not None:
@@ -116,8 +113,7 @@ def _free(folder: Path, base: str) -> str:
 
 def _copy(source: Path, target: Path, *, digest: str) -> int:
     """Copy, make durable, read back and compare; the bytes copied."""
-    with source.open("rb") as file:
-        _write(target, _chunks(file))
+    _write(target, source)
     with target.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
@@ -126,27 +122,10 @@ def _copy(source: Path, target: Path, *, digest: str) -> int:
     return target.stat().st_size
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
-        yield chunk
-
-
-def _write(target: Path, content: bytes | Iterator[bytes]) -> None:
-    """Write a file whole or not at all: a temporary file, made durable, renamed; then its folder."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _write(target: Path, content: Path | bytes) -> None:
+    with durable.beside(target.parent) as part:
+        durable.write(part, content)
+        durable.settle(part, target)
 
 
 @contextmanager

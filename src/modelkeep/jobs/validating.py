@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from modelkeep.errors import BadArtifact, ModelFailed, NotFound
+from modelkeep.errors import BadArtifact, BelowPolicy, ModelFailed, NotFound
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Match, Output, Policy, Prediction, Version
 from modelkeep.rollout.rounds import CAP
@@ -44,8 +44,8 @@ class Validation(Struct, frozen=True, kw_only=True):
 
 def validate(rooms: Rooms, version: Version, *, policy: Policy, force: bool, why: str) -> Validation:
     """Validate a version: floors, loading, a prediction, and a comparison on newer labelled rows when there are 30."""
-    if refusal := _below(version, force=force, why=why):
-        return Validation(reasons=(refusal,))
+    if refusal := below_policy(version, force=force, why=why):
+        return Validation(reasons=(str(refusal),))
     with rooms.store.read() as ledger:
         rollout = ledger.rollouts.get(version.model)
         champion = ledger.versions.get(version.model, rollout.champion) if rollout else None
@@ -65,13 +65,12 @@ def validate(rooms: Rooms, version: Version, *, policy: Policy, force: bool, why
     return _compared(mine, rooms=rooms, champion=champion, rows=rows, allowed=policy.guards.loss)
 
 
-def _below(version: Version, *, force: bool, why: str) -> str:
-    if not version.below:
-        return ""
-    missed = f"{version.name} is below its policy: {', '.join(version.below)}"
-    if not force:
-        return f"{missed} (release another version, or force it and say why)"
-    return "" if why.strip() else f"{missed} (forcing it needs a reason: --why)"
+def below_policy(version: Version, *, force: bool, why: str) -> BelowPolicy | None:
+    """The refusal of a version that misses a floor of its policy, unless it is forced and ``why`` says the reason."""
+    if not version.below or (force and why.strip()):
+        return None
+    remedy = "say why it is forced: --why REASON" if force else "release another, or this one with --force --why REASON"
+    return BelowPolicy(f"{version.name} is below its policy: {', '.join(version.below)}", remedy=remedy)
 
 
 def _compared(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from modelkeep.errors import BelowPolicy, Conflict
+from modelkeep.errors import Conflict
 from modelkeep.jobs import release as releasing
 from modelkeep.jobs.changing import change, in_force
 from modelkeep.jobs.forecasting import forecast_release, stages
 from modelkeep.jobs.rolling_back import planned, roll_back_now
+from modelkeep.jobs.validating import below_policy
 from modelkeep.nouns import Rollout
 from modelkeep.operations import jobs
 from modelkeep.operations.act import By, DurationText, Limit, ModelName, Number, Operation, Why, stamp
@@ -203,15 +204,9 @@ def release(app: App, request: Release) -> ReleasePlan:
 def _plan(ledger: Ledger, asked: releasing.Release, *, now: float) -> ReleasePlan:
     known(ledger, asked.model)
     version = ledger.versions.get(asked.model, asked.number)
-    if version.below and not asked.force:
-        raise BelowPolicy(
-            f"{version.name} misses its policy: {'; '.join(version.below)}",
-            remedy="release it with --force --why REASON",
-        )
-    if asked.force and version.below and not asked.why:
-        raise BelowPolicy(
-            f"{version.name} misses its policy: {'; '.join(version.below)}", remedy="say --why it is forced"
-        )
+    refusal = below_policy(version, force=asked.force, why=asked.why)
+    if refusal is not None:
+        raise refusal
     rollout = ledger.rollouts.get(asked.model)
     policy = ledger.versions.policy(asked.model)
     trial = stages(policy.trial, share=asked.share, stage=asked.stage)

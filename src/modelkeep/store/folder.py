@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from modelkeep.errors import BadArtifact, NotFound, StoreUnavailable
+from modelkeep.store import durable
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
 
 
 class FolderFiles:
@@ -36,17 +33,11 @@ class FolderFiles:
 
     def put(self, source: Path | bytes | BinaryIO) -> str:
         """See ``seams.Files.put``. The bytes are streamed; what is there already is written anew, which repairs it."""
-        with self._faults("keep a file in"):
-            self._make(self._folder)
-            beside = self._folder / f".{secrets.token_hex(8)}.part"
-            try:
-                digest = _copy(source, beside)
-                place = self._place(digest)
-                self._make(place.parent)
-                beside.replace(place)
-                _sync_folder(place.parent)
-            finally:
-                beside.unlink(missing_ok=True)
+        with self._faults("keep a file in"), durable.beside(self._folder) as part:
+            digest = durable.write(part, source)
+            place = self._place(digest)
+            durable.make_folder(place.parent)
+            durable.settle(part, place)
         return digest
 
     def path(self, digest: str) -> Path:
@@ -80,11 +71,6 @@ class FolderFiles:
     def _place(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest
 
-    def _make(self, folder: Path) -> None:
-        if not folder.is_dir():
-            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
-
     @contextmanager
     def _faults(self, act: str) -> Iterator[None]:
         try:
@@ -94,31 +80,3 @@ class FolderFiles:
             raise StoreUnavailable(
                 f"could not {act} {self._folder}: {cause}", remedy="check its disk, owner and mode; nothing was changed"
             ) from fault
-
-
-def _copy(source: Path | bytes | BinaryIO, beside: Path) -> str:
-    """Copy to a new file and force it to disk; the digest of what was written."""
-    digest = hashlib.sha256()
-    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640), "wb") as target:
-        if isinstance(source, Path):
-            with source.open("rb") as stream:
-                _pump(stream, target, note=digest.update)
-        else:
-            _pump(BytesIO(source) if isinstance(source, bytes) else source, target, note=digest.update)
-        target.flush()
-        os.fsync(target.fileno())
-    return digest.hexdigest()
-
-
-def _pump(stream: BinaryIO, target: BinaryIO, *, note: Callable[[bytes], None]) -> None:
-    while block := stream.read(_BLOCK):
-        note(block)
-        target.write(block)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
