@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Raw
 
 from modelkeep.clock import ManualClock
-from modelkeep.jobs.release_walk import Release, Walk
+from modelkeep.jobs.release_memo import Release, Walk
 from modelkeep.nouns import (
     Alert,
     Baseline,

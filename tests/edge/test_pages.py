@@ -28,7 +28,7 @@ from modelkeep.edge.pages.trials import Progress
 from modelkeep.edge.pages.views import View, build
 from modelkeep.edge.pages.words import age, figure, lasting, worst
 from modelkeep.edge.server import running
-from modelkeep.jobs.release_walk import Released, Walk
+from modelkeep.jobs.release_memo import Released, Walk
 from modelkeep.nouns import Alert, Baseline, Field, Reading, Rollout, Signature, Version
 from modelkeep.profile import Sums
 from modelkeep.serving.recorder import Recording

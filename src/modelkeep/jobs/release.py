@@ -5,7 +5,8 @@ import logging
 from msgspec import Raw, json
 
 from modelkeep.errors import Conflict, LeaseLost, Unavailable
-from modelkeep.jobs.release_walk import Release, Released, Walking
+from modelkeep.jobs.release_memo import Release, Released
+from modelkeep.jobs.release_walk import Walking
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Job
 from modelkeep.store.seams import Ledger

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
-class Truth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One outcome: by ``prediction_id``, or by ``model``, ``key`` and the moment that it is about (``for``)."""
+class About(Struct, frozen=True, kw_only=True):
+    """Which prediction an outcome is about, and when it became known (``at``, now by default)."""
 
-    actual: Annotated[Output | None, Meta(description="What really happened; null withdraws the outcome")]
     prediction_id: Annotated[str, Meta(description="Id of the prediction", max_length=100)] = ""
     model: Annotated[str, Meta(description="Name of the model", max_length=200)] = ""
     key: Annotated[str, Meta(description="Entity of the prediction", max_length=500)] = ""
@@ -35,19 +34,20 @@ class Truth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: Annotated[str, Meta(description="Where it comes from", max_length=200)] = ""
 
 
-class TellOutcomes(Struct, frozen=True, kw_only=True):
+Actual = Annotated[Output | None, Meta(description="What really happened; null withdraws the outcome")]
+
+
+class Truth(About, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One outcome: by ``prediction_id``, or by ``model``, ``key`` and the moment that it is about (``for``)."""
+
+    actual: Actual
+
+
+class TellOutcomes(About, frozen=True, kw_only=True):
     """One outcome (its fields at the top), or many under ``outcomes``; ``at`` is when it became known (default now)."""
 
     outcomes: Annotated[tuple[Truth, ...], Meta(max_length=10_000)] | UnsetType = UNSET
-    actual: (
-        Annotated[Output | None, Meta(description="What really happened; null withdraws the outcome")] | UnsetType
-    ) = UNSET
-    prediction_id: Annotated[str, Meta(description="Id of the prediction", max_length=100)] = ""
-    model: Annotated[str, Meta(description="Name of the model", max_length=200)] = ""
-    key: Annotated[str, Meta(description="Entity of the prediction", max_length=500)] = ""
-    for_: MomentText | None = field(default=None, name="for")
-    at: MomentText | None = None
-    source: Annotated[str, Meta(description="Where it comes from", max_length=200)] = ""
+    actual: Actual | UnsetType = UNSET
 
 
 class ToldOutcomes(Struct, frozen=True, kw_only=True):
@@ -159,15 +159,8 @@ def _truths(request: TellOutcomes) -> list[tuple[str, Truth]]:
         return [(f"outcomes[{i}].", truth) for i, truth in enumerate(request.outcomes)]
     if request.actual is UNSET:
         raise BadInput.of("actual", expected="a number, a boolean, a text or null", got="nothing")
-    alone = Truth(
-        actual=request.actual,
-        prediction_id=request.prediction_id,
-        model=request.model,
-        key=request.key,
-        for_=request.for_,
-        at=request.at,
-        source=request.source,
-    )
+    about = {name: getattr(request, name) for name in About.__struct_fields__}
+    alone = Truth(actual=request.actual, **about)
     return [("", alone)]
 
 

@@ -174,6 +174,12 @@ def error_drift(window: Window, found: Accuracy, *, days: int) -> Reading:
     if days < LEAST_DAYS:
         little = lacking(window, "error_drift", have=days, need=LEAST_DAYS, what="days with known outcomes")
         return msgspec.structs.replace(little, facts=facts | little.facts)
+    return _drifted(window, found, trained=trained, recent=recent, interval=interval, facts=facts)
+
+
+def _drifted(
+    window: Window, found: Accuracy, *, trained: float, recent: float, interval: Interval | None, facts: Facts
+) -> Reading:
     rise = round((recent / trained - 1) * 100, 9)
     limit = window.policy.drift * 100
     level: Level = "critical" if rise > SEVERE * limit else "warning" if rise > limit else "ok"

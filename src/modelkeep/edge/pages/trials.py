@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from modelkeep.edge.pages.words import figure, percent
-from modelkeep.jobs.release_walk import Release, Walk
+from modelkeep.jobs.release_memo import Release, Walk
 from modelkeep.nouns import Job, Rollout, Version, about
 from modelkeep.quantities import WEEK
 from modelkeep.rollout.verdict import Evidence, Occasion, Verdict, verdict
