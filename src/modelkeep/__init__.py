@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         TimedOut,
         Unavailable,
     )
+    from modelkeep.extending import Extension, Probe
     from modelkeep.jobs.rooms import Again, Done, Rooms, Run, Task
+    from modelkeep.jobs.schedule import Schedule
     from modelkeep.nouns import (
         Act,
         Alert,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         Guards,
         Job,
         Kind,
+        Level,
         Lineage,
         Outcome,
         Output,
@@ -51,9 +54,11 @@ if TYPE_CHECKING:
         Value,
         Version,
     )
+    from modelkeep.operations.act import Operation
     from modelkeep.quantities import duration, iso, moment, seconds
     from modelkeep.runtimes.training import Trained, TrainingRows
     from modelkeep.settings import Settings
+    from modelkeep.workload import Graph, Panel, Recipe, Row, Series, Source, Table, Workload
 
 __all__ = [
     "Act",
@@ -69,33 +74,45 @@ __all__ = [
     "Clock",
     "Conflict",
     "Done",
+    "Extension",
     "Features",
     "Field",
+    "Graph",
     "Guards",
     "Job",
     "Kind",
     "LeaseLost",
+    "Level",
     "Lineage",
     "ManualClock",
     "ModelFailed",
     "ModelkeepError",
     "NotFound",
+    "Operation",
     "Outcome",
     "Output",
+    "Panel",
     "Policy",
     "Prediction",
+    "Probe",
     "Problem",
     "Reading",
+    "Recipe",
     "Refused",
     "Retrain",
     "Rollout",
     "Rooms",
+    "Row",
     "Rule",
     "Run",
+    "Schedule",
+    "Series",
     "Settings",
     "Signature",
+    "Source",
     "StoreUnavailable",
     "SystemClock",
+    "Table",
     "Task",
     "TimedOut",
     "Trained",
@@ -104,6 +121,7 @@ __all__ = [
     "Unavailable",
     "Value",
     "Version",
+    "Workload",
     "duration",
     "iso",
     "moment",
@@ -116,18 +134,22 @@ _ERRORS = (
     "Problem Refused StoreUnavailable TimedOut Unavailable"
 )
 _NOUNS = (
-    "Act Alert Baseline Features Field Guards Job Kind Lineage Outcome Output Policy Prediction Reading Retrain "
+    "Act Alert Baseline Features Field Guards Job Kind Level Lineage Outcome Output Policy Prediction Reading Retrain "
     "Rollout Rule Signature Trial Value Version"
 )
 _PLACES = {
     "modelkeep.app": "App",
     "modelkeep.clock": "Clock ManualClock SystemClock",
     "modelkeep.errors": _ERRORS,
+    "modelkeep.extending": "Extension Probe",
     "modelkeep.jobs.rooms": "Again Done Rooms Run Task",
+    "modelkeep.jobs.schedule": "Schedule",
     "modelkeep.nouns": _NOUNS,
+    "modelkeep.operations.act": "Operation",
     "modelkeep.quantities": "duration iso moment seconds",
     "modelkeep.runtimes.training": "Trained TrainingRows",
     "modelkeep.settings": "Settings",
+    "modelkeep.workload": "Graph Panel Recipe Row Series Source Table Workload",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 

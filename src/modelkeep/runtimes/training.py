@@ -36,7 +36,9 @@ class TrainingRows(Struct, frozen=True, kw_only=True):
     """Labelled predictions, oldest first; every list has one entry a row.
 
     ``columns`` are the inputs as callers sent them, by name (None where they sent none), ``truth`` the newest known
-    outcome, ``keys`` the entity, ``at`` when the prediction was asked (seconds since the epoch). ``code`` is the
+    outcome, ``keys`` the entity, ``at`` when the prediction was asked (seconds since the epoch), ``targets`` the moment
+    that it is about and ``told`` when its truth was known (both empty: the same as ``at``). ``groups`` (or empty) is
+    what must not stand on both sides of a split, such as the object that several photos show. ``code`` is the
     champion's packed feature code, when it has one: ``prepared`` applies it.
     """
 
@@ -44,6 +46,9 @@ class TrainingRows(Struct, frozen=True, kw_only=True):
     truth: list[Output]
     keys: list[str]
     at: list[float]
+    targets: list[float] = []
+    told: list[float] = []
+    groups: list[str] = []
     code: bytes | None = None
 
     def prepared(self) -> dict[str, list[Value]]:

@@ -1,0 +1,64 @@
+"""What a package may add to the rooms of an app: policies, rules, probes, tasks and schedules."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
+
+from modelkeep.errors import BadSettings
+from modelkeep.jobs.rooms import Rooms, Task
+from modelkeep.jobs.schedule import Schedule
+from modelkeep.nouns import Policy, Reading
+
+Probe: TypeAlias = Callable[[Rooms], Iterable[Reading]]
+"""Looks at the world beyond predictions (a device's health, a table's age) and says what it sees; changes nothing."""
+
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "weight": "modelkeep.workloads.weight:WORKLOAD",
+        "drilling": "modelkeep.workloads.drilling:WORKLOAD",
+        "restaurants": "modelkeep.workloads.restaurants:WORKLOAD",
+        "any": "modelkeep.workloads.any:WORKLOAD",
+        "devices": "modelkeep.workloads.devices:WORKLOAD",
+    }
+)
+"""The workloads that come with the product, by name, and where each stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What a package adds to an app.
+
+    ``policies`` are taken up for models that have none of their own yet; ``rules`` is TOML text of ``[[rule]]`` tables;
+    ``probes`` run with every pass of the task ``watch``, and their readings are judged like all others; ``tasks`` are
+    durable work by name, ``schedules`` when it runs.
+    """
+
+    name: str
+    policies: tuple[Policy, ...] = ()
+    rules: str = ""
+    probes: tuple[Probe, ...] = ()
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+
+
+def find(name: str) -> Extension:
+    """The extension of a name: a built-in workload, or ``module:attribute`` of an installed package.
+
+    Raises BadSettings when there is none, naming those that come with the product.
+    """
+    place = BUILT_IN.get(name, name)
+    module, colon, attribute = place.partition(":")
+    known = f"one of {', '.join(BUILT_IN)}, or module:attribute of an installed package"
+    if not (module and colon and attribute.isidentifier()):
+        raise BadSettings(f"workloads names {name!r}", remedy=known)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as missing:
+        raise BadSettings(f"the workload {name!r} cannot be imported: {missing}", remedy=known) from None
+    if not isinstance(found, Extension):
+        raise BadSettings(f"the workload {name!r} is {type(found).__name__}, not a Workload", remedy=known)
+    return found

@@ -1,0 +1,114 @@
+"""What a workload is: a kind of model with everything around it, from its columns to its page.
+
+A workload is a package on the public face of Modelkeep. The built-in ones stand in ``modelkeep.workloads``; one of your
+own is named in the setting ``workloads`` as ``package.module:ATTRIBUTE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from modelkeep.extending import Extension
+from modelkeep.nouns import Field, Level, Policy
+from modelkeep.operations.act import Operation
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one model of a workload is made from a table of raw data.
+
+    ``model`` is the registered name. ``columns`` are what the table must hold, each with kind, unit and range; a
+    nullable one may be absent. ``prepare`` (``module:function``) turns the table (a dict of columns, after ``--map``)
+    into ``TrainingRows`` whose features at each row are computed from what was known at the row's moment ``at`` alone.
+    ``policy`` names the trainer (``retrain.trainer``) that turns such rows into ``Trained``.
+    ``simulate`` (``module:function``) makes a table of the same columns from a seed: ``simulate(rows, seed) -> table``.
+    """
+
+    model: str
+    summary: str
+    columns: tuple[Field, ...]
+    prepare: str
+    policy: Policy
+    simulate: str = ""
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A public data set: where its owner publishes it, its SHA-256, its licence, and what becomes of it here.
+
+    ``convert`` (``module:function``) turns the downloaded file into the table of a recipe.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    licence: str
+    about: str
+    file: str
+    convert: str = ""
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One row of a panel's table: its cells as texts, and how things stand with what it tells of."""
+
+    cells: tuple[str, ...]
+    level: Level | None = None
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """A table of a panel; ``empty`` is said when there is no row."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+    empty: str = "nothing yet"
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """A line of a panel's chart: (moment, value) by time; a value of None is a gap."""
+
+    name: str
+    points: tuple[tuple[float, float | None], ...]
+
+
+class Graph(Struct, frozen=True, kw_only=True):
+    """A chart of a panel over time."""
+
+    title: str
+    unit: str
+    lines: tuple[Series, ...]
+
+
+class Panel(Struct, frozen=True, kw_only=True):
+    """What a workload's page shows: some words, tables and charts. ``simulated`` labels all of it as not real."""
+
+    title: str
+    about: str
+    simulated: bool = False
+    tables: tuple[Table, ...] = ()
+    graphs: tuple[Graph, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload(Extension):
+    """A kind of model with everything around it.
+
+    ``operations`` become routes, OpenAPI and the commands ``modelkeep NAME ...``; ``recipes`` what
+    ``modelkeep train NAME`` can make, the main one first; ``sources`` what ``modelkeep data get`` can fetch; ``panel``
+    is the page ``/workloads/NAME``; ``play`` (``module:function``) sends simulated life through the workload's own acts
+    for ``modelkeep demo``: ``play(app, at)`` is called for every simulated hour ``at`` (a moment) and goes on from
+    where the store says it is.
+    """
+
+    summary: str
+    operations: tuple[Operation[Any, Any], ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+    sources: tuple[Source, ...] = ()
+    panel: Callable[[App], Panel] | None = None
+    play: str = ""
