@@ -56,8 +56,11 @@ if TYPE_CHECKING:
     )
     from modelkeep.operations.act import Operation
     from modelkeep.quantities import duration, iso, moment, seconds
+    from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble
+    from modelkeep.runtimes.explaining import Contribution, Explanation
     from modelkeep.runtimes.training import Trained, TrainingRows
     from modelkeep.settings import Settings
+    from modelkeep.watch.baselines import backtest, scored
     from modelkeep.workload import Graph, Panel, Recipe, Row, Series, Source, Table, Workload
 
 __all__ = [
@@ -73,7 +76,10 @@ __all__ = [
     "BelowPolicy",
     "Clock",
     "Conflict",
+    "Contribution",
     "Done",
+    "Ensemble",
+    "Explanation",
     "Extension",
     "Features",
     "Field",
@@ -84,7 +90,9 @@ __all__ = [
     "LeaseLost",
     "Level",
     "Lineage",
+    "Linear",
     "ManualClock",
+    "Member",
     "ModelFailed",
     "ModelkeepError",
     "NotFound",
@@ -122,9 +130,13 @@ __all__ = [
     "Value",
     "Version",
     "Workload",
+    "backtest",
     "duration",
     "iso",
+    "linear_bytes",
     "moment",
+    "pack_ensemble",
+    "scored",
     "seconds",
     "settings",
 ]
@@ -147,8 +159,11 @@ _PLACES = {
     "modelkeep.nouns": _NOUNS,
     "modelkeep.operations.act": "Operation",
     "modelkeep.quantities": "duration iso moment seconds",
+    "modelkeep.runtimes.ensemble": "Ensemble Linear Member linear_bytes pack_ensemble",
+    "modelkeep.runtimes.explaining": "Contribution Explanation",
     "modelkeep.runtimes.training": "Trained TrainingRows",
     "modelkeep.settings": "Settings",
+    "modelkeep.watch.baselines": "backtest scored",
     "modelkeep.workload": "Graph Panel Recipe Row Series Source Table Workload",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}

@@ -189,11 +189,13 @@ class Outputs(Struct, frozen=True, kw_only=True):
     """What a model answers for a batch, column-wise; all columns have one entry per row.
 
     ``scores`` are probabilities in [0, 1] of the answered class; ``intervals`` are (low, high) in the output's unit.
+    ``members`` are the answers of an ensemble's members by name: shown by an explanation, never recorded.
     """
 
     values: list[Output]
     scores: list[float] | None = None
     intervals: list[tuple[float, float]] | None = None
+    members: dict[str, list[float]] | None = None
 
 
 Predict: TypeAlias = Callable[[Sequence[Features]], Outputs]

@@ -175,7 +175,9 @@ def test_a_changed_tree_file_is_refused_or_loads_and_never_crashes(tmp_path, pla
     try:
         trees_lightgbm.inspect(bytes(data), trust=False)
         (tmp_path / "m").write_bytes(bytes(data))
-        trees_lightgbm.open_model(tmp_path / "m", signature, coded=False, runtime="lightgbm")([{"a": 1.0, "b": 2.0}])
+        trees_lightgbm.open_model(tmp_path / "m", signature, coded=False, runtime="lightgbm").answer(
+            [{"a": 1.0, "b": 2.0}]
+        )
     except (BadArtifact, lightgbm.basic.LightGBMError):
         pass
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from modelkeep.nouns import Field, Output
+from modelkeep.nouns import Field, Output, Value
 
 
 def text_of(value: Any, output: Field) -> Output:
@@ -23,6 +23,17 @@ def text_of(value: Any, output: Field) -> Output:
 
 
 _TRUTH: dict[Output, Output] = {"true": True, "1": True, 1: True, "false": False, "0": False, 0: False}
+
+
+def word(value: Value) -> str:
+    """A value as the name of a category; nothing is the empty one.
+
+    >>> word(7.0), word(True), word(None)
+    ('7', 'true', '')
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    return ("true" if value else "false") if isinstance(value, bool) else f"{value:g}"
 
 
 def labels(output: Field, count: int) -> list[Output]:

@@ -4,15 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Field, Outputs, Signature
 from modelkeep.runtimes import matrix
 from modelkeep.runtimes.classes import text_of
-from modelkeep.runtimes.formats import Answer
+from modelkeep.runtimes.formats import Answer, Opened
 
 Make: TypeAlias = Callable[[Sequence[Features]], Any]
 """What turns rows into the matrix that the estimator takes."""
+
+
+def opened(model: Any, signature: Signature, *, coded: bool) -> Opened:
+    """An estimator that answers rows; it cannot tell what each input contributes. Raises BadArtifact."""
+    reason = f"a {type(model).__name__} does not tell what its inputs contribute"
+    return Opened(answer=answering(model, signature, coded=coded), unexplained=reason)
 
 
 def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
@@ -27,10 +34,40 @@ def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
     _check_width(model, columns)
     for part in _parts(model, seen=set()):
         _settle(part)
-    numeric = frozenset(field.name for field in signature.inputs if field.numeric)
-    plain = coded or len(numeric) == len(signature.inputs)
-    make = matrix.numbers(columns, {}) if plain else matrix.objects(columns, numeric)
+    make = _make(columns, signature, coded=coded)
     return _classes(model, make, output=signature.output) if signature.classifies else _numbers(model, make)
+
+
+def scoring(
+    model: Any, signature: Signature, *, coded: bool, columns: tuple[str, ...]
+) -> Callable[[Sequence[Features]], NDArray[np.float64]]:
+    """What asks ``model`` for one number a row: the chance of the last of two classes, else what it predicts.
+
+    ``columns`` are its inputs in order (empty: those that it names, else all of the signature's). Raises BadArtifact.
+    """
+    named = tuple(str(name) for name in getattr(model, "feature_names_in_", ())) or columns
+    order = matrix.columns_of(signature, named, coded=coded)
+    _check_width(model, order)
+    for part in _parts(model, seen=set()):
+        _settle(part)
+    make = _make(order, signature, coded=coded)
+    if not chances(model):
+        return lambda rows: np.asarray(model.predict(make(rows)), dtype=np.float64).reshape(len(rows))
+    if len(model.classes_) != 2:
+        raise BadArtifact(f"it tells {len(model.classes_)} classes apart, a member of an ensemble two")
+    return lambda rows: np.asarray(model.predict_proba(make(rows)), dtype=np.float64)[:, -1]
+
+
+def chances(model: Any) -> bool:
+    """Whether an estimator answers probabilities of classes."""
+    return getattr(model, "classes_", None) is not None and callable(getattr(model, "predict_proba", None))
+
+
+def _make(columns: tuple[str, ...] | None, signature: Signature, *, coded: bool) -> Make:
+    numeric = frozenset(field.name for field in signature.inputs if field.numeric)
+    inside = [field for field in signature.inputs if columns is None or field.name in columns]
+    plain = coded or all(field.numeric for field in inside)
+    return matrix.numbers(columns, {}) if plain else matrix.objects(columns, numeric)
 
 
 def _settle(part: Any) -> None:

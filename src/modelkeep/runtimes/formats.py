@@ -22,7 +22,31 @@ MAX_BYTES = 2 * 2**30
 """The largest model file that is taken in, in bytes."""
 
 Answer: TypeAlias = Callable[[Sequence[Features]], Outputs]
-"""A model opened by its format: prepared rows in, outputs out. Raises whatever the library raises."""
+"""Prepared rows in, outputs out."""
+
+
+class Contributions(Struct, frozen=True, kw_only=True):
+    """What each input of one row added to the answer, in the space of ``link``: with ``base`` they sum to it.
+
+    ``link`` is ``identity`` (the output's own unit), ``log``, ``log1p``, ``logit``, or ``softmax`` (of the class that
+    is answered). ``members`` are an ensemble's members' own answers.
+    """
+
+    base: float
+    inputs: dict[str, float]
+    link: str = "identity"
+    members: dict[str, float] = {}
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """A model opened by its format. ``explain`` takes one prepared row; without it ``unexplained`` says why.
+
+    Both callables raise whatever the library raises.
+    """
+
+    answer: Answer
+    explain: Callable[[Features], Contributions] | None = None
+    unexplained: str = ""
 
 
 class Inspected(Struct, frozen=True, kw_only=True):
@@ -45,7 +69,7 @@ class Format(Protocol):
     def inspect(self, data: bytes, *, trust: bool) -> Inspected:
         """Look at a file of this format, running none of it. Raises BadArtifact with the reason."""
 
-    def open_model(self, path: Path, signature: Signature, *, coded: bool, runtime: str) -> Answer:
+    def open_model(self, path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
         """Load a file of ``runtime`` whose digest was verified; ``coded`` says that feature code prepares the rows."""
 
 
@@ -56,6 +80,7 @@ _MODULES: dict[str, str] = {
     "python": "modelkeep.runtimes.python_code",
     "pickle": "modelkeep.runtimes.pickled",
     "joblib": "modelkeep.runtimes.pickled",
+    "ensemble": "modelkeep.runtimes.ensemble",
 }
 RUNTIMES = tuple(_MODULES)
 """The names of the formats, as in ``Version.runtime``."""
@@ -107,7 +132,7 @@ def recognise(data: bytes) -> str:
         return "joblib"
     raise BadArtifact(
         f"{len(data):,} bytes of no known model format",
-        remedy="save it with skops.io.dump, Booster.save_model, joblib.dump, or give file.py:function",
+        remedy="save it with skops.io.dump, Booster.save_model, joblib.dump, pack_ensemble, or give file.py:function",
     )
 
 
@@ -117,6 +142,8 @@ def _recognise_zip(data: bytes) -> str:
     names = archives.members(data)
     if packing.MANIFEST in names:
         return "python"
+    if "ensemble.json" in names:
+        return "ensemble"
     if "schema.json" in names:
         return "skops"
     raise BadArtifact(f"an archive, but of no known model format (it holds {sorted(names)[:5]})")

@@ -40,12 +40,16 @@ _CUT = "copy the file again, or save it with Booster.save_model"
 
 
 class Head(Struct, frozen=True, kw_only=True):
-    """What the file says about itself; ``named`` are its inputs when they have names of their own."""
+    """What the file says about itself; ``named`` are its inputs when they have names of their own.
+
+    ``link`` is the space in which its trees add up to an answer.
+    """
 
     features: tuple[str, ...]
     named: tuple[str, ...]
     objective: str
     classes: int
+    link: str = "identity"
 
     @property
     def classifies(self) -> bool | None:
@@ -110,9 +114,31 @@ def _head(text: str) -> tuple[Head, list[int]]:
     if len(sizes) % classes or min(sizes) < 1:
         raise ValueError(f"{len(sizes)} trees for {classes} classes")
     own = not all(re.fullmatch(r"Column_\d+", name) for name in features)
-    objective = lines.get("objective", "").split(" ")[0]
-    head = Head(features=features, named=features if own else (), objective=objective, classes=classes)
+    said = lines.get("objective", "")
+    head = Head(
+        features=features,
+        named=features if own else (),
+        objective=said.split(" ")[0],
+        classes=classes,
+        link=_link(said),
+    )
     return head, sizes
+
+
+def _link(objective: str) -> str:
+    """The space in which trees of this objective add up.
+
+    >>> _link("binary sigmoid:1"), _link("poisson"), _link("regression"), _link("regression sqrt")
+    ('logit', 'log', 'identity', 'regression sqrt')
+    """
+    name, _, more = objective.partition(" ")
+    if name in {"poisson", "gamma", "tweedie"}:
+        return "log"
+    if name in {"multiclass", "softmax"}:
+        return "softmax"
+    if (name == "binary" and more == "sigmoid:1") or name == "cross_entropy":
+        return "logit"
+    return objective if name in {"binary", "multiclassova", "cross_entropy_lambda"} or "sqrt" in more else "identity"
 
 
 def _check_objective(lines: dict[str, str], classes: int) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
 from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
 from modelkeep.runtimes import packing
+from modelkeep.runtimes.explaining import Explain, Explanation, explanation, refused, singly
 from modelkeep.runtimes.formats import format_of
 from modelkeep.runtimes.signatures import example
 
@@ -24,12 +25,13 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
     ``predict`` applies the feature code, asks the model and checks the answer; it raises ModelFailed for whatever goes
     wrong in there. ``seconds`` is the median time of a single row measured at loading, NaN when the row made up from
-    the signature could not be answered.
+    the signature could not be answered. ``explain`` takes one row of a request apart.
     """
 
     version: Version
     predict: Predict
     seconds: float
+    explain: Explain
 
 
 def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
@@ -43,7 +45,7 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
     remark = mismatch(version.lineage.libraries)
     try:
         prepare = packing.transform(code.read_bytes()) if code else None
-        answer = format_of(version.runtime).open_model(
+        opened = format_of(version.runtime).open_model(
             path, version.signature, coded=code is not None, runtime=version.runtime
         )
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
@@ -54,13 +56,26 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
 
     def predict(rows: Sequence[Features]) -> Outputs:
         try:
-            outputs = answer(rows if prepare is None else prepare(rows))
+            outputs = opened.answer(rows if prepare is None else prepare(rows))
             check(outputs, len(rows))
         except (Exception, SystemExit) as error:  # a model's call: it may raise anything
             raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
         return outputs
 
-    return Loaded(version=version, predict=predict, seconds=_single_row(predict, version.signature))
+    def explain(row: Features) -> Explanation:
+        if opened.explain is None:
+            raise refused(version, opened.unexplained)
+        try:
+            inputs = singly(prepare, row)
+            outputs = opened.answer([inputs])
+            check(outputs, 1)
+            found = opened.explain(inputs)
+        except (Exception, SystemExit) as error:  # a model's call: it may raise anything
+            raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
+        return explanation(version, inputs, outputs=outputs, found=found)
+
+    seconds = _single_row(predict, version.signature)
+    return Loaded(version=version, predict=predict, seconds=seconds, explain=explain)
 
 
 def mismatch(trained: Mapping[str, str]) -> str:
@@ -87,6 +102,17 @@ def _check_numbers(outputs: Outputs, rows: int) -> None:
     for value in values:
         if isinstance(value, str | bool) or not isinstance(value, float | int) or not math.isfinite(value):
             raise ModelFailed(f"answered {value!r} where a finite number is due")
+    _check_intervals(outputs, rows)
+
+
+def _check_intervals(outputs: Outputs, rows: int) -> None:
+    if outputs.intervals is None:
+        return
+    if len(outputs.intervals) != rows:
+        raise ModelFailed(f"answered {len(outputs.intervals)} intervals for {rows} rows")
+    for low, high in outputs.intervals:
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise ModelFailed(f"answered the interval {low!r}..{high!r}, which is none")
 
 
 def _check_classes(outputs: Outputs, rows: int) -> None:

@@ -27,6 +27,9 @@ def columns_of(signature: Signature, named: Sequence[str], *, coded: bool) -> tu
     inputs = tuple(field.name for field in signature.inputs)
     if not named:
         return inputs
+    spelled = {name.replace(" ", "_"): name for name in inputs}
+    if set(named) == set(spelled) != set(inputs):
+        return tuple(spelled[name] for name in named)  # LightGBM writes names without their blanks
     if set(named) != set(inputs):
         missing = ", ".join(sorted(set(named) - set(inputs))[:10]) or "none"
         extra = ", ".join(sorted(set(inputs) - set(named))[:10]) or "none"

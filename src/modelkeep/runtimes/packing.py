@@ -68,7 +68,7 @@ def pack(file: Path, *, function: str, use: str) -> bytes:
     manifest = Packed(
         file=file.name, function=function, batch=_takes_batch(source, function=function, file=file.name), use=use
     )
-    return _zipped({MANIFEST: msgspec.json.encode(manifest), file.name: source})
+    return zipped({MANIFEST: msgspec.json.encode(manifest), file.name: source})
 
 
 def manifest(data: bytes) -> Packed:
@@ -148,7 +148,8 @@ def _takes_batch(source: bytes, *, function: str, file: str) -> bool:
     return names[0] == "rows"
 
 
-def _zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes]) -> bytes:
+    """Files by their names as a zip archive whose bytes depend on nothing but them."""
     # Stored, not compressed: the bytes must not depend on the zlib of the machine.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

@@ -17,8 +17,8 @@ import joblib
 
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Signature
-from modelkeep.runtimes.estimators import answering
-from modelkeep.runtimes.formats import Answer, Inspected
+from modelkeep.runtimes.estimators import opened
+from modelkeep.runtimes.formats import Inspected, Opened
 
 MAX_UNPACKED = 4 * 2**30
 _CHUNK = 1 << 20
@@ -42,11 +42,11 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     return Inspected(runtime=kind, data=data, libraries=libraries)
 
 
-def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Answer:
+def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
     """Unpickle the estimator: reached only for versions that were registered with explicit trust."""
     if runtime == "joblib":
-        return answering(joblib.load(path), signature, coded=coded)
-    return answering(pickle.loads(path.read_bytes()), signature, coded=coded)  # noqa: S301 - trusted at registration
+        return opened(joblib.load(path), signature, coded=coded)
+    return opened(pickle.loads(path.read_bytes()), signature, coded=coded)  # noqa: S301 - trusted at registration
 
 
 def _unpacked(data: bytes) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Outputs, Signature
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.classes import text_of
-from modelkeep.runtimes.formats import Answer, Inspected
+from modelkeep.runtimes.formats import Inspected, Opened
 
 
 def inspect(data: bytes, *, trust: bool) -> Inspected:
@@ -26,7 +26,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     return Inspected(runtime="python", data=data)
 
 
-def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Answer:
+def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
     """Run the packed module and return what its function answers."""
     del coded, runtime  # a callable takes rows as they come
     packed, function = packing.function_of(path.read_bytes())
@@ -41,7 +41,7 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
         values = [text_of(value, output) for value in found] if signature.classifies else [_plain(v) for v in found]
         return Outputs(values=values, scores=scores)
 
-    return answer
+    return Opened(answer=answer, unexplained="a Python function does not tell what its inputs contribute")
 
 
 def _plain(value: Any) -> Any:

@@ -15,8 +15,8 @@ import skops.io
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Signature
 from modelkeep.runtimes import archives
-from modelkeep.runtimes.estimators import answering
-from modelkeep.runtimes.formats import Answer, Inspected
+from modelkeep.runtimes.estimators import opened
+from modelkeep.runtimes.formats import Inspected, Opened
 
 TRUSTED = frozenset(
     {
@@ -61,12 +61,17 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     )
 
 
-def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Answer:
+def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
     """Construct the estimator. A file of runtime ``skops`` fails on any type beyond the known ones."""
     trusted = set(TRUSTED)
     if runtime == "skops-trusted":
         trusted |= set(skops.io.get_untrusted_types(file=path))
-    return answering(skops.io.load(path, trusted=sorted(trusted)), signature, coded=coded)
+    return opened(skops.io.load(path, trusted=sorted(trusted)), signature, coded=coded)
+
+
+def known_model(data: bytes) -> Any:
+    """The estimator of a file that holds known types only; any other type fails."""
+    return skops.io.loads(data, trusted=sorted(TRUSTED))
 
 
 def _libraries(schema: dict[str, Any]) -> dict[str, str]:

@@ -4,10 +4,9 @@ Category inputs are coded in the order that the file carries (``pandas_categoric
 signature's categories; a value that training did not have, and None, become NaN.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, cast
 
 import lightgbm
 import numpy as np
@@ -17,7 +16,10 @@ from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Outputs, Signature
 from modelkeep.runtimes import lightgbm_text, matrix
 from modelkeep.runtimes.classes import labels
-from modelkeep.runtimes.formats import Answer, Inspected
+from modelkeep.runtimes.formats import Contributions, Inspected, Opened
+from modelkeep.runtimes.lightgbm_text import Sound
+
+Floats: TypeAlias = NDArray[np.float64]
 
 
 def inspect(data: bytes, *, trust: bool) -> Inspected:
@@ -27,31 +29,57 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     return Inspected(runtime="lightgbm", data=data, inputs=head.named, classifies=head.classifies)
 
 
-def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Answer:
+def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
     """Load the trees. Raises BadArtifact when their inputs or classes do not fit the signature."""
     del runtime
-    sound = lightgbm_text.checked(path.read_bytes())
-    head = sound.head
-    columns = matrix.columns_of(signature, head.named, coded=coded)
-    if columns is not None and len(columns) != len(head.features):
-        raise BadArtifact(f"the model takes {len(head.features)} inputs, the signature names {len(columns)}")
-    booster = lightgbm.Booster(model_str=sound.text)
-    make = matrix.numbers(columns, _codes(signature, sound.categories))
-
-    # One thread: a row takes microseconds, and starting threads would cost more than all of its trees.
-    ask: Callable[[Any], NDArray[np.float64]] = partial(booster.predict, num_threads=1)  # type: ignore[assignment]
+    trees = Trees(lightgbm_text.checked(path.read_bytes()), signature, coded=coded)
     if not signature.classifies:
-        return lambda rows: Outputs(values=ask(make(rows)).tolist())
-    known = labels(signature.output, max(head.classes, 2))
+        return Opened(answer=lambda rows: Outputs(values=trees.plain(rows).tolist()), explain=trees.explain)
+    known = labels(signature.output, max(trees.classes, 2))
 
     def chosen(rows: Sequence[Features]) -> Outputs:
-        chances = ask(make(rows))
+        chances = trees.plain(rows)
         if chances.ndim == 1:
             chances = np.column_stack((1.0 - chances, chances))
         best = chances.argmax(axis=1)
         return Outputs(values=[known[place] for place in best], scores=chances.max(axis=1).tolist())
 
-    return chosen
+    return Opened(answer=chosen, explain=trees.explain)
+
+
+class Trees:
+    """Trees in memory, asked in one thread: a row takes microseconds, and starting threads would cost more.
+
+    ``columns`` are the inputs in order when the file names none (empty: all of the signature's). ``link`` is the space
+    in which the trees add up: ``identity``, ``log``, ``logit``, ``softmax`` or another that the objective has.
+    Raises BadArtifact.
+    """
+
+    def __init__(self, sound: Sound, signature: Signature, *, coded: bool, columns: tuple[str, ...] = ()) -> None:
+        head = sound.head
+        order = matrix.columns_of(signature, head.named or columns, coded=coded)
+        if order is not None and len(order) != len(head.features):
+            raise BadArtifact(f"the model takes {len(head.features)} inputs, the signature names {len(order)}")
+        self.link, self.classes = head.link, head.classes
+        self._order = order
+        self._booster = lightgbm.Booster(model_str=sound.text)
+        self._make = matrix.numbers(order, _codes(signature, sound.categories))
+
+    def plain(self, rows: Sequence[Features]) -> Floats:
+        """Answers in the output's unit; probabilities for classes, of shape (rows, classes) when more than two."""
+        return cast("Floats", self._booster.predict(self._make(rows), num_threads=1))
+
+    def raw(self, rows: Sequence[Features]) -> Floats:
+        """The sums of the trees' leaves."""
+        return cast("Floats", self._booster.predict(self._make(rows), num_threads=1, raw_score=True))
+
+    def explain(self, row: Features) -> Contributions:
+        """SHAP values of the trees for one row (Lundberg et al. 2018, as LightGBM computes them)."""
+        found = cast("Floats", self._booster.predict(self._make([row]), num_threads=1, pred_contrib=True))
+        parts = np.asarray(found, dtype=np.float64).reshape(self.classes, -1)
+        best = parts[int(parts.sum(axis=1).argmax())].tolist()
+        names = self._order or tuple(row)
+        return Contributions(base=best[-1], inputs=dict(zip(names, best[:-1], strict=True)), link=self.link)
 
 
 def _codes(signature: Signature, kept: tuple[tuple[str, ...], ...]) -> matrix.Codes:
