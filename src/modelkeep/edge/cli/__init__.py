@@ -18,6 +18,7 @@ from collections.abc import Sequence
 ACTS = "modelkeep.edge.cli.acts"
 OWN = "modelkeep.edge.cli.own"
 FILES = "modelkeep.edge.cli.files"
+IMPORTING = "modelkeep.edge.cli.importing"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -32,6 +33,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "versions": (ACTS, "List the versions of a model with their metrics"),
         "version": (ACTS, "Show one version with its signature, metrics and lineage"),
         "register": (FILES, "Register a model file as the next version of its model"),
+        "import": (
+            IMPORTING,
+            "Take a version over from an MLflow registry or a folder of versions, or list what is there",
+        ),
         "verify": (ACTS, "Read a version's files again and compare them with the digests they were registered under"),
         "policy": (ACTS, "What the owner of a model wants: show"),
     },
