@@ -6,8 +6,8 @@ own is named in the setting ``workloads`` as ``package.module:ATTRIBUTE``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -29,6 +29,9 @@ class Recipe:
     into ``TrainingRows`` whose features at each row are computed from what was known at the row's moment ``at`` alone.
     ``policy`` names the trainer (``retrain.trainer``) that turns such rows into ``Trained``.
     ``simulate`` (``module:function``) makes a table of the same columns from a seed: ``simulate(rows, seed) -> table``.
+    ``forms`` are further sets of columns by which a table in replay form (event_time, entity, label, label_time and
+    raw features) is recognised as this recipe's. ``injections`` are faults by name (``module:function``, table ->
+    table) that ``modelkeep replay --inject NAME`` puts into a recorded table.
     """
 
     model: str
@@ -37,6 +40,8 @@ class Recipe:
     prepare: str
     policy: Policy
     simulate: str = ""
+    forms: tuple[tuple[str, ...], ...] = ()
+    injections: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Struct, frozen=True, kw_only=True):
