@@ -90,6 +90,11 @@ class Gateway:
         """The table that is in force."""
         return self._routes
 
+    @property
+    def shadowing(self) -> int:
+        """Calls behind an answer that have not ended."""
+        return self._shadows.running
+
     def swap(self, routes: Routes) -> None:
         """Replace the table whole. Requests that have begun end with the old one."""
         self._quick = {

@@ -43,6 +43,11 @@ class Shadows:
         if loaded is None or self._lane(loaded).submit(partial(self._run, loaded, answered)) is None:
             self._counters.shadows_dropped[rollout.model] += len(answered)
 
+    @property
+    def running(self) -> int:
+        """Calls of challengers that were taken and have not ended."""
+        return sum(lane.running for lane in list(self._lanes.values()))
+
     def retain(self, versions: Container[tuple[str, int]]) -> None:
         """Let the threads of all other versions go."""
         for name in [name for name in list(self._lanes) if name not in versions]:

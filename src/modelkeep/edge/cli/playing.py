@@ -1,0 +1,107 @@
+"""The commands ``replay`` and ``demo``: recorded and simulated life on a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from modelkeep.edge.cli.usage import DONE, Wrongly, guarded, pairs
+from modelkeep.errors import Unavailable
+from modelkeep.quantities import DAY, moment, seconds
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a table is replayed."""
+
+    workload: Annotated[
+        str, Parameter(help="Its recipe: WORKLOAD or WORKLOAD/MODEL; any/NAME for any table (else by its columns)")
+    ] = ""
+    mapping: Annotated[
+        tuple[str, ...], Parameter(name="--map", help="Name a column: label=churned", consume_multiple=True)
+    ] = ()
+    train_until: Annotated[str, Parameter(help="Version 1 learns from before this moment (else the first 25 %)")] = ""
+    until: Annotated[str, Parameter(help="End at this moment")] = ""
+    step: Annotated[str, Parameter(help="Look once in so long: 1h, 6h, 1d (else by the density of the rows)")] = ""
+    delay: Annotated[str, Parameter(help="Tell outcomes so long after the event, instead of at label_time")] = ""
+    history: Annotated[bool, Parameter(negative="", help="With the entity's own past labels as inputs")] = False
+    inject: Annotated[str, Parameter(help="Put a fault of the recipe into the table first")] = ""
+    seed: Annotated[int, Parameter(help="Seed of an injection that draws")] = 1
+
+
+USUAL = How()
+
+
+def replay(
+    file: Annotated[Path, Parameter(help="A table: .csv, .parquet or .json")],
+    *,
+    how: How = USUAL,
+    keep: Annotated[Path | None, Parameter(help="Keep the data folder of the replay here")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON")] = False,
+) -> int:
+    """Live through a recorded table on a simulated clock, and tell what happened."""
+
+    def act() -> int:
+        engine = importlib.import_module("modelkeep.replaying.replay")
+        wanted = engine.Wanted(
+            file=file,
+            workload=how.workload,
+            mapping={name: str(value) for name, value in pairs(how.mapping, "--map").items()},
+            train_until=moment(how.train_until, "--train-until") if how.train_until else None,
+            until=moment(how.until, "--until") if how.until else None,
+            step=_step(how.step),
+            delay=seconds(how.delay, "--delay") if how.delay else None,
+            history=how.history,
+            inject=how.inject,
+            seed=how.seed,
+            keep=keep,
+        )
+        console = Console(stderr=True)
+        with _moving(console) as moved:
+            report = engine.replay(wanted, tell=lambda text: console.print(text, markup=False), moved=moved)
+        if json:
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        else:
+            importlib.import_module("modelkeep.edge.cli.played").show(report)
+        return DONE
+
+    return guarded(act)
+
+
+def _step(text: str) -> float | None:
+    if not text:
+        return None
+    step = seconds(text, "--step")
+    if step < 60:
+        raise Wrongly(f"--step {text}: give 1m or more")
+    return step
+
+
+@contextmanager
+def _moving(console: Console):  # type: ignore[no-untyped-def]  # the bar's callback
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0, figures="", visible=False)
+
+        def moved(plan, progress) -> None:  # type: ignore[no-untyped-def]
+            bar.update(
+                task,
+                visible=True,
+                total=plan.end - plan.start,
+                completed=progress.at - plan.start,
+                description=f"day {(progress.at - plan.start) / DAY:.0f} of {(plan.end - plan.start) / DAY:.0f}",
+                figures=f"{progress.predictions:,} predictions, {progress.outcomes:,} outcomes",
+            )
+
+        yield moved

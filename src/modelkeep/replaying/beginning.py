@@ -1,0 +1,101 @@
+"""How a replay's model comes to be: version 1 is trained, registered and released like any other."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from msgspec import structs
+
+from modelkeep.app import App
+from modelkeep.errors import BadArtifact, Refused
+from modelkeep.jobs.changing import adopt
+from modelkeep.jobs.registering import Registration, register
+from modelkeep.jobs.release import Release, enqueue
+from modelkeep.nouns import Lineage, Policy, Version
+from modelkeep.runtimes.training import TrainingRows, run_trainer
+from modelkeep.workload import Recipe
+
+LIMIT = 3600.0
+FEW = 20
+"""With fewer entities a canary, which draws by entity, would be all or nothing: shadow alone then decides."""
+BY = "replay"
+
+
+def policy_for(recipe: Recipe, rows: TrainingRows) -> Policy:
+    """The recipe's policy, with what only the data tells: how late labels come, and whether a canary can be drawn."""
+    policy = recipe.policy
+    if not policy.horizon and rows.told:
+        late = np.asarray(rows.told) - np.asarray(rows.at)
+        policy = structs.replace(policy, horizon=float(np.quantile(late, 0.99)))
+    if len(set(rows.keys)) < FEW and policy.trial.canary:
+        policy = structs.replace(policy, trial=structs.replace(policy.trial, canary=()))
+    return policy
+
+
+def first_version(app: App, recipe: Recipe, rows: TrainingRows, *, source: str) -> Version:
+    """Train version 1 on ``rows``, register it and release it.
+
+    Raises what the trainer, the registration or the release refuses with.
+    """
+    now = app.rooms.clock.now()
+    policy = policy_for(recipe, rows)
+    with app.rooms.store.write() as ledger:
+        adopt(ledger, policy, who=BY, why="the recipe's policy", at=now)
+    with tempfile.TemporaryDirectory(dir=_work(app), prefix="first-") as folder:
+        trained = run_trainer(policy.retrain.trainer, rows, folder=Path(folder), limit=LIMIT)
+        if trained.signature is None:
+            raise BadArtifact(
+                f"{policy.retrain.trainer} gives no signature, and there is no champion to take it from",
+                remedy="return Trained(signature=...)",
+            )
+        version = register(
+            app.rooms,
+            Registration(
+                model=policy.model,
+                path=trained.path,
+                runtime=trained.runtime,
+                trust=True,  # made by the trainer that the recipe names
+                signature=trained.signature,
+                metrics=trained.metrics,
+                columns=trained.sample or None,
+                key=trained.key,
+                time=trained.time,
+                lineage=Lineage(
+                    start=rows.at[0],
+                    end=rows.at[-1],
+                    rows=len(rows.truth),
+                    source=source,
+                    code=policy.retrain.trainer,
+                    seconds=trained.seconds,
+                    libraries=trained.libraries,
+                ),
+                note=trained.note,
+                why="the first version",
+                by=BY,
+            ),
+        )
+    _release(app, version)
+    return version
+
+
+def _work(app: App) -> Path:
+    place = app.rooms.folder / "work"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _release(app: App, version: Version) -> None:
+    why = f"the first version{'; it is below ' + ', '.join(version.below) if version.below else ''}"
+    asked = Release(model=version.model, number=version.number, force=bool(version.below), why=why, by=BY)
+    with app.rooms.store.write() as ledger:
+        job = enqueue(ledger, asked, at=app.rooms.clock.now())
+    app.runner.run_due()
+    app.rooms.router.refresh()
+    with app.rooms.store.read() as ledger:
+        rollout = ledger.rollouts.get(version.model)
+        done = ledger.jobs.get(job.id)
+    if rollout is None:
+        steps = "; ".join(step.detail for step in done.steps if step.detail)
+        raise Refused(f"version 1 of {version.model} was not released: {done.error or steps}")
