@@ -54,12 +54,14 @@ if TYPE_CHECKING:
         Value,
         Version,
     )
-    from modelkeep.operations.act import Operation
+    from modelkeep.operations.act import DurationText, MomentText, Operation, stamp
     from modelkeep.quantities import duration, iso, moment, seconds
     from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble
     from modelkeep.runtimes.explaining import Contribution, Explanation
     from modelkeep.runtimes.training import Trained, TrainingRows
     from modelkeep.settings import Settings
+    from modelkeep.store.datasets import Appended, Dataset, Datasets
+    from modelkeep.store.seams import Told
     from modelkeep.watch.baselines import backtest, scored
     from modelkeep.workload import Graph, Panel, Recipe, Row, Series, Source, Table, Workload
 
@@ -68,6 +70,7 @@ __all__ = [
     "Again",
     "Alert",
     "App",
+    "Appended",
     "BadArtifact",
     "BadFeatures",
     "BadInput",
@@ -77,7 +80,10 @@ __all__ = [
     "Clock",
     "Conflict",
     "Contribution",
+    "Dataset",
+    "Datasets",
     "Done",
+    "DurationText",
     "Ensemble",
     "Explanation",
     "Extension",
@@ -95,6 +101,7 @@ __all__ = [
     "Member",
     "ModelFailed",
     "ModelkeepError",
+    "MomentText",
     "NotFound",
     "Operation",
     "Outcome",
@@ -123,6 +130,7 @@ __all__ = [
     "Table",
     "Task",
     "TimedOut",
+    "Told",
     "Trained",
     "TrainingRows",
     "Trial",
@@ -139,6 +147,7 @@ __all__ = [
     "scored",
     "seconds",
     "settings",
+    "stamp",
 ]
 
 _ERRORS = (
@@ -157,12 +166,14 @@ _PLACES = {
     "modelkeep.jobs.rooms": "Again Done Rooms Run Task",
     "modelkeep.jobs.schedule": "Schedule",
     "modelkeep.nouns": _NOUNS,
-    "modelkeep.operations.act": "Operation",
+    "modelkeep.operations.act": "DurationText MomentText Operation stamp",
     "modelkeep.quantities": "duration iso moment seconds",
     "modelkeep.runtimes.ensemble": "Ensemble Linear Member linear_bytes pack_ensemble",
     "modelkeep.runtimes.explaining": "Contribution Explanation",
     "modelkeep.runtimes.training": "Trained TrainingRows",
     "modelkeep.settings": "Settings",
+    "modelkeep.store.datasets": "Appended Dataset Datasets",
+    "modelkeep.store.seams": "Told",
     "modelkeep.watch.baselines": "backtest scored",
     "modelkeep.workload": "Graph Panel Recipe Row Series Source Table Workload",
 }

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 from msgspec import structs
 
-from modelkeep import journal
+from modelkeep import extended, journal
 from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
 from modelkeep.alerts.channels import Channel, LogChannel, WebhookChannel
 from modelkeep.claims import Claim, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
+from modelkeep.extending import Extension, find_all
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.housekeeping import tidy
@@ -30,13 +32,14 @@ from modelkeep.jobs.schedule import Schedule
 from modelkeep.jobs.slots import Wanted
 from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
+from modelkeep.nouns import Features, Outcome, Policy, Prediction, Rule
 from modelkeep.quantities import duration, iso, seconds
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.router import Router
 from modelkeep.settings import Settings, load
 from modelkeep.store.folder import FolderFiles
-from modelkeep.store.seams import Store
+from modelkeep.store.seams import Ledger, Store, Told
 from modelkeep.store.sqlite import SqliteStore
 
 log = logging.getLogger("modelkeep.app")
@@ -69,13 +72,18 @@ class App:
     ['backup', 'deliver', 'release', 'retrain', 'roll_back', 'tidy', 'watch']
     """
 
-    def __init__(self, settings: Settings, rooms: Rooms, *, spool: Claim) -> None:
+    def __init__(
+        self, settings: Settings, rooms: Rooms, *, spool: Claim, extensions: tuple[Extension, ...] = ()
+    ) -> None:
         self.settings = settings
         self.rooms = rooms
-        self.tasks = TASKS
-        self.schedules = MappingProxyType(_schedules(settings))
+        self.extensions = extensions
+        own: dict[str, Task] = {**TASKS, "watch": partial(watch, probes=extended.probes(extensions))}
+        self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
+        self.schedules = MappingProxyType(_schedules(settings, extensions, tasks=self.tasks))
         pace = Pace(**structs.asdict(settings.jobs))
-        self.runner = Runner(rooms, TASKS, schedules=self.schedules, pace=pace, wanted=WANTED)
+        self.runner = Runner(rooms, self.tasks, schedules=self.schedules, pace=pace, wanted=WANTED)
+        self._policies = extended.policies(extensions)
         self._spool = spool
         self._claim: Claim | None = None
         self._journal: journal.Journal | None = None
@@ -84,17 +92,20 @@ class App:
     def open(cls, settings: Settings | None = None, *, clock: Clock | None = None) -> Self:
         """Build every room on the data folder, which is made when missing; nothing runs yet.
 
-        Without ``settings`` they are read as ``settings.load`` does. Raises BadSettings, and StoreUnavailable when
-        the store cannot be opened.
+        Without ``settings`` they are read as ``settings.load`` does. The workloads of the setting ``workloads`` are
+        imported and joined to the product. Raises BadSettings, and StoreUnavailable when the store cannot be opened.
         """
         settings, clock = settings or load(), clock or SystemClock()
+        extensions = find_all(settings.workloads, source=settings.source("workloads"))
         spool = claim_one(_folder(settings) / "spool")
         store = SqliteStore(settings.database, busy=settings.store.busy)
         with contextlib.ExitStack() as undo:
             undo.callback(spool.close)
             undo.callback(store.close)
             store.migrate()
-            app = cls(settings, _rooms(settings, store, clock=clock, spool=spool), spool=spool)
+            book = _book(settings, clock, known=extended.rules(extensions, rules.DEFAULT))
+            rooms = _rooms(settings, store, clock=clock, spool=spool, book=book)
+            app = cls(settings, rooms, spool=spool, extensions=extensions)
             undo.pop_all()
         return app
 
@@ -118,8 +129,7 @@ class App:
             console = sys.stderr if self.settings.logs.console else None
             self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
             with self.rooms.store.write() as ledger:
-                for policy in self.settings.models.values():
-                    adopt(ledger, policy, who="configuration", why="modelkeep.toml says so", at=self.rooms.clock.now())
+                self._adopt(ledger, self.rooms.clock.now())
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
@@ -145,6 +155,38 @@ class App:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    # ---------------------------------------------------------------------------------------------- asking
+
+    def predict(
+        self,
+        model: str,
+        rows: Sequence[Features],
+        *,
+        keys: Sequence[str] = (),
+        targets: Sequence[float] | None = None,
+        subject: str | None = None,
+        request: str = "",
+    ) -> tuple[Prediction, ...]:
+        """Ask a model as a client does, from any thread: every answer is recorded, canaried and shadowed.
+
+        One prediction a row, in order; ``output`` is None where nobody could answer. ``keys`` are the entities that the
+        rows are about (sticky in trials, joined with outcomes), ``targets`` the moments; each has one entry a row, or
+        is left out. ``subject`` is the person whom the rows are about, ``request`` the id that the records carry.
+
+        Raises NotFound naming near models, BadFeatures naming each field of each row, ModelFailed, TimedOut or
+        Unavailable when nobody could answer any row, and Conflict when called in the server's own event loop.
+        """
+        return self.rooms.client.predict(model, rows, keys=keys, targets=targets, subject=subject, request=request)
+
+    def tell(self, outcomes: Sequence[Outcome]) -> list[Told]:
+        """Tell what really happened, from any thread; what became of each outcome, once all are on disk.
+
+        Raises BadInput for a value that cannot be recorded, Unavailable when they cannot be kept now.
+        """
+        return self.rooms.client.tell(outcomes)
+
+    # -------------------------------------------------------------------------------------------- inside
+
     def wake(self) -> None:
         """Look at the queue now: something was enqueued."""
         self.runner.wake()
@@ -168,6 +210,16 @@ class App:
         interval = schedule.after(ended.due) - ended.due
         late = now - ended.due > LOOKS * interval and not any(job.state == "running" for job in ran)
         return f"{part} last ran at {iso(ended.due)}" if late else ""
+
+    def _adopt(self, ledger: Ledger, now: float) -> None:
+        """Take up the policies of the configuration, and those of workloads for models that have none of their own."""
+        for policy in self.settings.models.values():
+            adopt(ledger, policy, who="configuration", why="modelkeep.toml says so", at=now)
+        for workload, policy in self._policies:
+            if policy.model not in self.settings.models and ledger.versions.policy(policy.model) == Policy(
+                model=policy.model
+            ):
+                adopt(ledger, policy, who=f"workload {workload}", why="the model has no policy of its own", at=now)
 
     def _claimed(self) -> Claim:
         mine = claim(self.rooms.folder, "server.lock")
@@ -211,7 +263,7 @@ def _folder(settings: Settings) -> Path:
     return settings.folder
 
 
-def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim) -> Rooms:
+def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book: Book) -> Rooms:
     files = FolderFiles(settings.folder / "files")
     recorder = Recorder(
         store,
@@ -230,15 +282,15 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim) -> R
         recorder=recorder,
         gateway=gateway,
         router=Router(store, files, gateway=gateway, clock=clock),
-        book=_book(settings, clock),
+        book=book,
         folder=settings.folder,
     )
 
 
-def _book(settings: Settings, clock: Clock) -> Book:
+def _book(settings: Settings, clock: Clock, *, known: tuple[Rule, ...]) -> Book:
     path = settings.folder / settings.alerts.rules if settings.alerts.rules else None
     try:
-        return Book(rules.load(path), _channels(settings), clock=clock)
+        return Book(rules.load(path, known=known), _channels(settings), clock=clock)
     except BadInput as wrong:
         raise BadSettings(f"alerts.rules ({settings.source('alerts.rules')}): {wrong}") from None
 
@@ -260,19 +312,22 @@ def _channels(settings: Settings) -> dict[str, Channel]:
     return built or {"log": LogChannel()}
 
 
-def _schedules(settings: Settings) -> dict[str, Schedule]:
-    """The built-in schedules, replaced and joined by those of the configuration."""
-    found = {
+def _schedules(
+    settings: Settings, extensions: Sequence[Extension], *, tasks: Mapping[str, Task]
+) -> dict[str, Schedule]:
+    """The built-in schedules and those of the workloads, replaced and joined by those of the configuration."""
+    own = {
         "deliver": Schedule(task="deliver", when="every 5s"),
         "tidy": Schedule(task="tidy", when="every 1d"),
     }
     if settings.watch.every:
         every = duration(settings.watch.every)
         exact = every if seconds(every) == settings.watch.every else f"{settings.watch.every:f}s"
-        found["watch"] = Schedule(task="watch", when=f"every {exact}")
+        own["watch"] = Schedule(task="watch", when=f"every {exact}")
+    found = extended.schedules(extensions, own, tasks=tasks)
     for name, schedule in settings.schedules.items():
-        if schedule.task not in TASKS:
-            missing = NotFound("task", schedule.task, known=TASKS)
+        if schedule.task not in tasks:
+            missing = NotFound("task", schedule.task, known=tasks)
             source = settings.source(f"schedules.{name}.task")
             raise BadSettings(f"schedules.{name}.task ({source}): {missing.message}", remedy=missing.remedy)
         found[name] = schedule

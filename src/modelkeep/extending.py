@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -45,7 +46,26 @@ class Extension:
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
 
-def find(name: str) -> Extension:
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+def find_all(names: Iterable[str], *, source: str = "default") -> tuple[Extension, ...]:
+    """The extensions of the setting ``workloads``, in its order; ``source`` is where the setting came from.
+
+    Raises BadSettings for one that there is not, or that cannot be imported, and for two of one name.
+    """
+    found: dict[str, Extension] = {}
+    for name in names:
+        extension = find(name, source=source)
+        if extension.name in found:
+            raise BadSettings(
+                f"workloads ({source}): two are named {extension.name!r}", remedy="name each once, or rename your own"
+            )
+        found[extension.name] = extension
+    return tuple(found.values())
+
+
+def find(name: str, *, source: str = "default") -> Extension:
     """The extension of a name: a built-in workload, or ``module:attribute`` of an installed package.
 
     Raises BadSettings when there is none, naming those that come with the product.
@@ -54,11 +74,15 @@ def find(name: str) -> Extension:
     module, colon, attribute = place.partition(":")
     known = f"one of {', '.join(BUILT_IN)}, or module:attribute of an installed package"
     if not (module and colon and attribute.isidentifier()):
-        raise BadSettings(f"workloads names {name!r}", remedy=known)
+        raise BadSettings(f"workloads ({source}) names {name!r}", remedy=known)
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as missing:
         raise BadSettings(f"the workload {name!r} cannot be imported: {missing}", remedy=known) from None
+    if isinstance(found, Extension) and not _NAME.fullmatch(found.name):
+        raise BadSettings(
+            f"the workload {name!r} is named {found.name!r}", remedy="use lower-case letters, digits and dashes"
+        )
     if not isinstance(found, Extension):
         raise BadSettings(f"the workload {name!r} is {type(found).__name__}, not a Workload", remedy=known)
     return found

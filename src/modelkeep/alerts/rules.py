@@ -55,18 +55,19 @@ class _Place(Struct, frozen=True, kw_only=True):
         return BadInput(f"{self.of(key)}: {problem}", problems=(problem,), remedy=remedy)
 
 
-def load(path: Path | None = None) -> tuple[Rule, ...]:
-    """The built-in rules, changed and followed by those of the TOML file at ``path``.
+def load(path: Path | None = None, *, known: tuple[Rule, ...] | None = None) -> tuple[Rule, ...]:
+    """The rules that are ``known`` (the built-in ones), changed and followed by those of the TOML file at ``path``.
 
     Raises BadInput naming file, line, key, what is expected and what stands there; and for a file that cannot be read.
     """
+    known = DEFAULT if known is None else known
     if path is None:
-        return DEFAULT
+        return known
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the rules {path} cannot be read: {error}", remedy="name a readable TOML file") from None
-    return parse(text, source=str(path), known=DEFAULT)
+    return parse(text, source=str(path), known=known)
 
 
 def parse(text: str, *, source: str, known: tuple[Rule, ...] = ()) -> tuple[Rule, ...]:

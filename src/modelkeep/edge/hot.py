@@ -22,7 +22,6 @@ from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadFeatures, BadInput, ModelkeepError, NotFound, StoreUnavailable
 from modelkeep.operations import predictions
-from modelkeep.operations.models import unreleased
 from modelkeep.operations.predictions import Answered, Predict, Predicted
 from modelkeep.serving.gateway import Answer, Ask
 
@@ -155,7 +154,7 @@ def _refusal(app: App, scope: Scope, *, content: bytes, error: Exception, reques
 def _missing(app: App, scope: Scope, *, error: NotFound) -> ModelkeepError:
     """The refusal of a model that has no route, in the words of the store when it can be asked."""
     try:
-        return unreleased(app, scope["path"][_BEFORE:_AFTER])
+        return app.rooms.client.unreleased(scope["path"][_BEFORE:_AFTER])
     except StoreUnavailable:
         return error
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -32,17 +31,16 @@ _REFUSALS = {
 }
 
 
-@functools.cache
-def document() -> Schema:
+def document(acts: Sequence[Operation[Any, Any]] = OPERATIONS) -> Schema:
     """The whole description, as JSON values."""
     kinds: list[type] = [Refusal, Answered]
-    for operation in OPERATIONS:
+    for operation in acts:
         kinds += [operation.request, operation.result]
     unique = list(dict.fromkeys(kinds))
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
     by_kind = dict(zip(unique, schemas, strict=True))
     paths: dict[str, Schema] = {}
-    for operation in OPERATIONS:
+    for operation in acts:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _act(operation, by_kind, components=components)
     paths["/v1/files"] = {"put": _upload()}
     paths["/health"] = {"get": _probe("Say that the process lives", {"200": "It lives"})}
@@ -66,11 +64,14 @@ def document() -> Schema:
     }
 
 
-def endpoint() -> Callable[[Request], Awaitable[Response]]:
-    """The route ``/openapi.json``."""
+def endpoint(acts: Sequence[Operation[Any, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    """The route ``/openapi.json``; the description is made when it is first asked for."""
+    made: list[bytes] = []
 
     async def show(_: Request) -> Response:
-        return Response(msgspec.json.encode(document()), media_type="application/json")
+        if not made:
+            made.append(msgspec.json.encode(document(acts)))
+        return Response(made[0], media_type="application/json")
 
     return show
 
@@ -88,7 +89,7 @@ def _act(operation: Operation[Any, Any], schemas: dict[type, Schema], *, compone
         "description": operation.doc,
         "responses": _answers(operation, schemas),
     }
-    if operation.method == "GET":
+    if operation.method in {"GET", "DELETE"}:
         parameters += [_parameter(n, s, place="query", required=n in required) for n, s in rest.items()]
     else:
         body = {

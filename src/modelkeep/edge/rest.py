@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from modelkeep.edge import KEY_HEADER, border, decoding, health, hot, metrics, openapi, refusals
-from modelkeep.edge.bodies import answer, read, too_large
+from modelkeep.edge import KEY_HEADER, border, decoding, forms, health, hot, metrics, mounting, openapi, refusals
+from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import BadInput, ModelkeepError
-from modelkeep.operations import OPERATIONS, uploads
+from modelkeep.errors import BadInput, ModelkeepError, Refused
+from modelkeep.operations import uploads
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
 
@@ -43,14 +43,16 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIAp
     """The whole server as one ASGI application; ``pages`` are routes of the web pages.
 
     Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
+    Raises BadSettings when two acts want one route.
     """
     traffic = Traffic()
     limit, token = app.settings.server.body, app.settings.server.token
     secret = token.reveal() if token else ""
+    acts = mounting.mounted(app)
     routes: list[BaseRoute] = [
-        *(_route(app, operation, limit=limit, key=key) for operation in _ordered()),
+        *(_route(app, act, limit=limit, key=key) for act in mounting.ordered(acts) if not act.hot),
         Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
-        Route("/openapi.json", openapi.endpoint()),
+        Route("/openapi.json", openapi.endpoint(acts)),
         Route("/metrics", metrics.endpoint(app, traffic)),
         *health.routes(app),
         *pages,
@@ -58,11 +60,6 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIAp
     handlers = {HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse, Exception: _fault}
     inner = Starlette(routes=routes, exception_handlers=handlers)
     return Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
-
-
-def _ordered() -> list[Operation[Any, Any]]:
-    """Longer paths first: the name of a model may hold slashes, and must not swallow what follows it."""
-    return sorted((o for o in OPERATIONS if not o.hot), key=lambda o: o.path.count("/"), reverse=True)
 
 
 def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) -> Route:
@@ -77,23 +74,40 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
             expected = decoding.problem(complaint).expected
             raise BadInput.of(name, expected=expected, got=repr(values[name])[:80]) from None
 
-    async def act(request: Request) -> Response:
+    async def asked(request: Request) -> Any:
         values = from_path(request.path_params)
-        if operation.method == "GET":
-            asked = decoding.build(operation.request, {**_query(request), **values}, strict=False)
-        else:
-            asked = decoding.build(
-                operation.request, {**_body(await read(request.scope, request.receive, limit=limit), values), **values}
-            )
-        if operation.runs_code(asked) and not (app.settings.server.trust or _vouches(request, key)):
-            raise border.unvouched()
-        result = await to_thread.run_sync(operation.run, app, asked)
+        if operation.method in {"GET", "DELETE"}:
+            return decoding.build(operation.request, {**forms.query(request), **values}, strict=False)
+        body, texts = await forms.given(request, limit=limit, upload=operation.upload)
+        forms.unlike_path(body, values)
+        return decoding.build(operation.request, {**body, **values}, strict=not texts)
+
+    async def act(request: Request) -> Response:
+        try:
+            wanted = await asked(request)
+            if operation.runs_code(wanted) and not (app.settings.server.trust or _vouches(request, key)):
+                raise border.unvouched()
+            result = await to_thread.run_sync(operation.run, app, wanted)
+        except (ModelkeepError, Turned) as error:
+            if operation.refusal is None:
+                raise
+            return _shaped(operation.refusal, error, at=app.rooms.clock.now())
         return answer(result, operation.status)
 
-    path = (
-        operation.path.replace("{model}", "{model:path}").replace("{id}", "{id:path}").replace("{name}", "{name:path}")
-    )
-    return Route(path, act, methods=[operation.method], name=operation.name)
+    return Route(mounting.path_of(operation), act, methods=[operation.method], name=operation.name)
+
+
+def _shaped(shape: Callable[[ModelkeepError, float], Struct], error: ModelkeepError | Turned, *, at: float) -> Response:
+    """A refusal in the shape that the act has chosen, with the status that it has anyway."""
+    if isinstance(error, Turned):
+        said: ModelkeepError = Refused(error.failure.message, remedy=error.failure.remedy)
+        said.code = error.failure.code
+    else:
+        said = error
+    headers = {name.decode(): value.decode() for name, value in refusals.headers(error)}
+    response = answer(shape(said, at), refusals.status(error))
+    response.headers.update(headers)
+    return response
 
 
 def _vouches(request: Request, key: str) -> bool:
@@ -107,32 +121,6 @@ def _unfit(value: str, kind: Any) -> bool:
     except msgspec.ValidationError:
         return True
     return False
-
-
-def _query(request: Request) -> dict[str, str]:
-    """The query string; a parameter given without a value counts as not given. Raises BadInput for one given twice."""
-    found: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in found:
-            raise BadInput.of(name, expected="one value", got="several")
-        if value:
-            found[name] = value
-    return found
-
-
-def _body(content: bytes, path: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object of a body (none at all counts as an empty one). Raises Turned, or BadInput against the path."""
-    body: Any = {}
-    if content.strip():
-        body = decoding.loads(content)
-        decoding.once(content)
-    if not isinstance(body, dict):
-        raise BadInput.of("body", expected="an object", got=type(body).__name__)
-    for name in path:
-        if name in body and body[name] != path[name]:
-            said = f"{body[name]!r}"[:80]
-            raise BadInput.of(name, expected=repr(path[name]), got=said, remedy="leave it out: the path names it")
-    return body
 
 
 def _upload(app: App) -> Endpoint:

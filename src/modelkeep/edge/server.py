@@ -60,7 +60,7 @@ class Server:
         """Answer until ``stop``; then finish what is being answered."""
         try:
             loop = self._server.config.get_loop_factory()
-            with asyncio.Runner(loop_factory=loop) as runner:
+            with asyncio.Runner(loop_factory=loop) as runner, self._app.rooms.client.at_home(runner.get_loop()):
                 runner.run(self._server.serve(sockets=self._sockets))
         finally:
             for taken in self._sockets:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
+
+from modelkeep.serving.client import Client
+from modelkeep.store.datasets import Datasets
 
 if TYPE_CHECKING:
     from modelkeep.alerts.book import Book
@@ -23,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Rooms:
-    """Every room that acts need. ``folder`` is the data folder; tasks may use ``folder / "work"`` for scratch."""
+    """Every room that acts need. ``folder`` is the data folder; tasks may use ``folder / "work"`` for scratch.
+
+    ``client`` asks models and tells outcomes as a client does; ``datasets`` keeps raw data that is no prediction.
+    """
 
     clock: Clock
     store: Store
@@ -33,6 +39,13 @@ class Rooms:
     router: Router
     book: Book
     folder: Path
+    client: Client = field(init=False)
+    datasets: Datasets = field(init=False)
+
+    def __post_init__(self) -> None:
+        client = Client(self.gateway, self.router, recorder=self.recorder, store=self.store)
+        object.__setattr__(self, "client", client)
+        object.__setattr__(self, "datasets", Datasets(self.folder / "datasets"))
 
 
 class Run(Protocol):

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, NotFound
+from modelkeep.jobs.probing import Probing, probed
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.nouns import Level, Policy, Reading, Role, Rollout, Version, model_of
 from modelkeep.profile import Profile, Slice, Window
@@ -49,8 +50,8 @@ class Delivered(Struct, frozen=True, kw_only=True):
     sent: int
 
 
-def watch(rooms: Rooms, run: Run) -> Done:
-    """Measure every arm that answers or is tried, and the server; keep the readings and judge them by the rules.
+def watch(rooms: Rooms, run: Run, *, probes: Sequence[Probing] = ()) -> Done:
+    """Measure every arm that answers or is tried, the server, and what ``probes`` see; judge the readings by the rules.
 
     Everything that follows from one pass (readings, alerts, their deliveries and actions) is kept in one transaction.
     Raises StoreUnavailable.
@@ -65,6 +66,7 @@ def watch(rooms: Rooms, run: Run) -> Done:
     found = [reading for window in windows for measure in MEASURES for reading in measure(window)]
     found += _server(rooms, last, now=now)
     found += [_artifacts(model, rooms.router.failures, now=now) for model in models]
+    found += probed(rooms, probes, now=now)
     kept = [r for r in found if _says_more(rooms, last.get((r.name, r.subject)), reading=r)]
     with rooms.store.write() as ledger:
         ledger.readings.add(kept)

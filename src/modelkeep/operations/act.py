@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar, overload
 from msgspec import Meta, Struct
 
 from modelkeep import quantities
+from modelkeep.errors import ModelkeepError
 
 if TYPE_CHECKING:
     from modelkeep.app import App
 
 Q = TypeVar("Q", bound=Struct)
 A = TypeVar("A", bound=Struct)
-Method = Literal["GET", "POST", "PUT"]
+Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 MomentText = Annotated[
     str | float, Meta(description="ISO-8601 date or time (UTC without a zone), or seconds since 1970")
@@ -43,12 +44,17 @@ def harmless(_: object) -> bool:
 class Operation(Generic[Q, A]):
     """One act of the product.
 
-    ``path`` is a route template whose ``{names}`` are fields of the request; GET takes the other fields from the query
-    string, the rest from a JSON body. ``words`` are the command's words, empty when the command line has its own form;
+    ``path`` is a route template whose ``{names}`` are fields of the request; GET and DELETE take the other fields from
+    the query string, POST and PUT from a JSON body. ``words`` are the command's words, empty when the command line has its own form;
     ``plain`` names the fields that the command takes without dashes, in order (``model`` then ``number`` also reads
     ``model@number``). ``finding`` says in words why a result is bad news (exit code 1), or "".
     ``hot`` acts have a route of their own. ``runs_code`` says of a request that code which it brings or names will run:
     a door then asks for more than a token.
+    ``refusal`` shapes what leaves when the act is refused (the error, and when); without one it is the product's own
+    shape. The HTTP status is the same either way.
+    ``upload`` names the field that takes a file's bytes: over HTTP the body itself (``image/*`` or
+    ``application/octet-stream``, the other fields in the query), a file of a form (``multipart/form-data``), or a
+    Base64 text in a JSON body; on the command line a file's name.
     """
 
     name: str
@@ -63,6 +69,8 @@ class Operation(Generic[Q, A]):
     hot: bool = False
     runs_code: Callable[[Q], bool] = harmless
     finding: Callable[[A], str] = allowed
+    refusal: Callable[[ModelkeepError, float], Struct] | None = None
+    upload: str = ""
 
     @property
     def doc(self) -> str:

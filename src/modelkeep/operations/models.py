@@ -211,15 +211,6 @@ def sought(ledger: Ledger, subject: str) -> None:
         known(ledger, subject.partition("@")[0])
 
 
-def unreleased(app: App, model: str) -> NotFound:
-    """The refusal of a model that does not answer: unknown with near names, or registered and not released."""
-    with app.rooms.store.read() as ledger:
-        models = ledger.versions.models()
-    if model in models:
-        return NotFound("released version of model", model, known=app.rooms.gateway.routes)
-    return NotFound("model", model, known=models)
-
-
 def speed(profile: Profile) -> float | None:
     """Mean seconds of a call by the latency histogram (geometric middle of each bucket), None without calls."""
     total = float(profile.latency.sum())

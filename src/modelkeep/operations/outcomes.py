@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from modelkeep.errors import BadInput, TimedOut
+from modelkeep.errors import BadInput
 from modelkeep.nouns import Outcome, Output
 from modelkeep.operations.act import DurationText, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known
@@ -19,8 +18,6 @@ from modelkeep.watch.performance import accuracy as measured_accuracy
 
 if TYPE_CHECKING:
     from modelkeep.app import App
-
-PATIENCE = 30.0
 
 
 class About(Struct, frozen=True, kw_only=True):
@@ -102,13 +99,8 @@ def tell_outcomes(app: App, request: TellOutcomes) -> ToldOutcomes:
     The answer comes when the outcomes are on disk. Raises BadInput naming the field, Unavailable when they cannot be.
     """
     now = app.rooms.clock.now()
-    told = app.rooms.recorder.tell([_outcome(truth, now=now, place=place) for place, truth in _truths(request)])
-    try:
-        return ToldOutcomes(outcomes=tuple(told.result(PATIENCE)))
-    except FutureTimeout:
-        raise TimedOut(
-            f"outcomes were not kept within {PATIENCE:.0f} s", remedy="tell them again; repeats do no harm"
-        ) from None
+    told = app.tell([_outcome(truth, now=now, place=place) for place, truth in _truths(request)])
+    return ToldOutcomes(outcomes=tuple(told))
 
 
 def accuracy(app: App, request: ReadAccuracy) -> Accuracy:

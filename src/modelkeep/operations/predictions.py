@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from modelkeep.errors import BadInput, NotFound
 from modelkeep.nouns import Features, Outcome, Output, Prediction, Value
 from modelkeep.operations.act import Limit, ModelName, MomentText, Operation, moment, stamp
-from modelkeep.operations.models import known, unreleased
+from modelkeep.operations.models import known
 from modelkeep.serving.gateway import Ask
 
 if TYPE_CHECKING:
@@ -129,12 +128,8 @@ def predict(app: App, request: Predict) -> Answered | Predicted:
 
     Raises NotFound naming near models, BadFeatures naming each field, Unavailable when nothing can answer.
     """
-    if request.model not in app.rooms.gateway.routes:
-        app.rooms.router.refresh()  # nothing serves in this process, or the model was released a moment ago
-        if request.model not in app.rooms.gateway.routes:
-            raise unreleased(app, request.model)
     request_id = uuid.uuid4().hex
-    answer = asyncio.run(app.rooms.gateway.predict(ask(request, request_id)))
+    answer = app.rooms.client.ask(ask(request, request_id))
     found = tuple(answered(prediction, request_id) for prediction in answer.predictions)
     return found[0] if request.rows is UNSET else Predicted(predictions=found)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from modelkeep.errors import BadSettings
+from modelkeep.extending import BUILT_IN
 from modelkeep.jobs.schedule import Schedule
 from modelkeep.nouns import Guards, Policy, Retrain, Trial
 from modelkeep.settings.secrets import Secret
@@ -129,6 +130,7 @@ class LogsSettings(Struct, frozen=True, kw_only=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration, read once by ``settings.load`` and never changed after.
 
+    ``workloads`` are the kinds of model that come along: built-in ones by name, one's own as ``module:ATTRIBUTE``.
     ``sources`` tells, for every key that is not at its default, where its value came from; ``file`` is the
     configuration file that was read, or None.
     """
@@ -141,6 +143,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     jobs: JobsSettings = JobsSettings()
     alerts: AlertsSettings = AlertsSettings()
     logs: LogsSettings = LogsSettings()
+    workloads: tuple[str, ...] = tuple(BUILT_IN)
     schedules: dict[str, Schedule] = {}
     models: dict[str, Policy] = {}
     sources: dict[str, str] = {}

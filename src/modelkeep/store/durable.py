@@ -42,6 +42,14 @@ def write(part: Path, source: Path | bytes | BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def seal(part: Path) -> str:
+    """Force a file that a library wrote to disk, readable by its owner and group; its SHA-256. Raises OSError."""
+    part.chmod(0o640)
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def settle(part: Path, place: Path) -> None:
     """Let a written file take its place, and force that to disk too. Raises OSError."""
     part.replace(place)

@@ -1,0 +1,123 @@
+"""Which acts an app has: the product's and those of its workloads, each name and each route once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+from starlette.routing import compile_path
+
+from modelkeep.errors import BadSettings
+from modelkeep.operations import OPERATIONS, Operation
+from modelkeep.workload import Workload
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+Act: TypeAlias = Operation[Any, Any]
+PRODUCT = "the product"
+OWN_PATHS = ("/", "/models/{model}", "/workloads/{name}", "/events", "/openapi.json", "/metrics", "/health",
+             "/health/live", "/health/ready", "/v1/files")  # fmt: skip
+"""What the product answers beside its acts."""
+_SAMPLE = "-0-"
+
+
+class Owned(Struct, frozen=True, kw_only=True):
+    """An act, and whose it is: ``the product``, or a workload's name."""
+
+    act: Act
+    owner: str
+
+    @property
+    def said(self) -> str:
+        """The owner in a sentence."""
+        return self.owner if self.owner == PRODUCT else f"workload {self.owner}"
+
+
+def workloads(app: App) -> list[Workload]:
+    """The workloads among an app's extensions."""
+    return [extension for extension in app.extensions if isinstance(extension, Workload)]
+
+
+def mounted(app: App) -> list[Act]:
+    """Every act of an app, the product's first.
+
+    Raises BadSettings when two acts have one name or answer one path, naming both owners, and for an act that cannot
+    be mounted: its path or its upload names a field that its request lacks.
+    """
+    own = [Owned(act=act, owner=PRODUCT) for act in OPERATIONS]
+    theirs = [Owned(act=act, owner=each.name) for each in workloads(app) for act in each.operations]
+    _check([*own, *theirs])
+    for each in theirs:
+        _whole(each)
+    return [each.act for each in (*own, *theirs)]
+
+
+def ordered(acts: Iterable[Act]) -> list[Act]:
+    """Longer paths first (the name of a model may hold slashes, and must not swallow what follows it), then plain ones.
+
+    ``/scores/summary`` so stands before ``/scores/{id}``.
+    """
+    return sorted(acts, key=lambda act: (-act.path.count("/"), [part[:1] == "{" for part in act.path.split("/")]))
+
+
+def path_of(act: Act) -> str:
+    """The route's template as Starlette takes it: names of models, versions and things may hold slashes."""
+    path = act.path
+    for name in ("model", "id", "name"):
+        path = path.replace("{" + name + "}", "{" + name + ":path}")
+    return path
+
+
+def _check(found: Sequence[Owned]) -> None:
+    names: dict[str, Owned] = {}
+    for each in found:
+        other = names.setdefault(each.act.name, each)
+        if other is not each:
+            raise _both(f"the act {each.act.name!r}", other, other=each)
+    theirs = [each for each in found if each.owner != PRODUCT]
+    for each in theirs:
+        for path in OWN_PATHS:
+            if _meets(each.act.path, path):
+                raise BadSettings(
+                    f"the route {each.act.method} {each.act.path} of {each.said} is the product's own {path}",
+                    remedy="give it a path of its own, or leave the workload out of workloads",
+                )
+        for other in found:
+            if other is not each and other.act.method == each.act.method and _same(other, each):
+                raise _both(f"the route {each.act.method} {each.act.path}", other, other=each)
+
+
+def _same(one: Owned, other: Owned) -> bool:
+    """Whether two routes take one path. Within a workload a plain path may stand before a named one."""
+    if one.owner == other.owner:
+        return _blank(one.act.path) == _blank(other.act.path)
+    return _meets(path_of(one.act), path_of(other.act))
+
+
+def _meets(one: str, other: str) -> bool:
+    return any(compile_path(a)[0].match(_blank(b)) for a, b in ((one, other), (other, one)))
+
+
+def _blank(path: str) -> str:
+    return "/".join(_SAMPLE if part[:1] == "{" else part for part in path.split("/"))
+
+
+def _both(what: str, one: Owned, *, other: Owned) -> BadSettings:
+    return BadSettings(
+        f"{what} is answered by {one.said} ({one.act.name}) and by {other.said} ({other.act.name})",
+        remedy="rename one, or leave one out of workloads",
+    )
+
+
+def _whole(each: Owned) -> None:
+    act = each.act
+    fields = {field.encode_name for field in msgspec.structs.fields(act.request)}
+    needed = [part[1:-1] for part in act.path.split("/") if part[:1] == "{"] + [act.upload] * bool(act.upload)
+    missing = next((name for name in needed if name not in fields), None)
+    if missing is not None or not act.path.startswith("/"):
+        raise BadSettings(f"the act {act.name!r} of {each.said}: {act.path} needs the field {missing!r} in its request")
+    if not act.doc:
+        raise BadSettings(f"the act {act.name!r} of {each.said} has no docstring to describe it")

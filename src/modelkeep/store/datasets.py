@@ -1,0 +1,332 @@
+"""Datasets: raw data of a workload (telemetry, orders, photos' measures) that is no prediction, kept in Parquet files.
+
+Appending is durable and safe in any number of processes; the same key again takes the place of the row before it. What
+is read is one consistent state. Nothing is imported for a dataset that is empty.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from msgspec import MsgspecError, Struct, json, structs
+
+from modelkeep.errors import BadArtifact, BadInput, Conflict, StoreUnavailable
+from modelkeep.nouns import Field, Value
+from modelkeep.store import durable
+from modelkeep.store.columns import checked
+from modelkeep.store.duck import Conditions, Duck, Loaded, type_of
+from modelkeep.store.segments import DECLARED, Segment, Segments, faults
+
+Table: TypeAlias = dict[str, list[Value]]
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
+T = TypeVar("T")
+MANY = 64
+"""More segments than these are merged."""
+KEPT = 16
+"""So many answers of ``read`` are kept in memory, until the data changes."""
+LARGE = 400_000
+"""An answer with more values than this is not kept."""
+
+
+class Declared(Struct, frozen=True, kw_only=True):
+    """What a dataset holds: its columns, the one with the moment, and those that name a row (none: all rows stay)."""
+
+    columns: tuple[Field, ...]
+    time: str
+    key: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(field.name for field in self.columns)
+
+
+class Appended(Struct, frozen=True, kw_only=True):
+    """How many rows were appended, and how many of them had the key of an earlier row, whose place they took."""
+
+    rows: int
+    known: int
+
+
+class Datasets:
+    """The datasets below ``folder``, one subfolder each.
+
+    >>> import tempfile
+    >>> datasets = Datasets(Path(tempfile.mkdtemp()))
+    >>> kind = (Field(name="device", kind="text"), Field(name="amps", kind="number", unit="A", nullable=True))
+    >>> data = datasets.open("drilling.telemetry", columns=kind, time="at", key=("device", "at"))
+    >>> data.append({"at": [60.0, 0.0], "device": ["a", "a"], "amps": [2.5, None]})
+    Appended(rows=2, known=0)
+    >>> data.append({"at": [60.0], "device": ["a"], "amps": [3]})
+    Appended(rows=1, known=1)
+    >>> data.read(start=30.0), data.size
+    ({'at': [60.0], 'device': ['a'], 'amps': [3.0]}, 2)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._duck = Duck()
+        self._open: dict[str, Dataset] = {}
+        self._lock = threading.Lock()
+
+    def open(self, name: str, *, columns: Sequence[Field], time: str, key: Sequence[str] = ()) -> Dataset:
+        """The dataset ``name`` (lower-case letters, digits, ``_ . -``); it comes into being with its first append.
+
+        ``time`` is the column with the moment (epoch seconds; declared or not), ``key`` names a row. Columns may be
+        added later: they must be nullable, and are None in the rows before them. Opening costs next to nothing.
+        Raises BadInput for a declaration that says nothing, Conflict for one that the data on disk is not of.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadInput.of("dataset", expected="lower-case letters, digits, _ . -", got=repr(name))
+        wanted = _declared(columns, time=time, key=tuple(key))
+        with self._lock:
+            known = self._open.get(name)
+            if known is None or known.declared != wanted:
+                known = self._open[name] = Dataset(name, wanted, folder=self._folder / name, duck=self._duck)
+            return known
+
+    def close(self) -> None:
+        """Let go of the memory. Datasets may be used again after."""
+        with self._lock:
+            self._open.clear()
+            self._duck.close()
+
+
+class Dataset:
+    """One table of raw data, from ``Datasets.open``; any number of threads may use it."""
+
+    def __init__(self, name: str, declared: Declared, *, folder: Path, duck: Duck) -> None:
+        self.name = name
+        self._segments = Segments(folder)
+        self.declared = _joined(_on_disk(folder), declared, name=name)
+        self._table = duck.table(self.declared.columns, time=declared.time, key=declared.key)
+        self._answers: OrderedDict[object, tuple[int, Table]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change, by whatever process; 0 before the first append."""
+        with faults(self._segments.folder, "list"):
+            live = self._segments.live()
+        return live[-1].end if live else 0
+
+    @property
+    def size(self) -> int:
+        """How many rows there are; a key counts once."""
+        return int(self.sql("SELECT count(*) FROM data")[0][0]) if self.revision else 0
+
+    def append(self, columns: Mapping[str, Sequence[Value]]) -> Appended:
+        """Keep rows, given as columns of one length; on disk when this returns.
+
+        Moments are epoch seconds or ISO-8601 texts. NaN counts as missing; a nullable column may be left out.
+        Raises BadInput naming column and row, StoreUnavailable when the disk does not take it: then nothing was kept.
+        """
+        rows = checked(columns, self.declared.columns, time=self.declared.time, key=self.declared.key)
+        total = len(rows[self.declared.time])
+        if not total:
+            return Appended(rows=0, known=0)
+        with faults(self._segments.folder, "write"):
+            self._declare()
+            with durable.beside(self._segments.folder) as part:
+                known = self._asked(lambda table: table.write(rows, part))
+                self._segments.land(part)
+        self._tidy()
+        return Appended(rows=total, known=known)
+
+    def read(
+        self,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        where: Mapping[str, Value | tuple[Value, ...]] | None = None,
+        columns: Sequence[str] = (),
+    ) -> Table:
+        """The rows from ``start`` up to, not including, ``end`` (moments), sorted by time, as one list a column.
+
+        ``where`` names columns that must have a value, or one of several. ``columns`` are those wanted (all).
+        Raises BadInput for a column that there is not, BadArtifact naming a file that is not what was written.
+        """
+        wanted = self._known(columns or self.declared.names)
+        conditions = self._conditions(where)
+        revision, asked = self.revision, (start, end, conditions, wanted)
+        kept = self._kept(asked, revision)
+        if kept is None:
+            if not revision:
+                return {name: [] for name in wanted}
+            kept = self._asked(lambda table: table.read(wanted, start=start, end=end, where=conditions))
+            self._keep(asked, revision, found=kept)
+        return {name: list(values) for name, values in kept.items()}
+
+    def latest(self, *, by: Sequence[str], columns: Sequence[str] = ()) -> Table:
+        """The newest row (by time) of each value of the columns ``by``, sorted by them.
+
+        Raises BadInput for a column that there is not, BadArtifact as ``read`` does.
+        """
+        wanted, groups = self._known(columns or self.declared.names), self._known(by)
+        if not self.revision:
+            return {name: [] for name in wanted}
+        return self._asked(lambda table: table.latest(wanted, by=groups))
+
+    def sql(self, query: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a DuckDB query on the table ``data``; ``?`` are the parameters. It cannot change anything.
+
+        Without any data there is no row, whatever the query. Raises BadInput for one that DuckDB refuses, BadArtifact
+        as ``read`` does.
+        """
+        return self._asked(lambda table: table.sql(query, parameters)) if self.revision else []
+
+    def erase(
+        self, *, before: float | None = None, where: Mapping[str, Value | tuple[Value, ...]] | None = None
+    ) -> int:
+        """Take away for good the rows from before a moment, or ``where`` columns have a value, or both; how many.
+
+        The files that held them are gone when this returns. Raises BadInput when neither is given.
+        """
+        conditions = self._conditions(where)
+        if before is None and not conditions:
+            raise BadInput.of("erase", expected="before or where", got="neither", remedy="say what is to go")
+        if not self.revision:
+            return 0
+        with faults(self._segments.folder, "erase from"):
+            while True:
+                gone = self._asked(lambda table: table.count(end=before, where=conditions))
+                live = self._table.segments
+                if not gone:
+                    return 0
+                with durable.beside(self._segments.folder) as part:
+                    try:
+                        self._table.merge(live, part, end=before, where=conditions)
+                    except FileNotFoundError:
+                        continue  # merged away meanwhile
+                    if self._segments.replace(part, live, anew=True):
+                        return gone
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _asked(self, act: Callable[[Loaded], T]) -> T:
+        """What the table says as the files are now; one that is merged away meanwhile is looked for again."""
+        with faults(self._segments.folder, "read"):
+            for _ in range(_CHANCES):
+                try:
+                    with self._lock:
+                        live = self._segments.live()
+                        self._segments.sound(self._table.stale(live))
+                        self._table.refresh(live)
+                    return act(self._table)
+                except FileNotFoundError:
+                    continue
+        raise StoreUnavailable(f"the files of {self._segments.folder} change faster than they can be read")
+
+    def _tidy(self) -> None:
+        """Merge the newest segments when there are many."""
+        with faults(self._segments.folder, "merge"):
+            if len(self._segments.live()) <= MANY:
+                return
+            with self._segments.merging() as alone:
+                run = _newest_run(self._segments.live())
+                if not alone or len(run) < 2:
+                    return
+                self._segments.sound(run)
+                with durable.beside(self._segments.folder) as part:
+                    self._table.merge(run, part)
+                    self._segments.replace(part, run)
+
+    def _declare(self) -> None:
+        """Say on disk what the dataset holds, beside what another process has added to it."""
+        folder = self._segments.folder
+        with self._segments.lock():
+            said = _on_disk(folder)
+            joined = _joined(said, self.declared, name=self.name)
+            if joined != said:
+                with durable.beside(folder) as part:
+                    durable.write(part, json.format(json.encode(joined), indent=2))
+                    durable.settle(part, folder / DECLARED)
+
+    def _known(self, names: Sequence[str]) -> tuple[str, ...]:
+        for name in names:
+            if name not in self.declared.names:
+                raise BadInput.of("column", expected=f"one of {', '.join(self.declared.names)}", got=repr(name))
+        return tuple(names)
+
+    def _conditions(self, where: Mapping[str, Value | tuple[Value, ...]] | None) -> Conditions:
+        names = self._known(sorted(where or {}))
+        return tuple((name, (where or {})[name]) for name in names)
+
+    def _kept(self, asked: object, revision: int) -> Table | None:
+        with self._lock:
+            kept = self._answers.get(asked)
+            if kept is None or kept[0] != revision:
+                return None
+            self._answers.move_to_end(asked)
+            return kept[1]
+
+    def _keep(self, asked: object, revision: int, *, found: Table) -> None:
+        if sum(map(len, found.values())) > LARGE:
+            return
+        with self._lock:
+            self._answers[asked] = (revision, found)
+            while len(self._answers) > KEPT:
+                self._answers.popitem(last=False)
+
+
+_CHANCES = 10
+
+
+def _declared(columns: Sequence[Field], *, time: str, key: tuple[str, ...]) -> Declared:
+    """The declaration, with the column of the moment in front when it was left out. Raises BadInput."""
+    names = [field.name for field in columns]
+    fields = tuple(columns) if time in names else (Field(name=time, kind="number", unit="s"), *columns)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if not time or twice is not None:
+        raise BadInput.of("columns", expected="a column with the moment, and each name once", got=repr(twice or time))
+    missing = next((name for name in key if name not in {time, *names}), None)
+    if missing is not None:
+        raise BadInput.of("key", expected=f"columns of {', '.join(names)}", got=repr(missing))
+    return Declared(columns=fields, time=time, key=key)
+
+
+def _on_disk(folder: Path) -> Declared | None:
+    """What the data on disk was declared as; None before the first append. Raises BadArtifact."""
+    try:
+        return json.decode((folder / DECLARED).read_bytes(), type=Declared)
+    except FileNotFoundError:
+        return None
+    except MsgspecError as wrong:
+        raise BadArtifact(f"{folder / DECLARED} is not a dataset's declaration: {wrong}") from None
+
+
+def _joined(said: Declared | None, wanted: Declared, *, name: str) -> Declared:
+    """What is wanted, with the columns that only the disk knows. Raises Conflict when the two do not go together."""
+    if said is None:
+        return wanted
+    if (said.time, said.key) != (wanted.time, wanted.key):
+        raise Conflict(
+            f"dataset {name} is kept by {said.time} and {said.key}, not by {wanted.time} and {wanted.key}",
+            remedy="open it as it is, or give the new one another name",
+        )
+    before, now = ({field.name: field for field in one.columns} for one in (said, wanted))
+    for field in wanted.columns:
+        was = before.get(field.name)
+        if was is not None and type_of(was) != type_of(field):
+            raise Conflict(f"dataset {name}: column {field.name} holds {was.kind}, not {field.kind}")
+        if was is None and not field.nullable:
+            raise Conflict(f"dataset {name}: the new column {field.name} must be nullable")
+    lost = tuple(structs.replace(field, nullable=True) for field in before.values() if field.name not in now)
+    return structs.replace(wanted, columns=(*wanted.columns, *lost))
+
+
+def _newest_run(live: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The newest segments that are worth merging: each at most twice as large as all after it, half of MANY at least.
+
+    So a large one is written anew seldom, and the rows are written a logarithmic number of times in all.
+    """
+    start, total = len(live), 0
+    while start and (len(live) - start < MANY // 2 or live[start - 1].size <= 2 * total):
+        start -= 1
+        total += live[start].size
+    return tuple(live[start:])
