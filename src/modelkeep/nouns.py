@@ -139,15 +139,22 @@ class Baseline(Struct, frozen=True, kw_only=True):
 
     ``metrics`` are those of held-out data (``mae``, ``rmse``, ``accuracy``, ``f1``, ``skill``, ...); ``reference`` is
     the digest of the file in ``Files`` with the encoded ``profile.Profile`` of that data, whose bins every later
-    profile of the version shares.
+    profile of the version shares. ``rivals`` are the metrics of simple baselines by name, on the same held-out data.
     """
 
     metrics: dict[str, float] = {}
     reference: str | None = None
+    rivals: dict[str, dict[str, float]] = {}
 
 
 class Lineage(Struct, frozen=True, kw_only=True):
-    """Where a version comes from: data window (moments), rows, source, code, libraries with their versions."""
+    """Where a version comes from: data window (moments), rows, source, code, libraries with their versions.
+
+    ``seconds`` is how long its training took. ``split`` says by what data was held out (``time``, ``group``).
+    ``data_source`` is ``database`` (what this installation recorded), ``file`` (given by its owner) or ``sample`` (a
+    simulator: not real); ``groups`` counts the different entities. ``history`` is the digest of the file with the rows
+    that it was trained on, kept where the policy says so.
+    """
 
     start: float | None = None
     end: float | None = None
@@ -156,6 +163,10 @@ class Lineage(Struct, frozen=True, kw_only=True):
     code: str = ""
     seconds: float | None = None
     libraries: dict[str, str] = {}
+    split: str = ""
+    data_source: Literal["", "database", "file", "sample"] = ""
+    groups: int | None = None
+    history: str | None = None
 
 
 class Version(Struct, frozen=True, kw_only=True):
@@ -244,13 +255,18 @@ class Retrain(Struct, frozen=True, kw_only=True):
     """How the model is trained anew: an importable ``module:function`` run in a process of its own.
 
     It gets the labelled records of the last ``window`` seconds (at least ``least`` rows) and returns a trained file.
-    At most ``per_day`` trainings are started in 24 h, whatever asks for them.
+    At most ``per_day`` trainings are started in 24 h, whatever asks for them. ``history`` keeps the rows with the
+    version that was trained on them, and trains the next one on them too. A version whose data was held out by group
+    stands on at least ``groups`` of them (one for each of five folds), and any on at least ``entities`` different keys.
     """
 
     trainer: str = ""
     window: float = 180 * DAY
-    least: int = 100
+    least: int = 101
     per_day: int = 1
+    history: bool = False
+    groups: int = 5
+    entities: int = 0
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -260,7 +276,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     ``rmse``, ``mape``) of the baseline metrics that a version must meet to be released without force.
     ``horizon`` is the age in seconds at which a prediction's label counts as mature; ``tolerance`` the largest
     distance in seconds between an outcome's time and the prediction's target time; ``limit`` the longest a model may
-    take for one call.
+    take for one call. ``quiet`` is the promise of the drift alarms: while nothing drifts, all models together raise a
+    false one in the mean not more often than once in so many seconds.
     """
 
     model: str
@@ -274,6 +291,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     limit: float = 30.0
     drift: float = 0.2
     window: float = WEEK
+    quiet: float = 90 * DAY
     since: float = 0.0
 
 

@@ -14,11 +14,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, BadFeatures, BadInput, Conflict
-from modelkeep.jobs import samples
 from modelkeep.jobs.registering import Registration, below, register
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Field, Lineage, Policy, Signature
-from modelkeep.runtimes import load
+from modelkeep.runtimes import formulas, load
 
 RNG = np.random.default_rng(11)
 SIZE = 240
@@ -181,7 +180,7 @@ def test_what_a_sample_says_against_a_model_is_refused_unless_forced(rooms, aske
     ],
 )
 def test_leaks(values, truth, said):
-    assert samples.leak(values, truth) == said
+    assert formulas.leak(values, truth) == said
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from msgspec import Struct
 
 from modelkeep import quantities
 from modelkeep.errors import BadArtifact, BadInput, ModelFailed
 from modelkeep.nouns import Features, Output, Outputs, Predict, Signature, Value
 from modelkeep.profile import Sums
+from modelkeep.runtimes.formulas import LEAST_PAIRS, leak
 from modelkeep.runtimes.signatures import missing, rows_of
 from modelkeep.watch import baselines
 from modelkeep.watch.skill import best_baseline, log_ratio
 
-LEAST_PAIRS = 10
-"""Fewer rows than this prove neither a leak by correlation nor that a model answers the same to everything."""
 _BATCH = 1000
-_EXACT = 1 - 1e-9
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -71,26 +68,6 @@ def problems(sample: Sample, signature: Signature) -> list[str]:
                 f"input {name!r} {said} the output {signature.output.name!r}: the answer leaks into the question"
             )
     return found
-
-
-def leak(values: Sequence[Value], truth: Sequence[Output]) -> str:
-    """How a column gives the truth away (``equals``, ``is a straight line of``), or an empty text.
-
-    >>> leak([2.0, 4.0, 6.0] * 4, [1.0, 2.0, 3.0] * 4)
-    'is a straight line of'
-    """
-    if len(truth) < LEAST_PAIRS or len(set(truth)) < 2:
-        return ""
-    if all(str(value) == str(real) or value == real for value, real in zip(values, truth, strict=True)):
-        return "equals"
-    if any(isinstance(value, str) for value in (*values, *truth)):
-        return ""
-    pairs = [(float(v), float(t)) for v, t in zip(values, truth, strict=True) if v is not None and not missing(v)]
-    known = np.array(pairs)
-    if len(pairs) < LEAST_PAIRS or not known.std(axis=0).all():
-        return ""
-    correlation = float(np.corrcoef(known, rowvar=False)[0, 1])
-    return "is a straight line of" if abs(correlation) >= _EXACT else ""
 
 
 def tried(predict: Predict, rows: Sequence[Features]) -> Outputs:

@@ -63,7 +63,9 @@ class Ensemble(Struct, frozen=True, kw_only=True):
     value of the input ``by``, its entry ``""`` for every other value. The interval, either from offsets: answer + low
     to answer + high (``offsets_by`` by the value of ``by``); or from two members (``low_member``, ``high_member``),
     moved apart by ``widen`` (by ``offsets_by``, where it has the value). All of these are in link space; the interval
-    always holds the answer. ``floor`` and ``ceiling`` bound answer and interval in the output's unit.
+    always holds the answer. ``floor`` and ``ceiling`` bound answer and interval in the output's unit. ``calibrated``
+    are points (answer, output), both rising: what comes out of the link is read off the straight lines between them,
+    such as a mean rank as the probability that it means; beyond the ends it stays at theirs.
 
     For an output that is a class of two, the answer is a score in 0..1 for the second of ``classes`` (default: those of
     the signature; false, true): with ``logit`` the probability of the weighted log-odds, with ``identity`` the weighted
@@ -85,6 +87,7 @@ class Ensemble(Struct, frozen=True, kw_only=True):
     ceiling: float | None = None
     classes: tuple[str, ...] = ()
     threshold: float = 0.5
+    calibrated: tuple[tuple[float, float], ...] = ()
 
     @property
     def bounded(self) -> bool:
@@ -210,10 +213,20 @@ def _mistakes(ensemble: Ensemble, names: list[str]) -> list[str]:
         (bool(ensemble.low_member) and ensemble.low is not None, "an interval is by offsets or by members, not both"),
         (len(ensemble.classes) not in {0, 2}, f"it has {len(ensemble.classes)} classes: two are supported"),
         (not 0 <= ensemble.threshold <= 1, "threshold is not in 0..1"),
+        (not _rises(ensemble.calibrated), "calibrated is not empty or two or more points, rising in both"),
     )
     return [said for wrong, said in checks if wrong] + [
         said for m in ensemble.members for said in _rank_mistakes(m, ensemble.link)
     ]
+
+
+def _rises(points: tuple[tuple[float, float], ...]) -> bool:
+    """Whether both columns of a table never fall, the first always grows, and all of it is finite."""
+    if not points:
+        return True
+    pairs = list(zip(points, points[1:], strict=False))
+    finite = all(math.isfinite(value) for point in points for value in point)
+    return bool(pairs) and finite and all(a[0] < b[0] and a[1] <= b[1] for a, b in pairs)
 
 
 def _rank_mistakes(member: Member, link: Link) -> list[str]:

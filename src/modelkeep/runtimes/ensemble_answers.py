@@ -118,7 +118,11 @@ class _Whole:
         return {name: self._inverse(column).tolist() for name, column in zip(self._names, table.T, strict=True)}
 
     def _back(self, linked: Floats) -> Floats:
-        return np.clip(self._inverse(linked), self._floor, self._ceiling)
+        found = self._inverse(linked)
+        if self._ensemble.calibrated:
+            places, outputs = zip(*self._ensemble.calibrated, strict=True)
+            found = np.interp(found, places, outputs)
+        return np.clip(found, self._floor, self._ceiling)
 
     def _inverse(self, linked: Floats) -> Floats:
         link = self._ensemble.link

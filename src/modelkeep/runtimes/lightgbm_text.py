@@ -178,7 +178,8 @@ def _check_tree(block: str, *, number: int, features: int) -> None:
 def _check_nodes(lines: dict[str, str], *, number: int, features: int) -> None:
     leaves, nodes = int(lines["num_leaves"]), int(lines["num_leaves"]) - 1
     split, left, right, kinds = (_ints(lines[name], nodes) for name in _NODES)
-    thresholds = _floats(lines["threshold"])
+    # "inf" parts the known values from the missing ones.
+    thresholds = _floats(" ".join("1e+300" if part == "inf" else part for part in lines["threshold"].split(" ")))
     # Each leaf (negative) and each node but the root is the child of exactly one node.
     children = np.sort(np.concatenate((left, right)))
     whole = np.array_equal(children, np.concatenate((np.arange(-leaves, 0), np.arange(1, nodes))))

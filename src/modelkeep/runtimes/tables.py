@@ -2,6 +2,7 @@
 
 import datetime as dt
 import importlib
+import json
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -28,10 +29,11 @@ _READERS = {
 _TYPES = ["BIGINT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "VARCHAR"]
 
 
-def read_table(path: Path) -> dict[str, list[Value]]:
+def read_table(path: Path, *, nested: bool = False) -> dict[str, list[Value]]:
     """Read a CSV, Parquet or JSON file (by its ending) as one list of values a column, in the file's order.
 
-    Dates and times become ISO-8601 text, decimals floats, NaN None. Raises BadInput when the file is missing, is not
+    Dates and times become ISO-8601 text, decimals floats, NaN None; with ``nested`` lists and objects become JSON text
+    instead of being refused. Raises BadInput when the file is missing, is not
     readable as what its ending says, has no row, a nested column, or more than 1,000,000 rows.
     """
     reader = _READERS.get(path.suffix.lower())
@@ -63,7 +65,7 @@ def read_table(path: Path) -> dict[str, list[Value]]:
         elif reader == "read_csv" and _said(column):
             found[name] = _truths(column)
         else:
-            found[name] = [_value(name, value) for value in column]
+            found[name] = [_flat(value) if nested else _value(name, value) for value in column]
     return found
 
 
@@ -78,6 +80,10 @@ def _said(column: Sequence[Any]) -> bool:
 
 def _truths(column: Sequence[Any]) -> list[Value]:
     return [None if value is None else str(value).lower() == "true" for value in column]
+
+
+def _flat(value: Any) -> Value:
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else _value("", value)
 
 
 def _value(name: str, value: Any) -> Value:

@@ -17,19 +17,22 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import msgspec
 from msgspec import Struct
 
-from modelkeep.errors import BadInput, ModelFailed
+from modelkeep.errors import BadInput, ModelFailed, Problem, Refused
 from modelkeep.nouns import Output, Signature, Value
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.signatures import rows_of
 
-ROWS, RESULT, STDERR = "rows.msgpack", "trained.msgpack", "stderr.txt"
+ROWS, RESULT, STDERR, CODE = "rows.msgpack", "trained.msgpack", "stderr.txt", "features.zip"
+REFUSED = "refused.msgpack"
 _TAIL = 2000
+_GLANCE = 0.2
 
 
 class TrainingRows(Struct, frozen=True, kw_only=True):
@@ -67,6 +70,11 @@ class Trained(Struct, frozen=True, kw_only=True):
     profile is the version's reference. ``key`` and ``time`` name columns of the sample with the entity and the
     moment: with them the skill against automatic baselines is known. ``signature`` is the champion's when None.
     ``prepared`` says that the model takes ``TrainingRows.prepared()``, so the champion's feature code stays before it.
+    ``code`` is feature code of its own instead: a Python file with ``def features(row)``, or ``file.py:function``,
+    packed with the version so that both roll back together. ``split`` says by what the data of ``metrics`` was held
+    out: ``time``, ``group``, or ``random``, which is refused for rows with moments. ``rivals`` are the metrics of
+    simple baselines by name on the same held-out data; the first metric that model and baselines share decides whether
+    the version is below one.
     """
 
     path: Path
@@ -80,21 +88,41 @@ class Trained(Struct, frozen=True, kw_only=True):
     note: str = ""
     libraries: dict[str, str] = {}
     seconds: float | None = None
+    code: Path | None = None
+    split: Literal["time", "group", "random", ""] = ""
+    rivals: dict[str, dict[str, float]] = {}
 
 
 def run_trainer(entry: str, rows: TrainingRows, *, folder: Path, limit: float) -> Trained:
     """Run ``entry`` on ``rows`` in a process of its own and return what it made, its file inside ``folder``.
 
     ``limit`` are the seconds after which the process and all that it started is killed. Raises BadInput when ``entry``
-    is not ``module:function``, ModelFailed with the end of what the process said when it fails or takes too long.
+    is not ``module:function``, Refused with the reason when the rows or the result are not to be used, and ModelFailed
+    with the end of what the process said when it fails or takes too long.
     """
+    checked_entry(entry)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ROWS).write_bytes(msgspec.msgpack.encode(rows))
+    supervised(entry, folder=folder, limit=limit)
+    return finished(folder)
+
+
+def checked_entry(entry: str) -> None:
+    """Raise BadInput for a trainer that is not ``module:function``."""
     module, colon, function = entry.partition(":")
     if not (module and colon and function.isidentifier()):
         raise BadInput(f"trainer {entry!r} is not module:function", remedy="set retrain.trainer in the model's policy")
+
+
+def supervised(entry: str, *, folder: Path, limit: float, look: Callable[[], None] | None = None) -> None:
+    """Run the process of a training until it has left its result in ``folder``; ``look`` is called all the while.
+
+    Raises as ``run_trainer`` does.
+    """
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    (folder / RESULT).unlink(missing_ok=True)
-    (folder / ROWS).write_bytes(msgspec.msgpack.encode(rows))
+    for old in (RESULT, REFUSED):
+        (folder / old).unlink(missing_ok=True)
     command = [sys.executable, "-m", "modelkeep.runtimes.trainer_process", entry, str(folder)]
     # Whatever the trainer leaves in its temporary folder goes with the folder.
     environment = {**os.environ, "TMPDIR": str(scratch)}
@@ -103,7 +131,7 @@ def run_trainer(entry: str, rows: TrainingRows, *, folder: Path, limit: float) -
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, start_new_session=True
         )
         try:
-            code = process.wait(limit)
+            code = _waited(process, limit, look=look)
         except subprocess.TimeoutExpired:
             _end(process)
             raise ModelFailed(f"trainer {entry} took longer than {limit:g} s: {_tail(folder)}") from None
@@ -111,9 +139,45 @@ def run_trainer(entry: str, rows: TrainingRows, *, folder: Path, limit: float) -
             _end(process)
             raise
     shutil.rmtree(scratch, ignore_errors=True)
+    if (folder / REFUSED).exists():
+        raise msgspec.msgpack.decode((folder / REFUSED).read_bytes(), type=Refusal).error()
     if code or not (folder / RESULT).exists():
         raise ModelFailed(f"trainer {entry} failed with exit code {code}: {_tail(folder)}")
-    return finished(folder)
+
+
+def _waited(process: subprocess.Popen[bytes], limit: float, *, look: Callable[[], None] | None) -> int:
+    if look is None:
+        return process.wait(limit)
+    left = limit
+    while True:
+        try:
+            return process.wait(min(_GLANCE, left))
+        except subprocess.TimeoutExpired:
+            left -= _GLANCE
+            if left <= 0:
+                raise
+        finally:
+            look()
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """A refusal on its way from the process of a training."""
+
+    message: str
+    remedy: str = ""
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, error: Refused) -> Self:
+        """What a refusal says."""
+        problems = error.problems if isinstance(error, BadInput) else ()
+        return cls(message=error.message, remedy=error.remedy, problems=problems)
+
+    def error(self) -> Refused:
+        """The refusal again."""
+        if self.problems:
+            return BadInput(self.message, remedy=self.remedy, problems=self.problems)
+        return Refused(self.message, remedy=self.remedy)
 
 
 def finished(folder: Path) -> Trained:
