@@ -117,3 +117,8 @@ class Workload(Extension):
     sources: tuple[Source, ...] = ()
     panel: Callable[[App], Panel] | None = None
     play: str = ""
+
+
+def workloads(app: App) -> tuple[Workload, ...]:
+    """The workloads among an app's extensions, in the order of the setting."""
+    return tuple(extension for extension in app.extensions if isinstance(extension, Workload))

@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Struct
 from starlette.routing import compile_path
 
+from modelkeep.edge import cli
 from modelkeep.errors import BadSettings
+from modelkeep.extending import BUILT_IN
 from modelkeep.operations import OPERATIONS, Operation
-from modelkeep.workload import Workload
+from modelkeep.workload import workloads
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -36,23 +38,21 @@ class Owned(Struct, frozen=True, kw_only=True):
         return self.owner if self.owner == PRODUCT else f"workload {self.owner}"
 
 
-def workloads(app: App) -> list[Workload]:
-    """The workloads among an app's extensions."""
-    return [extension for extension in app.extensions if isinstance(extension, Workload)]
-
-
 def mounted(app: App) -> list[Act]:
     """Every act of an app, the product's first.
 
     Raises BadSettings when two acts have one name or answer one path, naming both owners, and for an act that cannot
     be mounted: its path or its upload names a field that its request lacks.
     """
+    for each in workloads(app):
+        if each.name not in BUILT_IN and any(each.name in commands for commands in cli.GROUPS.values()):
+            raise BadSettings(f"a workload is named {each.name!r}, like a command", remedy="give it another name")
     own = [Owned(act=act, owner=PRODUCT) for act in OPERATIONS]
     theirs = [Owned(act=act, owner=each.name) for each in workloads(app) for act in each.operations]
     _check([*own, *theirs])
-    for each in theirs:
-        _whole(each)
-    return [each.act for each in (*own, *theirs)]
+    for one in theirs:
+        _whole(one)
+    return [one.act for one in (*own, *theirs)]
 
 
 def ordered(acts: Iterable[Act]) -> list[Act]:

@@ -18,7 +18,9 @@ from collections.abc import Sequence
 ACTS = "modelkeep.edge.cli.acts"
 OWN = "modelkeep.edge.cli.own"
 FILES = "modelkeep.edge.cli.files"
+PLAYING = "modelkeep.edge.cli.playing"
 IMPORTING = "modelkeep.edge.cli.importing"
+WORKLOADS = "modelkeep.edge.cli.workloads"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -26,6 +28,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "init": (OWN, "Make a data folder ready, and check that everything needed is there"),
         "up": (OWN, "Run the server until Ctrl-C"),
         "demo": (OWN, "Replay real flights: a model goes wrong and is put right"),
+        "replay": (PLAYING, "Live through a recorded table on a simulated clock, and tell what happened"),
     },
     "Models": {
         "models": (ACTS, "List the models with their state, speed and error rate"),
@@ -70,6 +73,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "alerts": (ACTS, "Alerts: list, show, ack, resolve, rules"),
         "timeline": (ACTS, "Tell what happened: acts, alerts and steps of jobs, newest first"),
         "acts": (ACTS, "Read the audit chain, newest first, and check that no entry was changed"),
+    },
+    "Workloads": {
+        "weight": (WORKLOADS, "Weight of an object from a photo or from measurements"),
+        "drilling": (WORKLOADS, "Machine health, remaining life and predictive alerts from telemetry"),
+        "restaurants": (WORKLOADS, "Demand, preparation time, churn, lifetime value and stock"),
+        "any": (WORKLOADS, "Any team's own model, with no code of theirs"),
+        "devices": (WORKLOADS, "Device failures, anomalies, health scores and maintenance"),
     },
     "Work": {
         "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import getpass
 import inspect
 import operator
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from cyclopts import App, Parameter
-from msgspec import NODEFAULT, UNSET, Meta
+from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
 from msgspec.structs import FieldInfo
 
 from modelkeep.edge.cli import show
@@ -69,7 +71,7 @@ def _values(fields: Mapping[str, FieldInfo], given: Mapping[str, Any], *, number
         found["by"] = me()
     defaults = {name: f.default for name, f in fields.items() if f.default is not NODEFAULT and f.default is not UNSET}
     return {
-        fields[name].encode_name: value
+        fields[name].encode_name: _sent(fields[name], value)
         for name, value in found.items()
         if name not in defaults or value != defaults[name]
     }
@@ -86,15 +88,15 @@ def me() -> str:
 def _parameter(field: FieldInfo, *, plain: bool, optional: bool = False) -> inspect.Parameter:
     """One option; ``plain`` ones are written without dashes."""
     found, said = _plain_type(field.type)
-    kind = found | None if optional else found
+    kind = found | None if optional or field.default is UNSET else found
     required = field.default is NODEFAULT and field.default_factory is NODEFAULT
     default: Any = inspect.Parameter.empty
     if not required:
         default = field.default if field.default is not NODEFAULT else {}
-    if optional:
+    if optional or default is UNSET:
         default = None
     help_text = "Model, or model@number" if optional is False and plain and field.name == "model" else said
-    extra: dict[str, Any] = {"name": f"--{field.encode_name.replace('_', '-')}"} if not plain else {}
+    extra: dict[str, Any] = {"name": f"--{field.name.rstrip('_').replace('_', '-')}"} if not plain else {}
     if kind is bool:
         extra["negative"] = ""
     annotation: Any = Annotated.__class_getitem__((kind, Parameter(help=help_text, **extra)))  # type: ignore[attr-defined]
@@ -111,15 +113,45 @@ def _plain_type(kind: Any) -> tuple[Any, str]:
         found, deeper = _plain_type(inner)
         return found, said or deeper
     if get_origin(kind) in {Union, types.UnionType}:
-        parts = [_plain_type(part) for part in get_args(kind)]
+        parts = [_plain_type(part) for part in get_args(kind) if part is not UnsetType]
         kinds = [part for part, _ in parts]
         said = next((text for _, text in parts if text), "")
         if str in kinds:
             kinds = [part for part in kinds if part in {str, type(None)}]
         return functools.reduce(operator.or_, kinds), said
+    if kind is bytes:
+        return Path, said or "A file"
     if get_origin(kind) is dict:
         return dict[str, str], said
-    return kind, said
+    return (str, f"{said} (JSON, or @FILE)".lstrip()) if _nested(kind) else (kind, said)
+
+
+def _nested(kind: Any) -> bool:
+    """Whether a value of this kind has parts, so that one is written as JSON."""
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return True
+    return get_origin(kind) in {tuple, list} and any(_nested(_bare(part)) for part in get_args(kind))
+
+
+def _bare(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _sent(field: FieldInfo, value: Any) -> Any:
+    """A value as it goes into the request: a file's bytes as Base64, JSON as what it says.
+
+    Raises Wrongly for what is no JSON, FileNotFoundError.
+    """
+    if isinstance(value, Path):
+        return base64.b64encode(value.read_bytes()).decode()
+    kinds = get_args(field.type) if get_origin(field.type) in {Union, types.UnionType} else (field.type,)
+    if isinstance(value, str) and any(_nested(_bare(kind)) for kind in kinds):
+        text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as cause:
+            raise Wrongly(f"--{field.name.replace('_', '-')} is no JSON: {cause}") from None
+    return value
 
 
 def _made() -> dict[str, Any]:

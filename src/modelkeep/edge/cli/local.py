@@ -11,10 +11,12 @@ import msgspec
 
 from modelkeep.app import App
 from modelkeep.edge import decoding
-from modelkeep.errors import BadSettings
+from modelkeep.errors import BadSettings, NotFound
+from modelkeep.operations import OPERATIONS
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
 from modelkeep.settings import Settings
+from modelkeep.workload import workloads
 
 
 def do(settings: Settings, operation: Operation[Any, Any], *, values: Mapping[str, Any]) -> bytes:
@@ -26,6 +28,8 @@ def do(settings: Settings, operation: Operation[Any, Any], *, values: Mapping[st
             f"no data folder {str(settings.folder)!r}", remedy="name another with -C, or make it: modelkeep init"
         )
     with opened(settings) as app:
+        if operation not in OPERATIONS and not any(operation in each.operations for each in workloads(app)):
+            raise NotFound("act", operation.name, known=settings.workloads)
         return msgspec.json.encode(operation.run(app, request))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group
 
 from modelkeep.edge.cli import ABOUT, GROUPS
-from modelkeep.edge.cli.usage import USAGE, complain
+from modelkeep.edge.cli.usage import USAGE, complain, guarded
 
 STOPPED = 130
 
@@ -25,8 +26,17 @@ def build() -> App:
 
 def run(tokens: Sequence[str]) -> int:
     """Run one command and answer its exit code."""
+    return guarded(lambda: _run(tokens))
+
+
+def _run(tokens: Sequence[str]) -> int:
+    app = build()
+    if not any(tokens[0] in commands for commands in GROUPS.values()) and tokens[0][:1] != "-":
+        workloads = importlib.import_module("modelkeep.edge.cli.workloads")
+        for commands in workloads.theirs(tokens).values():
+            app.command(commands)
     try:
-        code = build()(tokens, exit_on_error=False, print_error=False)
+        code = app(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         complain(" ".join(str(error).split()), "modelkeep COMMAND --help tells how it is written")
         return USAGE
