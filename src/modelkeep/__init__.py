@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from modelkeep.extending import Extension, Probe
+    from modelkeep.jobs.recipes import check_no_future
     from modelkeep.jobs.rooms import Again, Done, Rooms, Run, Task
     from modelkeep.jobs.schedule import Schedule
     from modelkeep.nouns import (
@@ -139,6 +140,7 @@ __all__ = [
     "Version",
     "Workload",
     "backtest",
+    "check_no_future",
     "duration",
     "iso",
     "linear_bytes",
@@ -163,6 +165,7 @@ _PLACES = {
     "modelkeep.clock": "Clock ManualClock SystemClock",
     "modelkeep.errors": _ERRORS,
     "modelkeep.extending": "Extension Probe",
+    "modelkeep.jobs.recipes": "check_no_future",
     "modelkeep.jobs.rooms": "Again Done Rooms Run Task",
     "modelkeep.jobs.schedule": "Schedule",
     "modelkeep.nouns": _NOUNS,

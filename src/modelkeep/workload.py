@@ -6,42 +6,21 @@ own is named in the setting ``workloads`` as ``package.module:ATTRIBUTE``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from modelkeep.extending import Extension
-from modelkeep.nouns import Field, Level, Policy
+from modelkeep.jobs.recipes import Recipe
+from modelkeep.nouns import Level
 from modelkeep.operations.act import Operation
 
 if TYPE_CHECKING:
     from modelkeep.app import App
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How one model of a workload is made from a table of raw data.
-
-    ``model`` is the registered name. ``columns`` are what the table must hold, each with kind, unit and range; a
-    nullable one may be absent. ``prepare`` (``module:function``) turns the table (a dict of columns, after ``--map``)
-    into ``TrainingRows`` whose features at each row are computed from what was known at the row's moment ``at`` alone.
-    ``policy`` names the trainer (``retrain.trainer``) that turns such rows into ``Trained``.
-    ``simulate`` (``module:function``) makes a table of the same columns from a seed: ``simulate(rows, seed) -> table``.
-    ``forms`` are further sets of columns by which a table in replay form (event_time, entity, label, label_time and
-    raw features) is recognised as this recipe's. ``injections`` are faults by name (``module:function``, table ->
-    table) that ``modelkeep replay --inject NAME`` puts into a recorded table.
-    """
-
-    model: str
-    summary: str
-    columns: tuple[Field, ...]
-    prepare: str
-    policy: Policy
-    simulate: str = ""
-    forms: tuple[tuple[str, ...], ...] = ()
-    injections: Mapping[str, str] = field(default_factory=dict)
+__all__ = ["Graph", "Panel", "Recipe", "Row", "Series", "Source", "Table", "Workload", "workloads"]
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -113,7 +92,6 @@ class Workload(Extension):
 
     summary: str
     operations: tuple[Operation[Any, Any], ...] = ()
-    recipes: tuple[Recipe, ...] = ()
     sources: tuple[Source, ...] = ()
     panel: Callable[[App], Panel] | None = None
     play: str = ""

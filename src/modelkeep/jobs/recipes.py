@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelkeep.nouns import Field, Policy, Value
-from modelkeep.runtimes import future
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,10 @@ class Recipe:
     into ``TrainingRows`` whose features at each row are computed from what was known at the row's moment ``at`` alone.
     ``policy`` names the trainer (``retrain.trainer``) that turns such rows into ``Trained``.
     ``simulate`` (``module:function``) makes a table of the same columns from a seed: ``simulate(rows, seed) -> table``.
-    ``time`` names the column with the moment at which a raw row became known (empty: the first that holds moments).
+    ``forms`` are further sets of columns by which a table in replay form (event_time, entity, label, label_time and
+    raw features) is recognised as this recipe's. ``injections`` are faults by name (``module:function``, table ->
+    table) that ``modelkeep replay --inject NAME`` puts into a recorded table. ``time`` names the column with the moment
+    at which a raw row became known (empty: the first that holds moments).
     """
 
     model: str
@@ -28,6 +30,8 @@ class Recipe:
     prepare: str
     policy: Policy
     simulate: str = ""
+    forms: tuple[tuple[str, ...], ...] = ()
+    injections: Mapping[str, str] = field(default_factory=dict)
     time: str = ""
 
 
@@ -37,4 +41,6 @@ def check_no_future(recipe: Recipe, table: Mapping[str, Sequence[Value]]) -> str
     Answers what was compared, in words. Raises Refused naming each feature that knows the future, with an example.
     """
     module, _, function = recipe.prepare.partition(":")
-    return future.check(getattr(importlib.import_module(module), function), table, time=recipe.time)
+    prepare = getattr(importlib.import_module(module), function)
+    # Numbers are worked with there: a server that only serves recipes need not load that.
+    return str(importlib.import_module("modelkeep.runtimes.future").check(prepare, table, time=recipe.time))
