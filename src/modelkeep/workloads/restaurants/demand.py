@@ -1,0 +1,195 @@
+"""Trains the daily demand: one model for all restaurants, gated for each by its own simple forecast.
+
+LightGBM on log1p(visitors) learns from every restaurant at once (Montero-Manso and Hyndman, "Principles and algorithms
+for forecasting groups of time series", 2021). Its rival is the exponentially weighted mean of the same weekday. On the
+newest eight weeks, which it has not seen, the two are compared for each restaurant: where the rival was better, a
+blend of both answers that was no worse than the rival there, so nobody is served worse than by the simple rule. It is
+the blend with the most of the model: what one restaurant shows in eight weeks is mostly chance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+
+from modelkeep import Ensemble, Linear, Member, Trained, TrainingRows, Value, linear_bytes, pack_ensemble
+from modelkeep.workloads.restaurants import fitting
+from modelkeep.workloads.restaurants.columns import Floats, codes
+from modelkeep.workloads.restaurants.daily import CALENDAR, CATEGORIES, OUTPUT
+from modelkeep.workloads.restaurants.fitting import DAY, Frame, Places, Split
+
+JUDGED = 56 * DAY
+ROUNDS, END_ROUNDS = 250, 120
+COVER = 0.8
+END_ROWS = 80_000
+SAMPLE = 20_000
+COLD = 0.03
+"""Share of the rows that are also learnt as if the restaurant had no past."""
+BLENDS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+LEAST_DAYS = 7
+"""Judged days that a restaurant needs for a verdict of its own."""
+WITHOUT_PAST = frozenset({*CATEGORIES, *CALENDAR, "horizon", "reserved"})
+PRIORS = ("peers_weekday_4", "peers_level_28", "all_weekday_4", "all_level_28", "all_level_7")
+RIVALS: Mapping[str, str] = {"seasonal_naive": "weekday_last", "ewma": "usual", "mean_of_8_weeks": "weekday_mean_8"}
+"""The named baselines and the input that is their answer (log1p); where it is unknown, ``usual`` stands in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the newest days said: errors, the interval's ends and how far to widen them, and each gated blend."""
+
+    metrics: dict[str, float]
+    ends: tuple[lightgbm.Booster, lightgbm.Booster]
+    widen: float
+    blends: dict[str, float]
+
+
+def train(rows: TrainingRows) -> Trained:
+    """Train on rows as ``daily.prepare`` makes them.
+
+    Returns:
+        An ensemble in log1p link with an 80 % interval, its metrics on the newest 56 days (``rmsle``, ``mae``,
+        ``coverage``, and ``rmsle_<baseline>``), and these days as reference.
+
+    Raises:
+        Refused: When there are too few days to learn and to judge.
+    """
+    frame = fitting.framed(rows.columns, rows.truth, categories=CATEGORIES)
+    split = fitting.by_time(rows, last=JUDGED)
+    judged = judge(frame, split, keys=rows.keys, asked=rows.at)
+    final = fit(trees_of(frame), np.arange(len(frame.truth)))
+    return Trained(
+        path=pack_ensemble(ensemble(frame, final, judged=judged), fitting.place("demand.ensemble")),
+        runtime="ensemble",
+        metrics=judged.metrics,
+        sample=_sample(rows, split.judge),
+        key="entity",
+        time="asked",
+        signature=fitting.signature(frame, OUTPUT),
+        split="time",
+        note=_note(judged.metrics, len(judged.blends)),
+    )
+
+
+def judge(frame: Frame, split: Split, *, keys: list[str], asked: list[float]) -> Judged:
+    """Learn from the earlier rows and answer the later ones: first half to calibrate on, second half to count."""
+    trees, truth = trees_of(frame), np.log1p(frame.truth)
+    point = fit(trees, split.learn)
+    said = fitting.answers(point, trees, split.judge)
+    usual = filled_usual(frame)[split.judge]
+    real = truth[split.judge]
+    ends = fit_ends(trees, split.learn)
+    low, high = (fitting.answers(end, trees, split.judge) for end in ends)
+    half = len(real) // 2
+    weeks = np.asarray(asked)[split.judge] // (7 * DAY)
+    first = fitting.steady_widening(low[:half], high[:half], truth=real[:half], blocks=weeks[:half], cover=COVER)
+    blends = gate(said, usual, real, keys=[keys[i] for i in split.judge])
+    metrics = fitting.errors(np.expm1(said), frame.truth[split.judge]) | {
+        "rmsle": float(np.sqrt(np.mean((said - real) ** 2))),
+        "coverage": fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:]),
+        "gated": float(len(blends)),
+    }
+    for name, column in RIVALS.items():
+        known = frame.column(column)[split.judge]
+        rival = np.where(np.isnan(known), usual, known)
+        metrics[f"rmsle_{name}"] = float(np.sqrt(np.mean((rival - real) ** 2)))
+    widen = fitting.steady_widening(low, high, truth=real, blocks=weeks, cover=COVER)
+    return Judged(metrics=metrics, ends=ends, widen=widen, blends=blends)
+
+
+def gate(said: Floats, usual: Floats, real: Floats, *, keys: list[str]) -> dict[str, float]:
+    """The model's share in the answer for each restaurant where it alone was worse than the simple forecast.
+
+    >>> zero = np.zeros(8)
+    >>> gate(zero + 1.0, zero, zero, keys=["a"] * 8)
+    {'a': 0.0}
+    """
+    rows, who = codes(keys)
+    lost = np.stack([np.bincount(rows, (w * said + (1 - w) * usual - real) ** 2, len(who)) for w in BLENDS])
+    count = np.bincount(rows, minlength=len(who))
+    worse = (lost[0] > lost[-1]) & (count >= LEAST_DAYS)
+    most = (lost <= lost[-1]).argmax(axis=0)  # the first blend, from all model down, that is no worse
+    return {who[i]: BLENDS[most[i]] for i in np.flatnonzero(worse)}
+
+
+def trees_of(frame: Frame) -> Frame:
+    """What the trees see: all but who it is, so that they answer for a new restaurant, too."""
+    return frame.only([name for name in frame.names if name not in {"restaurant", "usual"}])
+
+
+def filled_usual(frame: Frame) -> Floats:
+    """The simple forecast; before anything at all was known, the mean of everything."""
+    usual = frame.column("usual")
+    return np.where(np.isnan(usual), float(np.log1p(frame.truth).mean()), usual)
+
+
+def fit(trees: Frame, places: Places) -> lightgbm.Booster:
+    """The point forecast in log1p, learnt from these rows and from some of them without their past."""
+    cold = np.random.default_rng(1).choice(places, max(1, round(COLD * len(places))), replace=False)
+    blind = trees.values[cold].copy()
+    known = [i for i, name in enumerate(trees.names) if name in WITHOUT_PAST or name in PRIORS]
+    blind[:, [i for i in range(blind.shape[1]) if i not in known]] = np.nan
+    both = Frame(
+        fields=trees.fields,
+        values=np.concatenate([trees.values[places], blind]),
+        truth=np.log1p(np.concatenate([trees.truth[places], trees.truth[cold]])),
+    )
+    return fitting.boosted(both, np.arange(len(both.truth)), truth=both.truth, rounds=ROUNDS)
+
+
+def fit_ends(trees: Frame, places: Places) -> tuple[lightgbm.Booster, lightgbm.Booster]:
+    """The 10 % and the 90 % quantile in log1p, learnt from at most the newest of a fixed number of rows."""
+    some = np.random.default_rng(2).permutation(places)[:END_ROWS]
+    truth = np.log1p(trees.truth)
+    low, high = (
+        fitting.boosted(
+            trees,
+            some,
+            truth=truth,
+            rounds=END_ROUNDS,
+            settings={"objective": "quantile", "alpha": share, "learning_rate": 0.08},
+        )
+        for share in ((1 - COVER) / 2, (1 + COVER) / 2)
+    )
+    return low, high
+
+
+def ensemble(frame: Frame, final: lightgbm.Booster, *, judged: Judged) -> Ensemble:
+    """The point forecast, the simple forecast that takes its place for gated restaurants, and the interval's ends."""
+    columns = tuple(trees_of(frame).names)
+    boosters = {"trees": final, "low": judged.ends[0], "high": judged.ends[1]}
+    members = [
+        Member(name=name, runtime="lightgbm", data=booster.model_to_string().encode(), columns=columns)
+        for name, booster in boosters.items()
+    ]
+    return Ensemble(
+        members=(*members, usual_member(frame)),
+        weights={"trees": 1.0},
+        link="log1p",
+        by="restaurant",
+        weights_by={name: {"trees": share, "usual": 1.0 - share} for name, share in judged.blends.items()},
+        low_member="low",
+        high_member="high",
+        widen=judged.widen,
+        floor=0.0,
+    )
+
+
+def usual_member(frame: Frame) -> Member:
+    """The simple forecast as a member."""
+    line = Linear(intercept=0.0, coefficients={"usual": 1.0}, means={"usual": float(np.log1p(frame.truth).mean())})
+    return Member(name="usual", runtime="linear", data=linear_bytes(line), columns=("usual",))
+
+
+def _sample(rows: TrainingRows, places: Places) -> dict[str, list[Value]]:
+    step = max(1, len(places) // SAMPLE)
+    columns = {**rows.columns, "visitors": rows.truth, "entity": rows.keys, "asked": rows.at}
+    return fitting.taken(columns, places[::step].tolist())
+
+
+def _note(metrics: dict[str, float], gated: int) -> str:
+    rivals = ", ".join(f"{name.replace('_', ' ')} {metrics[f'rmsle_{name}']:.3f}" for name in RIVALS)
+    best = min(metrics[f"rmsle_{name}"] for name in RIVALS)
+    verdict = "" if metrics["rmsle"] < best else "below baseline; "
+    return f"{verdict}RMSLE {metrics['rmsle']:.3f} on the newest days, {rivals}; {gated} restaurants answer by their own"
