@@ -4,7 +4,7 @@ BIN := .venv/bin
 CHECKLIST ?= ../shared/CHECKLIST.md
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: demo test check prove rows lock screenshot clean
+.PHONY: demo test check prove bars rows lock screenshot clean
 
 demo: .venv/demo
 	@$(BIN)/modelkeep demo $(DEMO)
@@ -21,6 +21,9 @@ check: .venv/dev
 
 prove: .venv/dev
 	$(BIN)/pytest -m prove --timeout 3600
+
+bars: .venv/dev
+	@$(BIN)/python benchmarks/bars/run.py $(BARS)
 
 rows:
 	@$(PYTHON) tools/rows.py $(CHECKLIST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from modelkeep.settings import Settings, load
 
 LEAST = 30
 QUARTER = 90.0
+MEMORY, ROOM = "/dev/shm", 2 * 1024**3
 Table = dict[str, list[Value]]
 Tell = Callable[[str], None]
 
@@ -152,8 +154,15 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep
         return
-    with tempfile.TemporaryDirectory(prefix="modelkeep-replay-") as place:
+    with tempfile.TemporaryDirectory(prefix="modelkeep-replay-", dir=_memory()) as place:
         yield Path(place)
+
+
+def _memory() -> str | None:
+    """Where what is thrown away in the end stands best: in memory, where the machine has such a place with room."""
+    if Path(MEMORY).is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        return MEMORY
+    return None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from modelkeep.runtimes.training import TrainingRows
 
 MOST_STEPS = 1500
 STEPS = (HOUR, 6 * HOUR, DAY)
-TICKS = 8
+TICKS = 4
 """A step has so many ticks: rows of one tick are asked together, knowing what was told before the first of them."""
 FIRST = 0.25
 """The share of the time span that trains version 1."""
