@@ -119,5 +119,10 @@ def _whole(each: Owned) -> None:
     missing = next((name for name in needed if name not in fields), None)
     if missing is not None or not act.path.startswith("/"):
         raise BadSettings(f"the act {act.name!r} of {each.said}: {act.path} needs the field {missing!r} in its request")
+    for kind in (act.request, act.result):
+        try:
+            msgspec.json.Decoder(kind)
+        except TypeError as wrong:
+            raise BadSettings(f"the act {act.name!r} of {each.said}: {kind.__name__} cannot be read: {wrong}") from None
     if not act.doc:
         raise BadSettings(f"the act {act.name!r} of {each.said} has no docstring to describe it")

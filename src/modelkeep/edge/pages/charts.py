@@ -11,9 +11,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from modelkeep.edge.pages.words import day, figure, percent
+from modelkeep.edge.pages.words import clock, day, figure, percent
 
-Look = Literal["model", "baseline", "challenger", "count"]
+Look = Literal["model", "baseline", "challenger", "count", "fourth"]
 
 
 class Point(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Shade(Struct, frozen=True, kw_only=True):
 
 
 class Chart(Struct, frozen=True, kw_only=True):
-    """One chart from ``start`` to ``end``; all lines share one unit and the same moments."""
+    """One chart from ``start`` to ``end``; all lines share one unit. ``fine`` ones tell the time of the day, too."""
 
     name: str
     title: str
@@ -60,6 +60,7 @@ class Chart(Struct, frozen=True, kw_only=True):
     bars: bool = False
     share: bool = False
     level: str = ""
+    fine: bool = False
     marks: tuple[Mark, ...] = ()
     shades: tuple[Shade, ...] = ()
 
@@ -78,8 +79,10 @@ class Chart(Struct, frozen=True, kw_only=True):
 
     def rows(self) -> Iterator[tuple[float, str, list[str]]]:
         """The chart as a table: place, day, one text per line (with its interval)."""
-        for moments in zip(*(line.points for line in self.lines), strict=True):
-            yield round(self.place(moments[0].at), 4), day(moments[0].at), [self._cell(p) for p in moments]
+        lines = [{point.at: point for point in line.points} for line in self.lines]
+        for at in sorted({moment for line in lines for moment in line}):
+            cells = [self._cell(line[at]) if at in line else "" for line in lines]
+            yield round(self.place(at), 4), clock(at) if self.fine else day(at), cells
 
     def _cell(self, point: Point) -> str:
         bounds = point.value is not None and point.low is not None and point.high is not None

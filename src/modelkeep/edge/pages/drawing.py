@@ -15,9 +15,10 @@ from markupsafe import Markup
 from modelkeep.edge.pages import strokes
 from modelkeep.edge.pages.charts import Chart
 from modelkeep.edge.pages.frame import HEIGHT, PLOT, TOP, WIDE, Frame, ticks
-from modelkeep.edge.pages.words import day, percent
+from modelkeep.edge.pages.words import day, hour, percent
 from modelkeep.quantities import DAY
 
+HOURS = (60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 10800.0, 21600.0, 43200.0)
 STEPS = (1, 2, 7, 14, 30, 61, 91, 182, 365)
 _OPEN = Markup(
     '<svg x="0" y="{}" width="100%" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none" overflow="visible">'
@@ -60,6 +61,9 @@ def _grid(frame: Frame) -> Iterator[Markup]:
 
 def _days(chart: Chart) -> Iterator[Markup]:
     """The days below the plot, seven at most."""
+    if chart.fine and chart.end - chart.start < 3 * DAY:
+        yield from _hours(chart)
+        return
     days = max(round((chart.end - chart.start) / DAY), 1)
     step = next((s for s in STEPS if days / s <= 7), 730)
     first = math.ceil(chart.start / DAY) + step // 2
@@ -70,6 +74,16 @@ def _days(chart: Chart) -> Iterator[Markup]:
             yield Markup('<text x="{:.2f}%" y="{}" text-anchor="{}">{}</text>').format(
                 x * 100, HEIGHT - 5, side, day(at)
             )
+
+
+def _hours(chart: Chart) -> Iterator[Markup]:
+    """The time of the day below a short plot, seven at most."""
+    step = next((s for s in HOURS if (chart.end - chart.start) / s <= 7), DAY)
+    for i in range(math.ceil(chart.start / step), math.floor(chart.end / step) + 1):
+        x = chart.place(i * step)
+        side = "start" if x < 0.04 else "end" if x > 0.96 else "middle"
+        said = day(i * step) if i * step % DAY == 0 else hour(i * step)
+        yield Markup('<text x="{:.2f}%" y="{}" text-anchor="{}">{}</text>').format(x * 100, HEIGHT - 5, side, said)
 
 
 def _shades(frame: Frame) -> Iterator[Markup]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,11 +15,14 @@ from msgspec import Struct
 from modelkeep.edge.pages import words
 from modelkeep.edge.pages.drawing import draw
 from modelkeep.edge.pages.graphs import RANGES
+from modelkeep.edge.pages.panels import PanelView
 from modelkeep.edge.pages.story import Event
 from modelkeep.edge.pages.views import View
 
 HERE = Path(__file__).parent
-FRAGMENTS = ("clock", "state", "alerts", "release", "models", "charts", "timeline")
+FRAGMENTS = ("clock", "state", "alerts", "release", "models", "workloads", "charts", "timeline")
+PANEL = ("clock", "state", "alerts", "tables", "charts")
+"""The fragments of a workload's page."""
 
 
 class Asset(Struct, frozen=True, kw_only=True):
@@ -53,6 +57,10 @@ def _by_day(events: Sequence[Event]) -> Iterator[tuple[str, list[Event]]]:
         yield day, list(group)
 
 
+def _begun(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 class Renderer:
     """The templates, loaded once. Everything that comes from a view is escaped."""
 
@@ -67,20 +75,37 @@ class Renderer:
             auto_reload=False,
         )
         filters = (words.age, words.clock, words.count, words.hour, words.lasting, words.stamp, draw)
-        self._templates.filters.update({f.__name__: f for f in filters} | {"groupby_day": _by_day})
+        self._templates.filters.update(
+            {f.__name__: f for f in filters} | {"groupby_day": _by_day, "capitalize_first": _begun}
+        )
         self._templates.globals.update(words=words.WORDS, ranges=RANGES, static=lambda name: self.assets[name].path)
 
     def render(self, view: View) -> Rendered:
         """The page of a view."""
         parts = {name: self._one(f"{name}.html", view) for name in FRAGMENTS}
-        title = " · ".join([words.WORDS[view.state.level], *([view.model] if view.model else []), "modelkeep"])
+        events = f"/events?{f'model={quote(view.model)}&' if view.model else ''}days={view.days}"
+        return self._whole("page.html", view, parts=parts, about=view.model or "", events=events)
+
+    def panel(self, view: PanelView) -> Rendered:
+        """The page of a workload."""
+        own = {"state": "panel_state.html", "charts": "panel_charts.html"}
+        parts = {name: self._one(own.get(name, f"{name}.html"), view) for name in PANEL}
+        events = f"/events?workload={quote(view.workload)}"
+        return self._whole("panel.html", view, parts=parts, about=view.workload, events=events)
+
+    def missing(self, message: str, near: Sequence[str], *, folder: str = "models") -> str:
+        """The page for a model, or a workload, that does not exist."""
+        return self._templates.get_template("missing.html").render(message=message, near=near, folder=folder)
+
+    def _whole(
+        self, template: str, view: View | PanelView, *, parts: dict[str, str], about: str, events: str
+    ) -> Rendered:
+        title = " · ".join([words.WORDS[view.state.level], *([about] if about else []), "modelkeep"])
         safe = {name: Markup(html) for name, html in parts.items()}  # noqa: S704 - our own templates escaped it
-        page = self._templates.get_template("page.html").render(view=view, title=title, fragments=safe)
+        page = self._templates.get_template(template).render(
+            view=view, title=title, about=about, events=events, fragments=safe
+        )
         return Rendered(page=page, fragments=parts)
 
-    def missing(self, message: str, near: Sequence[str]) -> str:
-        """The page for a model that does not exist."""
-        return self._templates.get_template("missing.html").render(message=message, near=near)
-
-    def _one(self, name: str, view: View) -> str:
+    def _one(self, name: str, view: View | PanelView) -> str:
         return self._templates.get_template(name).render(view=view).strip()

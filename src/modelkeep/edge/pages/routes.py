@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -11,10 +12,12 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from modelkeep.edge.pages.graphs import RANGES
+from modelkeep.edge.pages.panels import Panels
 from modelkeep.edge.pages.render import Asset, Renderer
 from modelkeep.edge.pages.views import Sources
 from modelkeep.edge.pages.watched import Watched
 from modelkeep.errors import NotFound, Unavailable
+from modelkeep.workload import workloads
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -39,12 +42,13 @@ class Pages:
     A stream of events does not end by itself, and a server waits for its answers: without ``stop`` it waits for ever.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, panels: Panels | None = None) -> None:
         self._renderer = Renderer()
-        self._watched = Watched(sources, self._renderer)
+        self._watched = Watched(sources, self._renderer, panels=panels)
         self.routes: list[BaseRoute] = [
             Route("/", self._page, name="overview"),
             Route("/models/{model}", self._page, name="model"),
+            Route("/workloads/{workload}", self._panel, name="workload"),
             Route("/events", self._events, name="events"),
             *(Route(asset.path, _served(asset), name=name) for name, asset in self._renderer.assets.items()),
         ]
@@ -61,16 +65,25 @@ class Pages:
             return HTMLResponse(text, status_code=404, headers=_HEADERS)
         return HTMLResponse(rendered.page, status_code=200 if whole else 503, headers=_HEADERS)
 
+    async def _panel(self, request: Request) -> Response:
+        try:
+            rendered, whole = await self._watched.look(None, USUAL, workload=request.path_params["workload"])
+        except NotFound as missing:
+            text = self._renderer.missing(missing.message, missing.near, folder="workloads")
+            return HTMLResponse(text, status_code=404, headers=_HEADERS)
+        return HTMLResponse(rendered.page, status_code=200 if whole else 503, headers=_HEADERS)
+
     async def _events(self, request: Request) -> Response:
         model, days = request.query_params.get("model"), _days(request)
+        workload = request.query_params.get("workload", "")
         try:
-            await self._watched.look(model, days)
+            await self._watched.look(model, days, workload=workload)
             self._watched.enter()
         except NotFound as missing:
             return PlainTextResponse(str(missing), status_code=404)
         except Unavailable as full:
             return PlainTextResponse(str(full), status_code=503, headers={"retry-after": "30"})
-        return _Listener(self._watched, self._watched.stream(model, days))
+        return _Listener(self._watched, self._watched.stream(model, days, workload=workload))
 
 
 class _Listener(StreamingResponse):
@@ -90,6 +103,7 @@ class _Listener(StreamingResponse):
 def pages(app: App) -> Pages:
     """The pages of an app."""
     rooms = app.rooms
+    panels = Panels({each.name: partial(each.panel, app) for each in workloads(app) if each.panel is not None})
     return Pages(
         Sources(
             store=rooms.store,
@@ -97,7 +111,9 @@ def pages(app: App) -> Pages:
             recording=lambda: rooms.recorder.state,
             failures=lambda: rooms.router.failures,
             rules=rooms.book.rules,
-        )
+            shown=panels.shown,
+        ),
+        panels,
     )
 
 

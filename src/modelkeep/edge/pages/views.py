@@ -39,14 +39,26 @@ _ILL: dict[Level, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where the views look: the store, the product's clock, the recorder's state, the router's failures, the rules."""
+    """Where the views look: the store, the product's clock, the recorder's state, the router's failures, the rules.
+
+    ``shown`` says which workloads have something to show.
+    """
 
     store: Store
     clock: Clock
     recording: Callable[[], Recording]
     failures: Callable[[], Mapping[str, str]]
     rules: Sequence[Rule]
+    shown: Callable[[], tuple[Shown, ...]] = tuple
     patience: Patience = field(default_factory=Patience)
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """A workload that has something to show: its name, what it is, and whether that is simulated."""
+
+    name: str
+    about: str
+    simulated: bool
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -122,6 +134,7 @@ class View(Struct, frozen=True, kw_only=True):
     charted: str | None = None
     events: tuple[story.Event, ...] = ()
     empty: bool = False
+    workloads: tuple[Shown, ...] = ()
 
 
 def build(sources: Sources, *, model: str | None, days: int) -> View:
@@ -130,6 +143,7 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
     Raises NotFound for a model that is not registered, StoreUnavailable when the store cannot be read.
     """
     now, failures, recording = sources.clock.now(), sources.failures(), sources.recording()
+    shown_workloads = sources.shown() if model is None else ()
     with sources.store.read() as ledger:
         names = ledger.versions.models()
         if model is not None and model not in names:
@@ -155,8 +169,8 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
             days=days,
             state=_state(lines, alerts, recording=recording),
             facts=_facts(lines, alerts, now=now, model=model, recording=recording),
-            alerts=tuple(_card(alert, now) for alert in alerts),
-            notices=tuple(_card(alert, now) for alert in active if alert.severity == "info"),
+            alerts=tuple(card(alert, now) for alert in alerts),
+            notices=tuple(card(alert, now) for alert in active if alert.severity == "info"),
             trials=trials.releases(ledger, rollouts, model=model, now=now),
             models=tuple(lines[:ROWS]),
             hidden=max(len(lines) - ROWS, 0),
@@ -166,6 +180,7 @@ def build(sources: Sources, *, model: str | None, days: int) -> View:
             else (),
             charted=charted,
             empty=not lines,
+            workloads=shown_workloads,
             events=tuple(story.events(ledger, model)),
         )
 
@@ -261,7 +276,8 @@ def _share(lines: Sequence[ModelRow]) -> str:
     return percent(sum(line.told for line in lines) / predicted) if predicted else "unknown"
 
 
-def _card(alert: Alert, now: float) -> AlertCard:
+def card(alert: Alert, now: float) -> AlertCard:
+    """An alert as a page shows it."""
     by = f"acknowledged by {alert.acknowledged_by}" if alert.state == "acknowledged" else alert.state
     dead = [f"could not be sent to {d.channel}: {d.error}" for d in alert.deliveries if d.state == "dead"]
     what, basis = claim(alert.message)
