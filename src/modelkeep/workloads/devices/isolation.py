@@ -17,7 +17,7 @@ from sklearn.ensemble import IsolationForest
 from modelkeep.workloads.devices.features import logged, metrics_of
 from modelkeep.workloads.devices.fleet import Floats
 
-TREES, ROWS_A_TREE = 100, 512
+TREES, ROWS_A_TREE = 200, 512
 _DEFAULT_LEFT, _NAN_IS_MISSING = 2, 8
 
 
