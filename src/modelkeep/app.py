@@ -21,9 +21,11 @@ from modelkeep.claims import Claim, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
+from modelkeep.jobs import services
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.housekeeping import tidy
+from modelkeep.jobs.probing import Probing
 from modelkeep.jobs.release import release
 from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms, Task
@@ -78,7 +80,9 @@ class App:
         self.settings = settings
         self.rooms = rooms
         self.extensions = extensions
-        own: dict[str, Task] = {**TASKS, "watch": partial(watch, probes=extended.probes(extensions))}
+        self.probes = [*extended.probes(extensions), *_services(settings)]
+        """What the watch asks beyond predictions; a server adds how its doors fare."""
+        own: dict[str, Task] = {**TASKS, "watch": partial(watch, probes=self.probes)}
         self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
         self.schedules = MappingProxyType(_schedules(settings, extensions, tasks=self.tasks))
         pace = Pace(**structs.asdict(settings.jobs))
@@ -310,6 +314,18 @@ def _channels(settings: Settings) -> dict[str, Channel]:
             secret=channel.secret.reveal if channel.secret else None,
         )
     return built or {"log": LogChannel()}
+
+
+def _services(settings: Settings) -> list[Probing]:
+    """The probe on services beside the product, when there are any."""
+    found = services_of(settings)
+    return [Probing(workload="services", probe=partial(services.readings, addresses=found))] if found else []
+
+
+def services_of(settings: Settings) -> dict[str, str]:
+    """The addresses of the services beside the product, by name."""
+    named = {"redis": settings.services.redis, "mlflow": settings.services.mlflow}
+    return {name: address.reveal() for name, address in named.items() if address is not None}
 
 
 def _schedules(

@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from modelkeep.app import services_of
 from modelkeep.edge.bodies import answer
+from modelkeep.jobs import services
 from modelkeep.operations.act import stamp
 from modelkeep.operations.status import trouble
 
@@ -110,10 +112,36 @@ def probes(app: App) -> dict[str, Probe]:
     return {
         "system": lambda: _system(app),
         "database": lambda: _database(app),
-        "redis": lambda: Component(status="not_configured", detail="nothing here needs it"),
-        "mlflow": lambda: Component(status="not_configured", detail="versions are kept by this server itself"),
+        **_services_beside(app),
         "api": lambda: _api(app),
     }
+
+
+def _services_beside(app: App) -> dict[str, Probe]:
+    """What looks at Redis and MLflow; without an address each says that nothing here needs it."""
+    asked = services.looks(services_of(app.settings))
+    absent = {
+        "redis": "nothing here needs it; services.redis names one to watch",
+        "mlflow": "versions are kept by this server itself; services.mlflow names one to watch",
+    }
+
+    def look(name: str, why: str) -> Probe:
+        if name not in asked:
+            return lambda: Component(status="not_configured", detail=why)
+        return lambda: _component(asked[name]())
+
+    return {name: look(name, why) for name, why in absent.items()}
+
+
+def _component(found: services.Looked) -> Component:
+    level: Status = "healthy" if found.level == "ok" else "warning" if found.level == "warning" else "critical"
+    return Component(
+        status=level,
+        error=found.error,
+        response_time_ms=found.seconds * 1000,
+        connection="" if found.error else "active",
+        status_code=found.code,
+    )
 
 
 def measure(app: App, looks: dict[str, Probe]) -> Health:

@@ -21,7 +21,9 @@ from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
+from modelkeep.edge.vitals import Vitals
 from modelkeep.errors import BadInput, ModelkeepError, Refused
+from modelkeep.jobs.probing import Probing
 from modelkeep.operations import uploads
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
@@ -48,6 +50,7 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIAp
     traffic = Traffic()
     limit, token = app.settings.server.body, app.settings.server.token
     secret = token.reveal() if token else ""
+    app.probes.append(Probing(workload="server", probe=Vitals(traffic)))
     acts = mounting.mounted(app)
     routes: list[BaseRoute] = [
         *(_route(app, act, limit=limit, key=key) for act in mounting.ordered(acts) if not act.hot),

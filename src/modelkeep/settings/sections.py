@@ -117,6 +117,13 @@ class AlertsSettings(Struct, frozen=True, kw_only=True):
     channels: dict[str, ChannelSettings] = {}
 
 
+class ServicesSettings(Struct, frozen=True, kw_only=True):
+    """Services beside the product whose health it watches: a Redis server, an MLflow server."""
+
+    redis: Address | None = None
+    mlflow: Address | None = None
+
+
 class LogsSettings(Struct, frozen=True, kw_only=True):
     """Log level, console, file (relative to the folder's ``logs``; empty = no file), its rotation."""
 
@@ -142,6 +149,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
     alerts: AlertsSettings = AlertsSettings()
+    services: ServicesSettings = ServicesSettings()
     logs: LogsSettings = LogsSettings()
     workloads: tuple[str, ...] = tuple(BUILT_IN)
     schedules: dict[str, Schedule] = {}

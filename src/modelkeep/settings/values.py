@@ -108,7 +108,7 @@ def _secret(given: Given, *, key: str, address: bool) -> Secret:
     if re.fullmatch(r"env:\w+", raw):
         return Secret(reference=raw, key=key)
     if address:
-        if urlsplit(raw).scheme in {"http", "https"} and urlsplit(raw).hostname:
+        if urlsplit(raw).scheme in {"http", "https", "redis", "rediss"} and urlsplit(raw).hostname:
             return Secret(reference=raw, key=key)
         raise ValidationError('expected a URL, "env:NAME" or "file:/path"')
     raise ValidationError('expected "env:NAME" or "file:/path"; a secret does not stand in a file or a command line')
