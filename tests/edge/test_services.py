@@ -73,14 +73,17 @@ def test_each_part_of_the_stack_that_stops_is_critical_and_serving_goes_on(progr
 @pytest.mark.row("WK3-01")
 @pytest.mark.timeout(300)  # MLflow's server takes up to a minute to answer
 def test_the_whole_stack_is_healthy_until_mlflow_stops(program, tmp_path):
-    with _redis(program, tmp_path / "redis") as (redis_url, _), _mlflow(program, tmp_path / "m") as (url, mlflow):
-        with served(tmp_path / "data", services__redis=redis_url, services__mlflow=url) as house:
-            found = house.get("/health/full").json()["components"]
-            assert {name: part["status"] for name, part in found.items() if name != "system"} == {
-                "database": "healthy", "redis": "healthy", "mlflow": "healthy", "api": "healthy"
-            }  # fmt: skip
-            assert found["mlflow"]["status_code"] == 200
-            _stopped(house, mlflow, "mlflow")
+    with (
+        _redis(program, tmp_path / "redis") as (redis_url, _),
+        _mlflow(program, tmp_path / "m") as (url, mlflow),
+        served(tmp_path / "data", services__redis=redis_url, services__mlflow=url) as house,
+    ):
+        found = house.get("/health/full").json()["components"]
+        assert {name: part["status"] for name, part in found.items() if name != "system"} == {
+            "database": "healthy", "redis": "healthy", "mlflow": "healthy", "api": "healthy"
+        }  # fmt: skip
+        assert found["mlflow"]["status_code"] == 200
+        _stopped(house, mlflow, "mlflow")
 
 
 def _stopped(house, process, name):
@@ -109,7 +112,7 @@ def test_a_service_that_is_away_is_a_reading_and_an_alert_within_one_pass(tmp_pa
 
 
 def test_a_password_is_used_and_never_told(program, tmp_path):
-    with _redis(program, tmp_path / "redis", password="s3cret-word") as (url, _):  # noqa: S106
+    with _redis(program, tmp_path / "redis", password="s3cret-word") as (url, _):
         assert services.redis(url).level in {"ok", "warning"}
         wrong = services.redis(url.replace("s3cret-word", "wrong-word"))
         assert wrong.level == "critical"
