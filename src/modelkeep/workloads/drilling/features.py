@@ -26,6 +26,8 @@ STEP = 30.0 / 3600.0
 NOISE_KM = 0.25
 """A move shorter than this is the noise of a GPS receiver at rest; a stranger's receiver is seldom worse."""
 HOUR = 3600.0
+RECENT = 24
+"""Hours with telemetry that tell how a device is now; a month would hide the last day before a failure."""
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -48,17 +50,20 @@ class Factors(Struct, frozen=True, kw_only=True):
 
 
 class Hour(Struct, frozen=True, kw_only=True):
-    """One hour with telemetry: its start, rows and factors."""
+    """One hour with telemetry: its start, rows, factors, and mean currents (A) while drilling and spinning."""
 
     start: float
     rows: int
     factors: Factors
+    drilling: float | None = None
+    spinning: float | None = None
 
 
 class Features(Struct, frozen=True, kw_only=True):
     """What is known of one device between the moments ``start`` and ``end``; None where the data do not say.
 
     Currents in A, battery in %, times in hours unless named otherwise, shares 0-1, variance of the location in km2.
+    ``recent`` are the factors of the last RECENT hours with telemetry, which health stands on.
     """
 
     device_id: str
@@ -90,6 +95,7 @@ class Features(Struct, frozen=True, kw_only=True):
     missing_ble_share: float
     data_quality: float
     factors: Factors
+    recent: Factors
     states: tuple[State, ...]
     hours: tuple[Hour, ...]
 
@@ -143,6 +149,7 @@ def extract(of: Track, found: Sequence[Session], limits: Limits) -> Features:
         missing_gps_share=missing_gps, missing_ble_share=missing_ble,
         data_quality=1 - 0.4 * missing_gps - 0.2 * missing_ble,
         factors=factors(of, state=state, session=index),
+        recent=_recent(of, state, session=index),
         states=tuple(_state(of.current, state, code=code) for code in (OFF, STANDBY, SPIN, DRILL)),
         hours=_hours(of, state, session=index),
     )  # fmt: skip
@@ -161,6 +168,13 @@ def factors(of: Track, *, state: NDArray[np.int64], session: NDArray[np.int64]) 
         battery_performance=_battery(of.battery, session),
         gps_reliability=100 * float((np.isfinite(of.lat) & np.isfinite(of.lon)).mean()) if of.size else None,
     )
+
+
+def _recent(of: Track, state: NDArray[np.int64], *, session: NDArray[np.int64]) -> Factors:
+    """The factors of the last RECENT hours that have telemetry."""
+    worked = np.unique(of.at // HOUR)
+    rows = np.flatnonzero(of.at // HOUR >= worked[-min(RECENT, len(worked))])
+    return factors(of.part(rows), state=state[rows], session=session[rows])
 
 
 def _battery(level: Floats, session: NDArray[np.int64]) -> float | None:
@@ -196,7 +210,9 @@ def _hours(of: Track, state: NDArray[np.int64], *, session: NDArray[np.int64]) -
     for start, end in zip(first, [*first[1:], of.size], strict=True):
         rows = np.arange(start, end)
         own = factors(of.part(rows), state=state[rows], session=session[rows])
-        found.append(Hour(start=float(hour[start] * HOUR), rows=len(rows), factors=own))
+        drilling, spinning = (_mean(of.current[rows][state[rows] == code]) for code in (DRILL, SPIN))
+        at = float(hour[start] * HOUR)
+        found.append(Hour(start=at, rows=len(rows), factors=own, drilling=drilling, spinning=spinning))
     return tuple(found)
 
 
@@ -224,7 +240,7 @@ def _drop(of: Track, found: Sequence[Session]) -> float | None:
         if len(rows) == 2 and session.end > session.start and of.battery[rows[0]] >= of.battery[rows[1]]:
             lost += of.battery[rows[0]] - of.battery[rows[1]]
             spent += (session.end - session.start) / HOUR
-    return lost / spent if spent else None
+    return float(lost / spent) if spent else None
 
 
 def _distance(of: Track, found: Sequence[Session]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
-from modelkeep.workloads.drilling.features import Factors, Features, Hour
+from modelkeep.workloads.drilling.features import RECENT, Factors, Features, Hour
 from modelkeep.workloads.drilling.limits import Limits
 from modelkeep.workloads.drilling.sessions import Floats
 
@@ -19,7 +19,7 @@ RISKS: tuple[tuple[float, Risk], ...] = ((80.0, "low"), (60.0, "medium"), (40.0,
 ENOUGH = 120
 """Rows (an hour of work) at which the amount of data alone takes a third off the confidence no more."""
 GOOD = 70.0
-LOOK_BACK = 7 * 24.0
+LOOK_BACK = 72.0
 LEAST_POINTS = 5
 WITHIN = 168.0
 """A failure expected later than this many hours from now is no alert yet."""
@@ -80,16 +80,16 @@ def score(found: Features, limits: Limits) -> Score:
     A factor that is not known gives its weight to the others and takes the same share off the confidence. Without
     current there is no score.
     """
-    parts = weighed(found.factors, limits)
+    parts = weighed(found.recent, limits)
     if parts is None:
-        return nothing(found.device_id, f"no state has enough readable current in {found.rows} rows")
+        return nothing(found.device_id, f"no state has enough readable current in the last hours of {found.rows} rows")
     health = sum(part.contribution for part in parts)
     hourly = hours(found.hours, limits)
     confidence, reason = _confidence(found, parts, limits)
     return Score(
         device_id=found.device_id,
         health=health,
-        interval=_interval(health, [value for _, value in hourly]),
+        interval=_interval(health, [value for _, value in hourly[-RECENT:]]),
         risk=next(risk for least, risk in RISKS if health >= least),
         confidence=confidence,
         reason=reason,
@@ -129,7 +129,7 @@ def hours(found: Sequence[Hour], limits: Limits) -> list[tuple[float, float]]:
 
 
 def trend(hourly: Sequence[tuple[float, float]], limits: Limits) -> Trend | None:
-    """The Theil-Sen slope (Sen 1968) of the last week's hourly scores, in points per hour of time; None below 5 hours.
+    """The Theil-Sen slope (Sen 1968) of the last three days' hourly scores, in points per hour of time; None below 5 hours.
 
     The interval is the slope +- 1.96 standard errors of the least-squares line. Failure is expected where the line
     reaches ``limits.critical``, and only when the whole interval falls.

@@ -45,11 +45,15 @@ class Defect(Struct, frozen=True, kw_only=True):
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
-    """The rows of a file by column, each as its own type or None, and what could not be read."""
+    """The rows of a file by column, each as its own type or None, and what could not be read.
+
+    ``read`` are all rows of the file, ``missing`` how many of them have no value in a column (unreadable ones count).
+    """
 
     columns: dict[str, list[Value]]
     defects: tuple[Defect, ...]
     read: int
+    missing: dict[str, int]
 
     @property
     def rows(self) -> int:
@@ -68,15 +72,18 @@ def parse(data: bytes) -> Parsed:
     rows = _parquet(data) if data[:4] == b"PAR1" else _csv(data)
     columns: dict[str, list[Value]] = {name: [] for name in NAMES}
     defects: list[Defect] = []
+    missing = dict.fromkeys(NAMES, 0)
     read = 0
     for line, row in rows:
         read += 1
         fit, wrong = _row(row, line)
         defects += wrong
+        for name in NAMES:
+            missing[name] += fit.get(name) is None
         if not any(defect.whole for defect in wrong):
             for name, values in columns.items():
                 values.append(fit.get(name))
-    return Parsed(columns=columns, defects=tuple(defects), read=read)
+    return Parsed(columns=columns, defects=tuple(defects), read=read, missing=missing)
 
 
 def _csv(data: bytes) -> Iterator[tuple[int, Mapping[str, Value]]]:
