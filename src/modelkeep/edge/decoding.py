@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import types
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -103,6 +104,44 @@ def build(kind: type[T], values: Mapping[str, Any], *, strict: bool = True) -> T
         return msgspec.convert(values, type=kind, strict=strict)
     except msgspec.ValidationError as complaint:
         raise refused(complaint) from None
+
+
+def spread(kind: type[Struct], texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts of a query or a form, with those for a field of several parts taken apart: JSON, or a list with commas.
+
+    >>> class Asked(Struct):
+    ...     names: tuple[str, ...]
+    >>> spread(Asked, {"names": "a,b"}), spread(Asked, {"names": '["a"]'})
+    ({'names': ['a', 'b']}, {'names': ['a']})
+
+    Raises BadInput for JSON that cannot be read.
+    """
+    found = dict(texts)
+    for field in msgspec.structs.fields(kind):
+        text = found.get(field.encode_name)
+        several, parts = _made_of(field.type)
+        if not isinstance(text, str) or not (several or parts):
+            continue
+        if text[:1] in "[{":
+            try:
+                found[field.encode_name] = msgspec.json.decode(text)
+            except msgspec.DecodeError as cause:
+                raise BadInput.of(field.encode_name, expected="JSON", got=str(cause)) from None
+        elif several:
+            found[field.encode_name] = [part.strip() for part in text.split(",")]
+    return found
+
+
+def _made_of(kind: Any) -> tuple[bool, bool]:
+    """Whether a value of this type is a list, and whether it is an object."""
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _made_of(options[0])
+    if origin in {Union, types.UnionType}:
+        found = [_made_of(option) for option in options]
+        return any(several for several, _ in found), any(parts for _, parts in found)
+    bare = origin or kind
+    return bare in {tuple, list, set, frozenset}, bare is dict or (isinstance(bare, type) and issubclass(bare, Struct))
 
 
 def misfits(rows: list[Any], signature: Signature | None) -> list[Problem]:

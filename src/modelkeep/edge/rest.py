@@ -80,8 +80,10 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
     async def asked(request: Request) -> Any:
         values = from_path(request.path_params)
         if operation.method in {"GET", "DELETE"}:
-            return decoding.build(operation.request, {**forms.query(request), **values}, strict=False)
+            found = decoding.spread(operation.request, forms.query(request))
+            return decoding.build(operation.request, {**found, **values}, strict=False)
         body, texts = await forms.given(request, limit=limit, upload=operation.upload)
+        body = decoding.spread(operation.request, body) if texts else body
         forms.unlike_path(body, values)
         return decoding.build(operation.request, {**body, **values}, strict=not texts)
 

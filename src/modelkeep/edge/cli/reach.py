@@ -68,9 +68,9 @@ class Reach:
         for name in values:
             if "{" + name + "}" in path:
                 path = path.replace("{" + name + "}", quote(str(rest.pop(name)), safe=""))
-        if operation.method == "GET":
+        if operation.method in {"GET", "DELETE"}:
             query = urlencode({name: _text(value) for name, value in rest.items()})
-            return self._exchange("GET", f"{path}?{query}" if query else path)
+            return self._exchange(operation.method, f"{path}?{query}" if query else path)
         return self._exchange(operation.method, path, body=json.dumps(rest).encode())
 
     def _exchange(self, method: str, path: str, *, body: Any = None, size: int | None = None) -> bytes:
@@ -124,7 +124,7 @@ def _running(folder: Path) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    return json.dumps(value) if isinstance(value, bool | list | tuple | dict) else str(value)
 
 
 def _failure(content: bytes, status: int) -> Failure:
