@@ -130,8 +130,18 @@ def _errors(readings: list[Reading], *, rollouts: list[Rollout], champions: list
     now = GaugeMetricFamily("ml_model_mae", "Mean absolute error of the champion now", labels=_ENTITY)
     then = GaugeMetricFamily("ml_model_training_mae", "The same on its held-out data", labels=_ENTITY)
     risen = GaugeMetricFamily("ml_model_drift_detected", "1 when the champion's error has risen", labels=_ENTITY)
+    accuracy = GaugeMetricFamily("model_accuracy", "Accuracy of the champion now", labels=["model_name", "version"])
+    promised = GaugeMetricFamily(
+        "model_training_accuracy", "The same on its held-out data", labels=["model_name", "version"]
+    )
     for rollout, version in zip(rollouts, champions, strict=True):
         labels = [rollout.model, ""]
+        exact = [rollout.model, str(version.number)]
+        right = newest.get(("accuracy", version.name))
+        if right is not None and right.value is not None:
+            accuracy.add_metric(exact, right.value)
+        if "accuracy" in version.baseline.metrics:
+            promised.add_metric(exact, version.baseline.metrics["accuracy"])
         mae = newest.get(("mae", version.name))
         if mae is not None and mae.value is not None:
             now.add_metric(labels, mae.value)
@@ -144,6 +154,8 @@ def _errors(readings: list[Reading], *, rollouts: list[Rollout], champions: list
     yield now
     yield then
     yield risen
+    yield accuracy
+    yield promised
 
 
 def _histogram(name: str, text: str, *, labels: list[str], found: Mapping[K, Durations]) -> Metric:

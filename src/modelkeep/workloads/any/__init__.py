@@ -1,6 +1,8 @@
 """A team's own model, from a file, a registry or a table, with no code of theirs."""
 
 from modelkeep import Field, Policy, Recipe, Retrain, Trial, Workload
+from modelkeep.workloads.any.acts import OPERATIONS
+from modelkeep.workloads.any.panel import panel
 
 DAY = 86400.0
 LABEL = Field(name="label", kind="number", nullable=False)
@@ -36,5 +38,9 @@ HISTORY = Recipe(
 )
 
 WORKLOAD = Workload(
-    name="any", summary="Any team's own model, with no code of theirs", recipes=(TABLE, HISTORY)
+    name="any",
+    summary="Any team's own model, with no code of theirs",
+    operations=OPERATIONS,
+    recipes=(TABLE, HISTORY),
+    panel=panel,
 )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from modelkeep import App, BadInput, Conflict, Operation, Output, Prediction, Value
+from modelkeep import BadInput, Conflict, Operation, Output, Value
 from modelkeep.workloads.any.kpis import OPERATIONS as KPIS
 
 if TYPE_CHECKING:
-    from modelkeep import Rollout, Version
+    from modelkeep import App, Prediction, Rollout, Version
 
 LATEST = "latest"
 MOST = 10_000

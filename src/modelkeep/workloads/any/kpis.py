@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from modelkeep import Act, Alert, App, Operation, Reading
+from modelkeep import Act, Alert, Operation, Reading
+
+if TYPE_CHECKING:
+    from modelkeep import App
 
 DAY = 86400.0
 DRIFTS = frozenset({"rot", "world", "bias", "skill"})
