@@ -75,7 +75,11 @@ class Scored(Struct, frozen=True, kw_only=True):
 
 
 def score(
-    table: Mapping[str, Sequence[Value]], *, state: Sequence[int] = (), start: int = START, leave_out: Sequence[str] = ()
+    table: Mapping[str, Sequence[Value]],
+    *,
+    state: Sequence[int] = (),
+    start: int = START,
+    leave_out: Sequence[str] = (),
 ) -> tuple[Scored, ...]:
     """The anomaly scores of every machine of a table (see ``channels.read``).
 

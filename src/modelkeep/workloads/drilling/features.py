@@ -26,7 +26,7 @@ STEP = 30.0 / 3600.0
 NOISE_KM = 0.25
 """A move shorter than this is the noise of a GPS receiver at rest; a stranger's receiver is seldom worse."""
 HOUR = 3600.0
-RECENT = 24
+RECENT = 6
 """Hours with telemetry that tell how a device is now; a month would hide the last day before a failure."""
 
 

@@ -133,7 +133,12 @@ class Fleet:
         now = self._rooms.clock.now()
         with self._lock:
             kept = self._scores.get(device)
-        if kept is not None and kept[0] == of and now - kept[1] <= self._limits.cache_ttl and self._path(device).exists():
+        if (
+            kept is not None
+            and kept[0] == of
+            and now - kept[1] <= self._limits.cache_ttl
+            and self._path(device).exists()
+        ):
             return False
         file = self._file(device)
         fresh = file is not None and file.of == of and file.limits == self._limits

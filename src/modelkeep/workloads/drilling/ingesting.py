@@ -93,7 +93,9 @@ def ingest(rooms: Rooms, data: bytes, *, name: str, limits: Limits) -> Ingested:
             reasons=json.encode([failure.reason for failure in said.failures]).decode(), seconds=seconds,
         )
     )  # fmt: skip
-    journal.line(rooms, "ingest", file=name, processing_time=seconds, rows=said.rows, bad=said.bad, sessions=said.sessions)
+    journal.line(
+        rooms, "ingest", file=name, processing_time=seconds, rows=said.rows, bad=said.bad, sessions=said.sessions
+    )
     for failure in said.failures:
         journal.line(rooms, "ERROR feature_engineering", device=failure.device_id, reason=failure.reason)
     return replace(said, known=taken.known if taken else 0, processing_time=seconds)

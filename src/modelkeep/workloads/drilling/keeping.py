@@ -49,9 +49,7 @@ class Suppression(Struct, frozen=True, kw_only=True):
 
 def rows(rooms: Rooms) -> Dataset:
     """The telemetry rows; a row sent again takes the place of the first."""
-    return rooms.datasets.open(
-        "drilling.telemetry", columns=telemetry.COLUMNS, time="timestamp", key=telemetry.KEY
-    )
+    return rooms.datasets.open("drilling.telemetry", columns=telemetry.COLUMNS, time="timestamp", key=telemetry.KEY)
 
 
 def ingests(rooms: Rooms) -> Dataset:
@@ -69,7 +67,9 @@ def suppressed(rooms: Rooms, now: float) -> tuple[Suppression, ...]:
     data = suppressions(rooms)
     if not data.revision:
         return ()
-    found = data.sql("SELECT device_id, alert_type, max(until), last(reason) FROM data WHERE until > ? GROUP BY 1, 2", [now])
+    found = data.sql(
+        "SELECT device_id, alert_type, max(until), last(reason) FROM data WHERE until > ? GROUP BY 1, 2", [now]
+    )
     return tuple(
         Suppression(device_id=device, alert_type=kind, until=float(until), reason=reason)
         for device, kind, until, reason in found

@@ -22,7 +22,11 @@ def panel(app: App) -> Panel:
     """The panel of the fleet as it stands: the worst devices first."""
     if not keeping.rows(app.rooms).revision:
         empty = "no telemetry was read yet: modelkeep drilling ingest FILE"
-        return Panel(title="Drilling", about=ABOUT, tables=(Table(title="Health scores", head=("device",), rows=(), empty=empty),))
+        return Panel(
+            title="Drilling",
+            about=ABOUT,
+            tables=(Table(title="Health scores", head=("device",), rows=(), empty=empty),),
+        )
     from modelkeep.workloads.drilling import alert_acts, health_acts, telemetry_acts  # noqa: PLC0415 - for those with data
     from modelkeep.workloads.drilling.fleet import fleet  # noqa: PLC0415 - the same
 
@@ -77,10 +81,26 @@ def panel(app: App) -> Panel:
                 rows=tuple(
                     Row(cells=(what, str(count), example), level="warning" if count else "ok")
                     for what, count, example in (
-                        ("sessions under 5 min", len(odd.short_sessions), _first(s.session_id for s in odd.short_sessions)),
-                        ("devices with lost rows", len(odd.missing_telemetry), _first(m.device_id for m in odd.missing_telemetry)),
-                        ("two sessions at once", len(odd.overlapping_sessions), _first(p.first for p in odd.overlapping_sessions)),
-                        ("rows with battery under 20 %", len(odd.low_battery), _first(r.device_id for r in odd.low_battery)),
+                        (
+                            "sessions under 5 min",
+                            len(odd.short_sessions),
+                            _first(s.session_id for s in odd.short_sessions),
+                        ),
+                        (
+                            "devices with lost rows",
+                            len(odd.missing_telemetry),
+                            _first(m.device_id for m in odd.missing_telemetry),
+                        ),
+                        (
+                            "two sessions at once",
+                            len(odd.overlapping_sessions),
+                            _first(p.first for p in odd.overlapping_sessions),
+                        ),
+                        (
+                            "rows with battery under 20 %",
+                            len(odd.low_battery),
+                            _first(r.device_id for r in odd.low_battery),
+                        ),
                     )
                 ),
             ),
@@ -88,7 +108,14 @@ def panel(app: App) -> Panel:
                 title="Newest sessions",
                 head=("session", "start", "minutes", "tagged"),
                 rows=tuple(
-                    Row(cells=(s.session_id, iso(s.start.timestamp()), f"{s.duration_min:.0f}", "yes" if s.tagged else "no"))
+                    Row(
+                        cells=(
+                            s.session_id,
+                            iso(s.start.timestamp()),
+                            f"{s.duration_min:.0f}",
+                            "yes" if s.tagged else "no",
+                        )
+                    )
                     for s in reversed(sessions)
                 ),
             ),

@@ -112,9 +112,7 @@ def train(rows: TrainingRows) -> Trained:
     )
 
 
-def _check(
-    inputs: Floats, truth: Floats, *, early: NDArray[np.intp], split: int, names: Sequence[str]
-) -> None:
+def _check(inputs: Floats, truth: Floats, *, early: NDArray[np.intp], split: int, names: Sequence[str]) -> None:
     """Refuse a window that cannot tell what the machine should do."""
     if len(truth) < LEAST:
         raise Refused(f"{len(truth)} rows; {LEAST} are needed", remedy="drill on, or give a longer history")
@@ -188,9 +186,7 @@ def _ensemble(found: tuple[lightgbm.Booster, _Line, Sequence[str]], half: float,
     )  # fmt: skip
 
 
-def _rivals(
-    inputs: Floats, truth: Floats, *, early: NDArray[np.intp], split: int
-) -> dict[str, dict[str, float]]:
+def _rivals(inputs: Floats, truth: Floats, *, early: NDArray[np.intp], split: int) -> dict[str, dict[str, float]]:
     held = truth[split:]
     line = _line(inputs[early], truth[early])
     straight = np.where(np.isfinite(inputs[split:]), inputs[split:], line.fill) @ line.weights + line.intercept

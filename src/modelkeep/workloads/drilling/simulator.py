@@ -92,7 +92,9 @@ def lives(rows: int, seed: int) -> dict[str, list[Value]]:
     Lives are 130 to 300 cycles; wear is an exponential of its own speed for each machine, seen through sensor noise.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, list[Value]] = {name: [] for name in ("unit", "cycle", "torque", "vibration", "heat", "flow", "noise", "rul")}
+    found: dict[str, list[Value]] = {
+        name: [] for name in ("unit", "cycle", "torque", "vibration", "heat", "flow", "noise", "rul")
+    }
     unit = 0
     while len(found["unit"]) < rows:
         unit += 1

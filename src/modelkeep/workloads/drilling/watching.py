@@ -167,7 +167,9 @@ def _quality(rooms: Rooms) -> Iterator[Reading]:
             at=now, n=total["cells"], detail=f"{missing:.1%} of the values are missing (limit 5 %); worst: {said}",
             facts=dict(worst),
         )  # fmt: skip
-    failures = sum(int(n or 0) for at, n in zip(recent["at"], recent["failed"], strict=True) if now - float(at or 0) < HOUR)
+    failures = sum(
+        int(n or 0) for at, n in zip(recent["at"], recent["failed"], strict=True) if now - float(at or 0) < HOUR
+    )
     yield Reading(
         name="drilling_failures", subject=SUBJECT, value=float(failures), level="ok" if failures <= 10 else "warning",
         at=now, n=failures, unit="1/h", detail=f"{failures} sessions failed in the last hour (limit 10)",
@@ -184,7 +186,12 @@ def _memory(rooms: Rooms) -> Reading:
     at = rooms.clock.now()
     if used is None:
         return Reading(
-            name="drilling_memory", subject=SUBJECT, value=None, level="unknown", at=at, detail="no /proc on this system"
+            name="drilling_memory",
+            subject=SUBJECT,
+            value=None,
+            level="unknown",
+            at=at,
+            detail="no /proc on this system",
         )
     return Reading(
         name="drilling_memory", subject=SUBJECT, value=used, level="ok" if used <= 1024 else "warning", at=at, n=1,
