@@ -27,6 +27,7 @@ SAMPLE = 20_000
 COLD = 0.03
 """Share of the rows that are also learnt as if the restaurant had no past."""
 BLENDS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+DRAWN = 80.0
 LEAST_DAYS = 7
 """Judged days that a restaurant needs for a verdict of its own."""
 WITHOUT_PAST = frozenset({*CATEGORIES, *CALENDAR, "horizon", "reserved"})
@@ -43,6 +44,7 @@ class Judged:
     ends: tuple[lightgbm.Booster, lightgbm.Booster]
     widen: float
     blends: dict[str, float]
+    levels: dict[str, float]
 
 
 def train(rows: TrainingRows) -> Trained:
@@ -84,7 +86,10 @@ def judge(frame: Frame, split: Split, *, keys: list[str], asked: list[float]) ->
     half = len(real) // 2
     weeks = np.asarray(asked)[split.judge] // (7 * DAY)
     first = fitting.steady_widening(low[:half], high[:half], truth=real[:half], blocks=weeks[:half], cover=COVER)
-    blends = gate(said, usual, real, keys=[keys[i] for i in split.judge])
+    mine = [keys[i] for i in split.judge]
+    off = levels(real - said, mine)
+    corrected = said + np.array([off[key] for key in mine])
+    blends = gate(corrected, usual, real=real, keys=mine)
     metrics = fitting.errors(np.expm1(said), frame.truth[split.judge]) | {
         "rmsle": float(np.sqrt(np.mean((said - real) ** 2))),
         "coverage": fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:]),
@@ -95,14 +100,21 @@ def judge(frame: Frame, split: Split, *, keys: list[str], asked: list[float]) ->
         rival = np.where(np.isnan(known), usual, known)
         metrics[f"rmsle_{name}"] = float(np.sqrt(np.mean((rival - real) ** 2)))
     widen = fitting.steady_widening(low, high, truth=real, blocks=weeks, cover=COVER)
-    return Judged(metrics=metrics, ends=ends, widen=widen, blends=blends)
+    return Judged(metrics=metrics, ends=ends, widen=widen, blends=blends, levels=off)
 
 
-def gate(said: Floats, usual: Floats, real: Floats, *, keys: list[str]) -> dict[str, float]:
+def levels(missed: Floats, keys: list[str]) -> dict[str, float]:
+    """By how much each restaurant was above its forecast in log1p, drawn to 0 as if it had DRAWN more days of none."""
+    rows, who = codes(keys)
+    off = np.bincount(rows, missed, len(who)) / (np.bincount(rows, minlength=len(who)) + DRAWN)
+    return dict(zip(who, off.tolist(), strict=True))
+
+
+def gate(said: Floats, usual: Floats, *, real: Floats, keys: list[str]) -> dict[str, float]:
     """The model's share in the answer for each restaurant where it alone was worse than the simple forecast.
 
     >>> zero = np.zeros(8)
-    >>> gate(zero + 1.0, zero, zero, keys=["a"] * 8)
+    >>> gate(zero + 1.0, zero, real=zero, keys=["a"] * 8)
     {'a': 0.0}
     """
     rows, who = codes(keys)
@@ -164,11 +176,13 @@ def ensemble(frame: Frame, final: lightgbm.Booster, *, judged: Judged) -> Ensemb
         for name, booster in boosters.items()
     ]
     return Ensemble(
-        members=(*members, usual_member(frame)),
-        weights={"trees": 1.0},
+        members=(*members, usual_member(frame), _level_member(judged.levels)),
+        weights={"trees": 1.0, "level": 1.0},
         link="log1p",
         by="restaurant",
-        weights_by={name: {"trees": share, "usual": 1.0 - share} for name, share in judged.blends.items()},
+        weights_by={
+            name: {"trees": share, "level": share, "usual": 1.0 - share} for name, share in judged.blends.items()
+        },
         low_member="low",
         high_member="high",
         widen=judged.widen,
@@ -180,6 +194,11 @@ def usual_member(frame: Frame) -> Member:
     """The simple forecast as a member."""
     line = Linear(intercept=0.0, coefficients={"usual": 1.0}, means={"usual": float(np.log1p(frame.truth).mean())})
     return Member(name="usual", runtime="linear", data=linear_bytes(line), columns=("usual",))
+
+
+def _level_member(off: dict[str, float]) -> Member:
+    line = Linear(intercept=0.0, categories={"restaurant": off})
+    return Member(name="level", runtime="linear", data=linear_bytes(line), columns=("restaurant",))
 
 
 def _sample(rows: TrainingRows, places: Places) -> dict[str, list[Value]]:

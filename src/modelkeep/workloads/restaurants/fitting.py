@@ -149,7 +149,7 @@ def widening(low: Floats, high: Floats, *, truth: Floats, cover: float) -> float
 
 
 def steady_widening(low: Floats, high: Floats, *, truth: Floats, blocks: Floats, cover: float) -> float:
-    """The same for rows that come in blocks (weeks): what upper-quartile blocks need, since whole weeks err together.
+    """The same for rows that come in blocks (weeks): what nine of ten blocks need, since whole weeks err together.
 
     Rows of one week are no independent draws; the pooled quantile covers too little in weeks to come.
     """
@@ -158,7 +158,7 @@ def steady_widening(low: Floats, high: Floats, *, truth: Floats, blocks: Floats,
         for one in np.unique(blocks)
         if (blocks == one).sum() >= LEAST_BLOCK
     ]
-    return float(np.quantile(needs, 0.75)) if len(needs) > 1 else widening(low, high, truth=truth, cover=cover)
+    return float(np.quantile(needs, 0.9)) if len(needs) > 1 else widening(low, high, truth=truth, cover=cover)
 
 
 def covered(low: Floats, high: Floats, *, truth: Floats) -> float:
