@@ -21,8 +21,9 @@ FIELDS = 100
 async def given(request: Request, *, limit: int, upload: str) -> tuple[dict[str, Any], bool]:
     """The fields of a request's body and query, and whether their values are texts to be read as their type.
 
-    ``upload`` names the field of a file; without one, a body is JSON. Raises Turned (413) above ``limit`` bytes, Turned
-    (400) for a body that cannot be read, BadInput for a field that comes twice.
+    ``upload`` names the field of a file; without one, a body is JSON, and the query stands for one that is empty.
+    Raises Turned (413) above ``limit`` bytes, Turned (400) for a body that cannot be read, BadInput for a field that
+    comes twice.
     """
     content = await read(request.scope, request.receive, limit=limit)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -32,6 +33,8 @@ async def given(request: Request, *, limit: int, upload: str) -> tuple[dict[str,
         if not content:
             raise BadInput.of(upload, expected="a file as the body", got="an empty body")
         return {**query(request), upload: content}, True
+    if not content.strip() and request.query_params:
+        return query(request), True
     return fields(content), False
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
-from starlette.routing import compile_path
+from starlette.routing import BaseRoute, compile_path
 
 from modelkeep.edge import cli
 from modelkeep.errors import BadSettings
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
 
 Act: TypeAlias = Operation[Any, Any]
 PRODUCT = "the product"
-OWN_PATHS = ("/", "/models/{model}", "/workloads/{name}", "/events", "/openapi.json", "/metrics", "/health",
-             "/health/live", "/health/ready", "/v1/files")  # fmt: skip
-"""What the product answers beside its acts."""
+YIELDS = frozenset({"/api/ml/health"})
+"""Routes that the product gives up to a workload that has them: what it can say of them is less."""
 _SAMPLE = "-0-"
 
 
@@ -38,8 +39,8 @@ class Owned(Struct, frozen=True, kw_only=True):
         return self.owner if self.owner == PRODUCT else f"workload {self.owner}"
 
 
-def mounted(app: App) -> list[Act]:
-    """Every act of an app, the product's first.
+def mounted(app: App, routes: Sequence[BaseRoute] = ()) -> list[Act]:
+    """Every act of an app, the product's first. ``routes`` are what the product answers beside its acts.
 
     Raises BadSettings when two acts have one name or answer one path, naming both owners, and for an act that cannot
     be mounted: its path or its upload names a field that its request lacks.
@@ -49,7 +50,7 @@ def mounted(app: App) -> list[Act]:
             raise BadSettings(f"a workload is named {each.name!r}, like a command", remedy="give it another name")
     own = [Owned(act=act, owner=PRODUCT) for act in OPERATIONS]
     theirs = [Owned(act=act, owner=each.name) for each in workloads(app) for act in each.operations]
-    _check([*own, *theirs])
+    _check([*own, *theirs], [path for route in routes if (path := getattr(route, "path", "")) not in YIELDS])
     for one in theirs:
         _whole(one)
     return [one.act for one in (*own, *theirs)]
@@ -71,22 +72,23 @@ def path_of(act: Act) -> str:
     return path
 
 
-def _check(found: Sequence[Owned]) -> None:
+def _check(found: Sequence[Owned], paths: Sequence[str]) -> None:
     names: dict[str, Owned] = {}
     for each in found:
         other = names.setdefault(each.act.name, each)
         if other is not each:
             raise _both(f"the act {each.act.name!r}", other, other=each)
-    theirs = [each for each in found if each.owner != PRODUCT]
-    for each in theirs:
-        for path in OWN_PATHS:
+    for place, each in enumerate(found):
+        if each.owner == PRODUCT:
+            continue
+        for path in paths:
             if _meets(each.act.path, path):
                 raise BadSettings(
                     f"the route {each.act.method} {each.act.path} of {each.said} is the product's own {path}",
                     remedy="give it a path of its own, or leave the workload out of workloads",
                 )
-        for other in found:
-            if other is not each and other.act.method == each.act.method and _same(other, each):
+        for other in found[:place]:
+            if other.act.method == each.act.method and _same(other, each):
                 raise _both(f"the route {each.act.method} {each.act.path}", other, other=each)
 
 
@@ -98,7 +100,12 @@ def _same(one: Owned, other: Owned) -> bool:
 
 
 def _meets(one: str, other: str) -> bool:
-    return any(compile_path(a)[0].match(_blank(b)) for a, b in ((one, other), (other, one)))
+    return any(_pattern(a).match(_blank(b)) for a, b in ((one, other), (other, one)))
+
+
+@lru_cache(maxsize=1024)
+def _pattern(path: str) -> re.Pattern[str]:
+    return compile_path(path)[0]
 
 
 def _blank(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
 from typing import Any
@@ -16,6 +17,7 @@ from modelkeep.operations.act import Operation
 from modelkeep.operations.predictions import Answered, Predicted
 
 Schema = dict[str, Any]
+FILES = ("image/*", "application/octet-stream")
 _REF = "#/components/schemas/{name}"
 _REFUSALS = {
     "400": "The request cannot be read",
@@ -35,7 +37,7 @@ def document(acts: Sequence[Operation[Any, Any]] = OPERATIONS) -> Schema:
     """The whole description, as JSON values."""
     kinds: list[type] = [Refusal, Answered]
     for operation in acts:
-        kinds += [operation.request, operation.result]
+        kinds += [operation.request, operation.result, _refusal(operation)]
     unique = list(dict.fromkeys(kinds))
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
     by_kind = dict(zip(unique, schemas, strict=True))
@@ -101,11 +103,20 @@ def _act(operation: Operation[Any, Any], schemas: dict[type, Schema], *, compone
         }
         described["requestBody"] = {
             "required": bool(body["required"]) or operation.hot,
-            "content": {"application/json": {"schema": body}},
+            "content": {"application/json": {"schema": body}, **_files(operation, body)},
         }
     if parameters:
         described["parameters"] = parameters
     return described
+
+
+def _files(operation: Operation[Any, Any], body: Schema) -> Schema:
+    """The other forms of a body with a file: a form, or the file alone (the other fields then stand in the query)."""
+    if not operation.upload:
+        return {}
+    binary = {"type": "string", "format": "binary"}
+    form = {**body, "properties": {**body["properties"], operation.upload: binary}}
+    return {"multipart/form-data": {"schema": form}, **{kind: {"schema": binary} for kind in FILES}}
 
 
 def _answers(operation: Operation[Any, Any], schemas: dict[type, Schema]) -> Schema:
@@ -115,9 +126,16 @@ def _answers(operation: Operation[Any, Any], schemas: dict[type, Schema]) -> Sch
     answers: Schema = {
         str(operation.status): {"description": operation.summary, "content": {"application/json": {"schema": good}}}
     }
+    refusal = schemas[_refusal(operation)]
     for status, said in _REFUSALS.items():
-        answers[status] = {"description": said, "content": {"application/json": {"schema": schemas[Refusal]}}}
+        answers[status] = {"description": said, "content": {"application/json": {"schema": refusal}}}
     return answers
+
+
+def _refusal(operation: Operation[Any, Any]) -> type:
+    """The shape of an act's refusals: what its ``refusal`` says that it returns, else the product's."""
+    shape = typing.get_type_hints(operation.refusal).get("return") if operation.refusal else None
+    return shape if isinstance(shape, type) and issubclass(shape, msgspec.Struct) else Refusal
 
 
 def _resolved(schema: Schema, components: dict[str, Schema]) -> Schema:

@@ -51,14 +51,18 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIAp
     limit, token = app.settings.server.body, app.settings.server.token
     secret = token.reveal() if token else ""
     app.probes.append(Probing(workload="server", probe=Vitals(traffic)))
-    acts = mounting.mounted(app)
-    routes: list[BaseRoute] = [
-        *(_route(app, act, limit=limit, key=key) for act in mounting.ordered(acts) if not act.hot),
-        Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
+    acts: list[Operation[Any, Any]] = []
+    own: list[BaseRoute] = [
         Route("/openapi.json", openapi.endpoint(acts)),
+        Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
         Route("/metrics", metrics.endpoint(app, traffic)),
         *health.routes(app),
         *pages,
+    ]
+    acts += mounting.mounted(app, own)
+    routes: list[BaseRoute] = [
+        *(_route(app, act, limit=limit, key=key) for act in mounting.ordered(acts) if not act.hot),
+        *own,
     ]
     handlers = {HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse, Exception: _fault}
     inner = Starlette(routes=routes, exception_handlers=handlers)

@@ -31,15 +31,12 @@ class Server:
 
     ``key`` is what its owner's commands send to vouch for code.
 
-    Raises BadSettings when a port is taken.
+    Raises BadSettings when a port is taken, or two acts want one route.
     """
 
     def __init__(self, app: App) -> None:
         settings = app.settings.server
         self._app = app
-        self._sockets = _bound(settings.host, settings.listen)
-        self.ports = tuple(taken.getsockname()[1] for taken in self._sockets)
-        self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
         self.key = secrets.token_urlsafe(32)
         self._pages = pages(app)
         config = uvicorn.Config(
@@ -55,6 +52,9 @@ class Server:
             timeout_graceful_shutdown=GRACE,
         )
         self._server = _Quiet(config)
+        self._sockets = _bound(settings.host, settings.listen)
+        self.ports = tuple(taken.getsockname()[1] for taken in self._sockets)
+        self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
 
     def run(self) -> None:
         """Answer until ``stop``; then finish what is being answered."""

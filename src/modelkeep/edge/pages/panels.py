@@ -16,9 +16,9 @@ from modelkeep.nouns import LEVELS, Level, gravity
 from modelkeep.quantities import duration
 from modelkeep.workload import Graph, Panel, Series, Table
 
-ROWS = 40
+ROWS = 30
 """So many rows of a table are shown."""
-POINTS = 90
+POINTS = 72
 """So many moments of a chart are shown."""
 LOOKS: tuple[Look, ...] = ("model", "challenger", "baseline", "fourth")
 """The lines that one chart can hold apart."""
