@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
 from modelkeep.nouns import Lineage, Policy, Version
+from modelkeep.runtimes import kept
 from modelkeep.runtimes.training import TrainingRows, run_trainer
 from modelkeep.workload import Recipe
 
@@ -21,6 +23,8 @@ LIMIT = 3600.0
 FEW = 20
 """With fewer entities a canary, which draws by entity, would be all or nothing: shadow alone then decides."""
 BY = "replay"
+SIMULATED = "simulated"
+"""A source that says so makes a version that says so."""
 
 
 def policy_for(recipe: Recipe, rows: TrainingRows) -> Policy:
@@ -34,8 +38,8 @@ def policy_for(recipe: Recipe, rows: TrainingRows) -> Policy:
     return policy
 
 
-def first_version(app: App, recipe: Recipe, rows: TrainingRows, *, source: str) -> Version:
-    """Train version 1 on ``rows``, register it and release it.
+def first_version(app: App, recipe: Recipe, *, rows: TrainingRows, source: str, work: Callable[[], None]) -> Version:
+    """Train version 1 on ``rows``, register it and release it; ``work`` gets the app's jobs done.
 
     Raises what the trainer, the registration or the release refuses with.
     """
@@ -43,8 +47,11 @@ def first_version(app: App, recipe: Recipe, rows: TrainingRows, *, source: str) 
     policy = policy_for(recipe, rows)
     with app.rooms.store.write() as ledger:
         adopt(ledger, policy, who=BY, why="the recipe's policy", at=now)
-    with tempfile.TemporaryDirectory(dir=_work(app), prefix="first-") as folder:
-        trained = run_trainer(policy.retrain.trainer, rows, folder=Path(folder), limit=LIMIT)
+    with tempfile.TemporaryDirectory(dir=_work(app), prefix="first-") as place:
+        folder = Path(place)
+        trained = run_trainer(policy.retrain.trainer, rows, folder=folder, limit=LIMIT)
+        if policy.retrain.history:
+            kept.write(folder / "history.rows", rows)
         if trained.signature is None:
             raise BadArtifact(
                 f"{policy.retrain.trainer} gives no signature, and there is no champion to take it from",
@@ -57,8 +64,10 @@ def first_version(app: App, recipe: Recipe, rows: TrainingRows, *, source: str) 
                 path=trained.path,
                 runtime=trained.runtime,
                 trust=True,  # made by the trainer that the recipe names
+                code=None if trained.code is None else trained.code.read_bytes(),
                 signature=trained.signature,
                 metrics=trained.metrics,
+                rivals=trained.rivals,
                 columns=trained.sample or None,
                 key=trained.key,
                 time=trained.time,
@@ -70,13 +79,15 @@ def first_version(app: App, recipe: Recipe, rows: TrainingRows, *, source: str) 
                     code=policy.retrain.trainer,
                     seconds=trained.seconds,
                     libraries=trained.libraries,
+                    split=trained.split,
                 ),
-                note=trained.note,
+                history=folder / "history.rows" if policy.retrain.history else None,
+                note="; ".join(filter(None, ("SIMULATED" if SIMULATED in source else "", trained.note))),
                 why="the first version",
                 by=BY,
             ),
         )
-    _release(app, version)
+    _release(app, version, work=work)
     return version
 
 
@@ -86,13 +97,12 @@ def _work(app: App) -> Path:
     return place
 
 
-def _release(app: App, version: Version) -> None:
+def _release(app: App, version: Version, *, work: Callable[[], None]) -> None:
     why = f"the first version{'; it is below ' + ', '.join(version.below) if version.below else ''}"
     asked = Release(model=version.model, number=version.number, force=bool(version.below), why=why, by=BY)
     with app.rooms.store.write() as ledger:
         job = enqueue(ledger, asked, at=app.rooms.clock.now())
-    app.runner.run_due()
-    app.rooms.router.refresh()
+    work()
     with app.rooms.store.read() as ledger:
         rollout = ledger.rollouts.get(version.model)
         done = ledger.jobs.get(job.id)

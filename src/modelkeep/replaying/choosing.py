@@ -60,7 +60,7 @@ def _named(columns: Collection[str], wanted: str, *, history: bool) -> Chosen:
     name, _, model = wanted.partition("/")
     if name == GENERIC:
         return _generic(model, history=history)
-    workload = _workload(name)
+    workload = workload_of(name)
     recipes = {recipe.model: recipe for recipe in workload.recipes}
     if model and model not in recipes:
         raise NotFound(f"recipe of {name}", model, known=recipes)
@@ -72,7 +72,8 @@ def _named(columns: Collection[str], wanted: str, *, history: bool) -> Chosen:
     return Chosen(workload=workload, recipe=best)
 
 
-def _workload(name: str) -> Workload:
+def workload_of(name: str) -> Workload:
+    """The workload of a name. Raises NotFound naming near ones."""
     if name not in BUILT_IN and ":" not in name:
         raise NotFound("workload", name, known=BUILT_IN)
     found = find(name)
@@ -82,7 +83,7 @@ def _workload(name: str) -> Workload:
 
 
 def _generic(model: str, *, history: bool) -> Chosen:
-    workload = _workload(GENERIC)
+    workload = workload_of(GENERIC)
     recipe = workload.recipes[1 if history else 0]
     if model:
         recipe = replace(recipe, model=model, policy=structs.replace(recipe.policy, model=model))
@@ -91,7 +92,7 @@ def _generic(model: str, *, history: bool) -> Chosen:
 
 def _all() -> Iterator[Chosen]:
     for name in BUILT_IN:
-        workload = _workload(name)
+        workload = workload_of(name)
         for recipe in workload.recipes:
             yield Chosen(workload=workload, recipe=recipe)
 

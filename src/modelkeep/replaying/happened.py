@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -11,7 +12,7 @@ from modelkeep.jobs.release_memo import Released
 from modelkeep.jobs.training import Gathered, Retrained
 from modelkeep.nouns import Alert, Job, Step, gravity, model_of
 from modelkeep.quantities import DAY
-from modelkeep.replaying.report import Decision, Happening, Kind, Test
+from modelkeep.replaying.report import Decision, Happening, Test
 from modelkeep.replaying.scoring import Answers
 from modelkeep.rollout.verdict import Evidence, Verdict
 from modelkeep.store.seams import Ledger
@@ -19,7 +20,12 @@ from modelkeep.store.seams import Ledger
 AROUND = 28 * DAY
 """Before and after are told over so long."""
 LOSSES = ("mean_error", "wrong_answers")
-MOST = 10_000
+RECENT = 50
+"""So many of the newest alerts and jobs are looked at after each step."""
+TASKS = ("retrain", "release", "roll_back")
+ABOUT_ERRORS = ("error_drift", "skill_fallen", "below_baseline")
+"""Rules about errors whose readings do not tell since when: then the errors themselves are asked."""
+_RANKED = re.compile(r"Likely causes, most likely first: 1\. (.*?)(?:; 2\. |\.?$|\. Repair)", re.MULTILINE)
 _OWN = ("release_", "job_failed")
 """Alerts that tell what was decided: they stand with the event that they are about."""
 
@@ -33,38 +39,69 @@ class Past(Struct, frozen=True, kw_only=True):
     rollbacks: tuple[Job, ...]
 
 
-def past(ledger: Ledger, model: str) -> Past:
-    """Everything that the store knows of a model's replay."""
-    alerts = [a for a in reversed(ledger.alerts.all(limit=MOST)) if model_of(a.subject) == model or a.subject == model]
-    jobs = {task: list(reversed(ledger.jobs.all(task=task, limit=MOST))) for task in ("retrain", "release", "roll_back")}
-    return Past(
-        alerts=tuple(a for a in alerts if not a.rule.startswith(_OWN)),
-        retrains=tuple(job for job in jobs["retrain"] if _of(job, model)),
-        releases={job.id: job for job in jobs["release"] if model_of(job.subject) == model},
-        rollbacks=tuple(job for job in jobs["roll_back"] if _of(job, model)),
-    )
+class Witness:
+    """Looks after every step at what happened: the store forgets jobs after a year, and a replay may be longer."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._alerts: dict[str, Alert] = {}
+        self._jobs: dict[str, Job] = {}
+
+    def look(self, ledger: Ledger) -> None:
+        """Take in what is new or has changed."""
+        for alert in ledger.alerts.all(limit=RECENT):
+            self._alerts[alert.id] = alert
+        for task in TASKS:
+            for job in ledger.jobs.all(task=task, limit=RECENT):
+                self._jobs[job.id] = job
+
+    def past(self) -> Past:
+        """Everything that was seen of the model."""
+        alerts = sorted(self._alerts.values(), key=lambda alert: alert.opened)
+        jobs = sorted((job for job in self._jobs.values() if _of(job, self._model)), key=lambda job: job.created)
+        mine = [a for a in alerts if model_of(a.subject) == self._model and not a.rule.startswith(_OWN)]
+        return Past(
+            alerts=tuple(mine),
+            retrains=tuple(job for job in jobs if job.task == "retrain"),
+            releases={job.id: job for job in jobs if job.task == "release"},
+            rollbacks=tuple(job for job in jobs if job.task == "roll_back"),
+        )
 
 
 def _of(job: Job, model: str) -> bool:
     return model_of(job.subject or str(msgspec.json.decode(job.arguments, type=dict).get("model", ""))) == model
 
 
-def happenings(found: Past, answers: Answers, *, end: float) -> tuple[Happening, ...]:
+class Story(Struct, frozen=True, kw_only=True):
+    """What is needed to tell the events: what was seen, everybody's errors, and the last moment."""
+
+    past: Past
+    answers: Answers
+    end: float
+
+    def around(self, at: float, *, before: bool) -> float | None:
+        """The mean error of what was answered in the 28 days before or after a moment."""
+        return self.answers.mean(at - AROUND, at) if before else self.answers.mean(at, at + AROUND)
+
+
+def happenings(story: Story) -> tuple[Happening, ...]:
     """Every event with its decisions, in the order of detection."""
-    asked = {f"alert {alert.id}": alert for alert in found.alerts}
-    rows = [_alerted(alert, found, answers, end=end) for alert in found.alerts]
+    found = story.past
+    asked = {f"alert {alert.id}" for alert in found.alerts}
+    rows = [_alerted(alert, story) for alert in found.alerts]
     # What nobody's alert asked for: a schedule's, or a person's.
-    alone = [job for job in (*found.retrains, *found.rollbacks) if job.by not in asked]
-    rows += [_unasked(job, found, answers, end=end) for job in alone]
+    rows += [_unasked(job, story) for job in (*found.retrains, *found.rollbacks) if job.by not in asked]
     return tuple(sorted(rows, key=lambda row: row.detected))
 
 
-def _alerted(alert: Alert, found: Past, answers: Answers, *, end: float) -> Happening:
+def _alerted(alert: Alert, story: Story) -> Happening:
     first = alert.readings[0] if alert.readings else None
     facts = first.facts if first else {}
+    found = story.past
     jobs = [job for job in (*found.retrains, *found.rollbacks) if job.by == f"alert {alert.id}"]
-    decisions = [_decided(job, found, answers, detected=alert.opened, end=end) for job in jobs]
     since = facts.get("since")
+    if since is None and alert.rule in ABOUT_ERRORS:
+        since = story.answers.onset(alert.opened)
     return Happening(
         event=since if isinstance(since, float) else None,
         detected=alert.opened,
@@ -75,35 +112,31 @@ def _alerted(alert: Alert, found: Past, answers: Answers, *, end: float) -> Happ
         page=gravity(alert.severity) == "critical",
         cause=cause_of(alert),
         detail=alert.message,
-        decisions=tuple(decisions) or (_told(alert, answers),),
+        decisions=tuple(_decided(job, story, detected=alert.opened) for job in jobs) or (_told(alert, story),),
     )
 
 
 def cause_of(alert: Alert) -> str:
-    """The likeliest cause in words: what the reading ranks first, else where it looked."""
+    """The likeliest cause in words: what the reading itself names, else what the alert ranks first."""
     for reading in alert.readings:
         causes = [str(value) for name, value in sorted(reading.facts.items()) if name.startswith("cause") and value]
         if causes:
             return "; ".join(causes[:2])
-    for reading in alert.readings:
-        for name in ("column", "baseline", "worst", "reason"):
-            if reading.facts.get(name):
-                return f"{name} {reading.facts[name]}"
-    return "unknown"
+    ranked = _RANKED.search(alert.message)
+    return ranked.group(1) if ranked else "unknown"
 
 
-def _told(alert: Alert, answers: Answers) -> Decision:
+def _told(alert: Alert, story: Story) -> Decision:
     return Decision(
         at=alert.opened,
         kind="notify",
         detail="people are woken" if gravity(alert.severity) == "critical" else "people are told",
-        before=answers.mean(alert.opened - AROUND, alert.opened),
-        after=answers.mean(alert.opened, alert.opened + AROUND),
+        before=story.around(alert.opened, before=True),
+        after=story.around(alert.opened, before=False),
     )
 
 
-def _unasked(job: Job, found: Past, answers: Answers, *, end: float) -> Happening:
-    decision = _decided(job, found, answers, detected=job.created, end=end)
+def _unasked(job: Job, story: Story) -> Happening:
     return Happening(
         event=None,
         detected=job.created,
@@ -114,51 +147,46 @@ def _unasked(job: Job, found: Past, answers: Answers, *, end: float) -> Happenin
         page=False,
         cause=job.by,
         detail=f"{job.task} by {job.by}",
-        decisions=(decision,),
+        decisions=(_decided(job, story, detected=job.created),),
     )
 
 
-def _decided(job: Job, found: Past, answers: Answers, *, detected: float, end: float) -> Decision:
-    before = answers.mean(detected - AROUND, detected)
+def _decided(job: Job, story: Story, *, detected: float) -> Decision:
+    before = story.around(detected, before=True)
+    at = job.finished or story.end
     if job.task == "roll_back":
-        at = job.finished or end
         said = job.error or "back to the version before"
-        after = answers.mean(at, at + AROUND)
+        after = story.around(at, before=False)
         return Decision(at=at, kind="refused" if job.error else "roll_back", detail=said, before=before, after=after)
     if job.state in {"waiting", "running"}:
-        return Decision(at=end, kind="running", detail=f"retraining is {job.state}", before=before)
+        return Decision(at=story.end, kind="running", detail=f"retraining is {job.state}", before=before)
     if job.error:
-        return Decision(at=job.finished or end, kind="refused", detail=job.error, before=before)
+        return Decision(at=at, kind="refused", detail=job.error, before=before)
     made = msgspec.json.decode(job.result, type=Retrained)
-    release = found.releases.get(made.release or "")
+    release = story.past.releases.get(made.release or "")
     if release is None:
         said = next((step.detail for step in reversed(job.steps) if step.detail), "not released")
-        return Decision(at=job.finished or end, kind="keep", detail=said, version=made.version, before=before)
-    return _tried(job, release, made, before=before, answers=answers, end=end)
+        return Decision(at=at, kind="keep", detail=said, version=made.version, before=before)
+    tried = _tried(release, f"version {made.version}{_learnt(job)}", story=story)
+    return msgspec.structs.replace(tried, version=made.version, before=before)
 
 
-def _tried(
-    job: Job, release: Job, made: Retrained, *, before: float | None, answers: Answers, end: float
-) -> Decision:
+def _tried(release: Job, name: str, *, story: Story) -> Decision:
+    """What became of a version that was to be released."""
     ended = _released(release)
     test = next(_tests(release.steps), None)
-    learnt = _learnt(job)
     if ended is None:
         phase = release.steps[-1].name if release.steps else "waiting"
-        said = f"version {made.version}{learnt} is on trial ({phase})"
-        return Decision(at=end, kind="running", detail=said, version=made.version, test=test, before=before)
-    at = release.finished or end
-    kinds: dict[str, Kind] = {"promoted": "retrain"}
-    words = {"promoted": f"version {made.version}{learnt} promoted"}
-    kept = f"champion kept: version {made.version}{learnt} {ended.state.replace('_', ' ')} ({'; '.join(ended.reasons)})"
+        return Decision(at=story.end, kind="running", detail=f"{name} is on trial ({phase})", test=test)
+    at = release.finished or story.end
+    kept = f"champion kept: {name} {ended.state.replace('_', ' ')} ({'; '.join(ended.reasons)})"
+    promoted = ended.state == "promoted"
     return Decision(
         at=at,
-        kind=kinds.get(ended.state, "keep"),
-        detail=words.get(ended.state, kept),
-        version=made.version,
+        kind="retrain" if promoted else "keep",
+        detail=f"{name} promoted" if promoted else kept,
         test=test,
-        before=before,
-        after=answers.mean(at, at + AROUND),
+        after=story.around(at, before=False),
     )
 
 

@@ -14,11 +14,12 @@ from msgspec import Struct, structs
 from modelkeep.app import App
 from modelkeep.clock import ManualClock
 from modelkeep.errors import BadInput, NotFound, Refused
-from modelkeep.nouns import Value, Version
+from modelkeep.nouns import Value
 from modelkeep.quantities import DAY, duration, iso
 from modelkeep.replaying.beginning import first_version
 from modelkeep.replaying.choosing import REPLAY, Chosen, choose, loaded
-from modelkeep.replaying.happened import happenings, past
+from modelkeep.replaying.driving import Direct
+from modelkeep.replaying.happened import Story, happenings
 from modelkeep.replaying.report import Report, Scores
 from modelkeep.replaying.scoring import Ledgerbook
 from modelkeep.replaying.streaming import Progress, Stream
@@ -29,7 +30,7 @@ from modelkeep.settings import Settings, load
 
 LEAST = 30
 QUARTER = 90.0
-MEMORY, ROOM = "/dev/shm", 2 * 1024**3
+MEMORY, ROOM = "/dev/shm", 2 * 1024**3  # noqa: S108 - tempfile makes a folder of its own in there
 Table = dict[str, list[Value]]
 Tell = Callable[[str], None]
 
@@ -77,7 +78,7 @@ def replay(wanted: Wanted, *, tell: Tell, moved: Callable[[Plan, Progress], None
     chosen = choose(table, wanted.workload, history=wanted.history)
     tape = Tape(prepared(chosen, table, wanted=wanted))
     start = tape.beginning(wanted.train_until)
-    end = _end(tape, wanted.until)
+    end = ending(tape, wanted.until)
     learnt = tape.learnt(start)
     if len(learnt.truth) < LEAST:
         raise Refused(
@@ -88,7 +89,7 @@ def replay(wanted: Wanted, *, tell: Tell, moved: Callable[[Plan, Progress], None
         name=chosen.recipe.model,
         start=start,
         end=end,
-        step=wanted.step or step_for(start, end, tape.at),
+        step=wanted.step or step_for(start, end, at=tape.at),
         trained_rows=len(learnt.truth),
     )
     tell(
@@ -97,18 +98,24 @@ def replay(wanted: Wanted, *, tell: Tell, moved: Callable[[Plan, Progress], None
     )
     read = time.perf_counter() - began
     clock = ManualClock(start)
-    with _folder(wanted.keep) as folder, _opened(folder, chosen, clock=clock, step=plan.step) as app:
+    with (
+        _folder(wanted.keep) as folder,
+        _opened(folder, chosen, clock=clock, step=plan.step) as app,
+        Direct(app) as driver,
+    ):
         mark = time.perf_counter()
-        first = first_version(app, chosen.recipe, learnt, source=f"{wanted.file.name} before {iso(start)}")
+        first = first_version(
+            app, chosen.recipe, rows=learnt, source=f"{wanted.file.name} before {iso(start)}", work=driver.work
+        )
         trained = time.perf_counter() - mark
         tell(f"version 1: {first.note}" if first.note else "version 1 answers")
         output = first.signature.output
         book = Ledgerbook(tape, classifies=first.signature.classifies, unit=output.unit)
-        stream = Stream(app, clock, tape=tape, book=book, first=first)
+        stream = Stream(app, clock, driver=driver, tape=tape, book=book, first=first)
         for progress in stream.play(end=end, step=plan.step):
             moved(plan, progress)
         parts = {"read": read, "train": trained, **stream.seconds}
-        report = _report(app, wanted, chosen, plan=plan, stream=stream, book=book, first=first)
+        report = _report(app, wanted, chosen=chosen, plan=plan, stream=stream, book=book)
     for reason, count in stream.reasons.most_common(3):
         tell(f"{count:,} rows were refused: {reason}")
     return structs.replace(report, seconds=time.perf_counter() - began, seconds_by_part=parts)
@@ -140,7 +147,7 @@ def prepared(chosen: Chosen, table: Table, *, wanted: Wanted) -> TrainingRows:
     return rows
 
 
-def _end(tape: Tape, until: float | None) -> float:
+def ending(tape: Tape, until: float | None) -> float:
     """The last moment: everything was asked and told."""
     last = max(tape.at[-1], tape.told[tape.in_order_of_telling[-1]]) + 1.0
     return last if until is None else min(until, last)
@@ -185,20 +192,18 @@ def settings_for(folder: Path, chosen: Chosen, *, step: float) -> Settings:
 # --------------------------------------------------------------------------------------------------- the report
 
 
-def _report(
-    app: App, wanted: Wanted, chosen: Chosen, *, plan: Plan, stream: Stream, book: Ledgerbook, first: Version
-) -> Report:
+def _report(app: App, wanted: Wanted, *, chosen: Chosen, plan: Plan, stream: Stream, book: Ledgerbook) -> Report:
     answers = book.finish(end=plan.end)
+    found = happenings(Story(past=stream.witness.past(), answers=answers, end=plan.end))
     with app.rooms.store.read() as ledger:
-        found = happenings(past(ledger, first.model), answers, end=plan.end)
-        rollout = ledger.rollouts.get(first.model)
-        versions = len(ledger.versions.all(first.model))
+        rollout = ledger.rollouts.get(plan.name)
+        versions = len(ledger.versions.all(plan.name))
     pages = sum(one.page for one in found)
     scores = answers.scores()
     below, offers = beneath(scores)
     days = (plan.end - plan.start) / DAY
     return Report(
-        model=first.model,
+        model=plan.name,
         recipe=chosen.name,
         file=wanted.file.name,
         start=plan.start,
@@ -233,8 +238,10 @@ def beneath(scores: Scores | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 below.append(f"{who} is below baseline {name!r}: {error:.4g} against {other:.4g}")
                 offers.append(name)
                 break
-    if scores.at_once is not None and scores.at_once <= scores.kept and scores.at_once < min(
-        scores.baselines.values(), default=float("inf")
+    if (
+        scores.at_once is not None
+        and scores.at_once <= scores.kept
+        and scores.at_once < min(scores.baselines.values(), default=float("inf"))
     ):
         below.append(
             f"below baseline 'persistence' if labels came at once: the entity's newest label would err "

@@ -18,6 +18,8 @@ from modelkeep.watch.baselines import backtest
 
 Floats = NDArray[np.float64]
 MONTH = 28 * DAY
+LOOK = 56 * DAY
+LEAST, CLEAR = 30, 3.0
 COMPLETE = 0.5
 """A baseline that knows fewer of the rows is not compared."""
 KEPT, FROZEN = "kept", "frozen"
@@ -67,14 +69,32 @@ class Answers:
     def known(self) -> NDArray[np.bool_]:
         """Rows that everybody answered."""
         table = np.column_stack(list(self.errors.values())) if len(self.at) else np.zeros((0, 1))
-        found: NDArray[np.bool_] = np.isfinite(table).all(axis=1)
-        return found
+        return np.asarray(np.isfinite(table).all(axis=1), dtype=np.bool_)
 
     def mean(self, start: float, end: float, *, who: str = KEPT) -> float | None:
         """The mean error of the rows asked in ``start <= at < end``; None without any."""
         mine = self.errors[who][(self.at >= start) & (self.at < end)]
         mine = mine[np.isfinite(mine)]
         return float(mine.mean()) if mine.size else None
+
+    def onset(self, detected: float) -> float | None:
+        """Since when the error of what was answered is most likely higher, looking back 8 weeks from its detection.
+
+        The moment after which the mean error lies above that before it by most standard errors; None with fewer than
+        30 labelled rows on either side, or when no moment stands out by three.
+        """
+        mine = self.errors[KEPT]
+        inside = (self.at >= detected - LOOK) & (self.at < detected) & np.isfinite(mine)
+        at, errors = self.at[inside], mine[inside]
+        n = len(errors)
+        if n < 2 * LEAST or errors.std() == 0:
+            return None
+        sums, left = np.cumsum(errors), np.arange(1, n)
+        gap = (sums[-1] - sums[:-1]) / (n - left) - sums[:-1] / left
+        score = gap / (errors.std() * np.sqrt(1 / left + 1 / (n - left)))
+        score[: LEAST - 1], score[n - LEAST :] = -math.inf, -math.inf
+        best = int(score.argmax())
+        return float(at[best + 1]) if score[best] >= CLEAR else None
 
     def scores(self) -> Scores | None:
         """The summary; None without a labelled row."""

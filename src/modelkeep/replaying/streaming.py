@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep.app import App
 from modelkeep.clock import ManualClock
 from modelkeep.errors import BadFeatures, ModelFailed, Unavailable
-from modelkeep.nouns import Features, Outcome, Version
+from modelkeep.nouns import Features, Outcome, Output, Version
 from modelkeep.quantities import DAY
+from modelkeep.replaying.driving import Driver
+from modelkeep.replaying.happened import Witness
 from modelkeep.replaying.scoring import Ledgerbook
 from modelkeep.replaying.tape import TICKS, Tape, Tick
 from modelkeep.runtimes import Loaded, load
@@ -37,18 +38,21 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Stream:
-    """Plays one model's tape from ``start``. The app is open and not started: all of its work is done in this thread.
+    """Plays one model's tape from the clock's moment.
 
     Args:
         app: with version 1 released.
         clock: the app's clock, moved by this stream alone.
+        driver: how the app is asked, and how its jobs get done.
         tape: what is asked and told.
         book: where the answers are noted.
         first: version 1, which is also asked everything by itself, to see what would have been without any repair.
     """
 
-    def __init__(self, app: App, clock: ManualClock, *, tape: Tape, book: Ledgerbook, first: Version) -> None:
-        self._app, self._clock, self._tape, self._book = app, clock, tape, book
+    def __init__(
+        self, app: App, clock: ManualClock, *, driver: Driver, tape: Tape, book: Ledgerbook, first: Version
+    ) -> None:
+        self._app, self._clock, self._driver, self._tape, self._book = app, clock, driver, tape, book
         self._model = first.model
         self._first = first.number
         self._frozen: Loaded = load(first, app.rooms.files.path)
@@ -56,40 +60,35 @@ class Stream:
         self._signature = first.signature
         self._ids: dict[int, str] = {}
         self._told = 0
-        self._shadowed = 0
+        self.witness = Witness(first.model)
         self.reasons: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.done = Progress(at=clock.now())
 
     def play(self, *, end: float, step: float) -> Iterator[Progress]:
         """Play from the clock's moment to ``end``; yields after every step, when all its jobs have run."""
         now = self._clock.now()
-        with asyncio.Runner() as loop:
-            self._warm(now)
-            while now < end:
-                following = min(now + step, end)
-                for tick in self._tape.ticks(now, following, width=step / TICKS):
-                    self._ask(loop, tick)
-                self._clock.advance_to(following)
-                self._tell(following)
-                self._settle(loop)
-                with self._timed("jobs"):
-                    self._app.runner.run_due()
-                    self._app.rooms.router.refresh()
-                now = following
-                self.done = Progress(
-                    at=now,
-                    predictions=self.done.predictions,
-                    outcomes=self.done.outcomes,
-                    refused=sum(self.reasons.values()),
-                )
-                yield self.done
+        self._warm(now)
+        while now < end:
+            following = min(now + step, end)
+            for tick in self._tape.ticks(now, following, width=step / TICKS):
+                self._ask(tick)
+            self._clock.advance_to(following)
+            self._tell(following)
+            self._settle()
+            with self._timed("jobs"):
+                self._driver.work()
+                with self._app.rooms.store.read() as ledger:
+                    self.witness.look(ledger)
+            now = following
+            self.done = structs.replace(self.done, at=now, refused=sum(self.reasons.values()))
+            yield self.done
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.seconds[part] += time.perf_counter() - began
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
 
     # ------------------------------------------------------------------------------------------------ outcomes
 
@@ -110,12 +109,7 @@ class Stream:
             for first in range(began, self._told, MOST):
                 places = order[first : min(first + MOST, self._told)]
                 self._app.rooms.recorder.tell([self._outcome(i) for i in places]).result(PATIENCE)
-        self.done = Progress(
-            at=self.done.at,
-            predictions=self.done.predictions,
-            outcomes=self.done.outcomes + self._told - began,
-            refused=self.done.refused,
-        )
+        self.done = structs.replace(self.done, outcomes=self.done.outcomes + self._told - began)
 
     def _outcome(self, place: int) -> Outcome:
         tape, rows = self._tape, self._tape.rows
@@ -132,7 +126,7 @@ class Stream:
 
     # ------------------------------------------------------------------------------------------------- asking
 
-    def _ask(self, loop: asyncio.Runner, tick: Tick) -> None:
+    def _ask(self, tick: Tick) -> None:
         """Ask the rows of a tick, knowing what was told before the first of them."""
         tape = self._tape
         self._clock.advance_to(tape.at[tick.first])
@@ -141,9 +135,9 @@ class Stream:
         for first in range(tick.first, tick.end, MOST):
             places = list(range(first, min(first + MOST, tick.end)))
             rows = [tape.features(place, self._inputs) for place in places]
-            self._asked(loop, *self._fitting(places, rows))
+            self._asked(*self._fitting(places, rows=rows))
 
-    def _asked(self, loop: asyncio.Runner, places: Sequence[int], rows: Sequence[Features]) -> None:
+    def _asked(self, places: Sequence[int], rows: Sequence[Features]) -> None:
         if not places:
             return
         tape = self._tape
@@ -156,22 +150,17 @@ class Stream:
         )
         with self._timed("predict"):
             try:
-                answer: Answer = loop.run(self._app.rooms.gateway.predict(ask))
+                answer = self._driver.ask(ask)
             except (ModelFailed, Unavailable) as failure:
                 self.reasons[str(failure)] += len(places)
                 return
         for place, prediction in zip(places, answer.predictions, strict=True):
             self._book.kept[place] = prediction.output
             self._ids[place] = prediction.id
-        self._left_alone(places, rows, answer)
-        self.done = Progress(
-            at=self.done.at,
-            predictions=self.done.predictions + len(places),
-            outcomes=self.done.outcomes,
-            refused=self.done.refused,
-        )
+        self._left_alone(places, rows, answer=answer)
+        self.done = structs.replace(self.done, predictions=self.done.predictions + len(places))
 
-    def _fitting(self, places: list[int], rows: list[Features]) -> tuple[list[int], list[Features]]:
+    def _fitting(self, places: list[int], *, rows: list[Features]) -> tuple[list[int], list[Features]]:
         """The rows that the signature takes; the others are counted with what is wrong with them."""
         route = self._app.rooms.gateway.routes[self._model]
         if all(map(route.fits, rows)):
@@ -185,9 +174,11 @@ class Stream:
                 good.append((place, row))
         return [place for place, _ in good], [row for _, row in good]
 
-    def _left_alone(self, places: Sequence[int], rows: Sequence[Features], answer: Answer) -> None:
+    def _left_alone(self, places: Sequence[int], rows: Sequence[Features], *, answer: Answer) -> None:
         """What version 1 says, were it never replaced."""
-        theirs = [p.output if p.version == self._first and p.error is None else None for p in answer.predictions]
+        theirs: list[Output | None] = [
+            p.output if p.version == self._first and p.error is None else None for p in answer.predictions
+        ]
         missing = [i for i, output in enumerate(theirs) if output is None]
         with self._timed("frozen"):
             if missing:
@@ -200,12 +191,10 @@ class Stream:
         for place, output in zip(places, theirs, strict=True):
             self._book.frozen[place] = output
 
-    def _settle(self, loop: asyncio.Runner) -> None:
+    def _settle(self) -> None:
         """Let the other version of a trial finish answering, so that its answers belong to this step."""
         with self._timed("shadows"):
-            loop.run(asyncio.sleep(0))
-            gateway = self._app.rooms.gateway
+            gateway, recorder = self._app.rooms.gateway, self._app.rooms.recorder
             until = time.perf_counter() + PATIENCE
-            recorder = self._app.rooms.recorder
             while (gateway.shadowing or recorder.state.held) and time.perf_counter() < until:
                 time.sleep(0.001)

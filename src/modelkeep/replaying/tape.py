@@ -87,7 +87,7 @@ def picked(rows: TrainingRows, places: Sequence[int]) -> TrainingRows:
     )
 
 
-def step_for(start: float, end: float, at: Sequence[float]) -> float:
+def step_for(start: float, end: float, *, at: Sequence[float]) -> float:
     """The shortest of an hour, six hours and a day that gives at most 1,500 steps and mostly some row in each."""
     moments = len(np.unique(np.asarray(at) // HOUR))
     for step in STEPS:

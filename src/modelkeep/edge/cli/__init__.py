@@ -27,7 +27,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
         "init": (OWN, "Make a data folder ready, and check that everything needed is there"),
         "up": (OWN, "Run the server until Ctrl-C"),
-        "demo": (OWN, "Replay real flights: a model goes wrong and is put right"),
+        "demo": (PLAYING, "Watch it live: real flights, simulated workloads, or a recorded file of yours"),
         "replay": (PLAYING, "Live through a recorded table on a simulated clock, and tell what happened"),
     },
     "Models": {

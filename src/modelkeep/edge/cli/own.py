@@ -1,4 +1,4 @@
-"""Commands with a form of their own: a new data folder, the server, the demo, the configuration, completion."""
+"""Commands with a form of their own: a new data folder, the server, the configuration, completion."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from modelkeep import settings
 from modelkeep.edge.cli import acts, tree
-from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
-from modelkeep.errors import BadSettings, Unavailable
+from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, complain, guarded
+from modelkeep.errors import BadSettings
 
 TEMPLATE = """\
 # Modelkeep's configuration. Every key is optional; `modelkeep config show` lists them all with their values,
@@ -97,32 +97,6 @@ def up(
         with local.opened(found) as app:
             server.serve(app, tell=_say)
         return DONE
-
-    return guarded(act)
-
-
-def demo(
-    *,
-    port: Annotated[int, Parameter(name=["--port", "-p"], help="Port on 127.0.0.1")] = 8000,
-    speed: Annotated[float, Parameter(help="Simulated days a second")] = 1.0,
-    stay: Annotated[bool, Parameter(help="Keep serving when the replay has ended")] = True,
-    folder: Annotated[Path, Parameter(name=["--folder", "-C"], help="The demo's own data folder")] = Path("demo-data"),
-) -> int:
-    """Replay real flights: a model goes wrong and is put right."""
-
-    def act() -> int:
-        if not 0 < speed <= 1000:
-            raise Wrongly(f"--speed {speed:g} must be above 0 and up to 1000 days a second")
-        try:
-            play = importlib.import_module("modelkeep.workloads.flights.demo").play
-        except ModuleNotFoundError as missing:
-            if missing.name and missing.name.startswith("modelkeep"):
-                raise
-            raise Unavailable(
-                f"the demo needs the package {missing.name}", remedy="install it: pip install 'modelkeep[demo]'"
-            ) from None
-        server = importlib.import_module("modelkeep.edge.server")
-        return int(play(folder=folder, port=port, speed=speed, serve=server.running, stay=stay))
 
     return guarded(act)
 

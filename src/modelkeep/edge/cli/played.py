@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -19,25 +20,39 @@ def show(report: Report) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, LEAST_WIDTH))
-    console.print(_events(report))
+    events = [one for one in report.happenings if one.page or any(d.kind != "notify" for d in one.decisions)]
+    console.print(_events(report, events))
+    if rest := [one for one in report.happenings if one not in events]:
+        console.print(_notices(rest))
     if report.months:
         console.print(_months(report))
     for line in _summary(report):
         console.print(escape(line))
 
 
-def _events(report: Report) -> Table:
+def _events(report: Report, events: list[Happening]) -> Table:
     table = Table(title=f"{report.model}: what happened", title_justify="left", show_lines=True)
     for name in ("since", "noticed", "what", "likely cause", "decision", "paired test", "error before -> after"):
         table.add_column(name, overflow="fold")
-    for one in report.happenings:
+    for one in events:
         for place, decision in enumerate(one.decisions):
             head = _head(one) if not place else ("", "", "again", "")
-            table.add_row(
-                *(escape(cell) for cell in (*head, _decision(decision), _test(decision.test), _change(decision)))
-            )
-    if not report.happenings:
-        table.add_row("", "", "nothing", "", "", "", "")
+            cells = (*head, _decision(decision), _test(decision.test), _change(decision))
+            table.add_row(*(escape(cell) for cell in cells))
+    if not events:
+        table.add_row("", "", "nobody was woken, and nothing was retrained", "", "", "", "")
+    return table
+
+
+def _notices(notices: list[Happening]) -> Table:
+    """Notices by what they are about: they change nothing, and there may be many."""
+    table = Table(title="notices", title_justify="left")
+    for name in ("what", "times", "first", "last", "commonest cause"):
+        table.add_column(name, overflow="fold")
+    for name in sorted({one.name for one in notices}):
+        mine = [one for one in notices if one.name == name]
+        cause = Counter(one.cause for one in mine).most_common(1)[0][0]
+        table.add_row(name, str(len(mine)), _day(mine[0].detected), _day(mine[-1].detected), escape(cause))
     return table
 
 
@@ -78,8 +93,10 @@ def _months(report: Report) -> Table:
 
 def _summary(report: Report) -> list[str]:
     lines = [
-        f"{report.predictions:,} predictions, {report.outcomes:,} outcomes in {report.days:.0f} days; "
-        f"{report.versions} versions, version {report.champion} answers; {report.refused:,} rows refused",
+        (
+            f"{report.predictions:,} predictions, {report.outcomes:,} outcomes in {report.days:.0f} days; "
+            f"{report.versions} versions, version {report.champion} answers; {report.refused:,} rows refused"
+        ),
         f"pages: {report.pages}, {report.pages_per_90_days:.2f} in 90 days; notices: {report.notices}",
     ]
     if report.scores is not None:

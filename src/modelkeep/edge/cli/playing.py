@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -54,20 +55,10 @@ def replay(
 
     def act() -> int:
         engine = importlib.import_module("modelkeep.replaying.replay")
-        wanted = engine.Wanted(
-            file=file,
-            workload=how.workload,
-            mapping={name: str(value) for name, value in pairs(how.mapping, "--map").items()},
-            train_until=moment(how.train_until, "--train-until") if how.train_until else None,
-            until=moment(how.until, "--until") if how.until else None,
-            step=_step(how.step),
-            delay=seconds(how.delay, "--delay") if how.delay else None,
-            history=how.history,
-            inject=how.inject,
-            seed=how.seed,
-            keep=keep,
-        )
+        wanted = _wanted(file, how, keep=keep)
         console = Console(stderr=True)
+        # Alerts of a replay stand in its table: the log's channel need not tell them as well.
+        logging.getLogger("modelkeep").addHandler(logging.NullHandler())
         with _moving(console) as moved:
             report = engine.replay(wanted, tell=lambda text: console.print(text, markup=False), moved=moved)
         if json:
@@ -77,6 +68,79 @@ def replay(
         return DONE
 
     return guarded(act)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where a demo is shown, and how fast."""
+
+    port: Annotated[int, Parameter(name=["--port", "-p"], help="Port on 127.0.0.1")] = 8000
+    speed: Annotated[float, Parameter(help="Simulated days a second")] = 1.0
+    stay: Annotated[bool, Parameter(help="Keep serving when the end has come")] = True
+    folder: Annotated[
+        Path | None, Parameter(name=["--folder", "-C"], help="The demo's own data folder (demo-data, or demo-NAME)")
+    ] = None
+
+
+STAGE = Stage()
+
+
+def demo(
+    name: Annotated[
+        str, Parameter(help="Only this workload: weight, drilling, restaurants, any, devices, flights")
+    ] = "",
+    *,
+    data: Annotated[Path | None, Parameter(help="Play this recorded file instead of the simulator")] = None,
+    how: How = USUAL,
+    stage: Stage = STAGE,
+) -> int:
+    """Watch it live: real flights, simulated workloads, or a recorded file of yours."""
+
+    def act() -> int:
+        if not 0 < stage.speed <= 1000:
+            raise Wrongly(f"--speed {stage.speed:g} must be above 0 and up to 1000 days a second")
+        if data is not None and not name:
+            raise Wrongly("--data needs the workload that it is of, as in: modelkeep demo restaurants --data FILE")
+        try:
+            live = importlib.import_module("modelkeep.replaying.live")
+        except ModuleNotFoundError as missing:
+            if missing.name and missing.name.startswith("modelkeep"):
+                raise
+            raise Unavailable(
+                f"the demo needs the package {missing.name}", remedy="install it: pip install 'modelkeep[demo]'"
+            ) from None
+        shown = live.Shown(
+            folder=stage.folder or Path(f"demo-{name.partition('/')[0] or 'data'}"),
+            port=stage.port,
+            speed=stage.speed,
+            until=moment(how.until, "--until") if how.until else None,
+            stay=stage.stay,
+        )
+        serve = importlib.import_module("modelkeep.edge.server").running
+        if data is not None:
+            return int(live.play_file(_wanted(data, how, workload=name), shown, serve=serve))
+        return int(live.play_one(name, shown, serve=serve) if name else live.play_all(shown, serve=serve))
+
+    return guarded(act)
+
+
+def _wanted(file: Path, how: How, *, workload: str = "", keep: Path | None = None) -> Any:
+    """What to replay, as the engine takes it."""
+    engine = importlib.import_module("modelkeep.replaying.replay")
+    return engine.Wanted(
+        file=file,
+        workload=workload or how.workload,
+        mapping={name: str(value) for name, value in pairs(how.mapping, "--map").items()},
+        train_until=moment(how.train_until, "--train-until") if how.train_until else None,
+        until=moment(how.until, "--until") if how.until else None,
+        step=_step(how.step),
+        delay=seconds(how.delay, "--delay") if how.delay else None,
+        history=how.history,
+        inject=how.inject,
+        seed=how.seed,
+        keep=keep,
+    )
 
 
 def _step(text: str) -> float | None:
@@ -89,12 +153,13 @@ def _step(text: str) -> float | None:
 
 
 @contextmanager
-def _moving(console: Console):  # type: ignore[no-untyped-def]  # the bar's callback
+def _moving(console: Console) -> Iterator[Callable[[Any, Any], None]]:
+    """A progress bar: what moves it along takes the engine's plan and progress."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0, figures="", visible=False)
 
-        def moved(plan, progress) -> None:  # type: ignore[no-untyped-def]
+        def moved(plan: Any, progress: Any) -> None:
             bar.update(
                 task,
                 visible=True,

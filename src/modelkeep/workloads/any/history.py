@@ -15,7 +15,7 @@ def history(rows: TrainingRows) -> dict[str, list[Value]]:
 
     ``history_last`` is the entity's newest known label, ``history_same_period`` that of the same hour of the week (else
     of the day), ``history_ewma`` an exponential mean (weight 0.1), ``history_mean`` the mean of the last 8. An entity
-    without a known label has everyone's, except for the mean. Classes count as 1 (the last class in sorted order) and 0.
+    without a known label has everyone's, except for the mean. Classes count as 1 (the last in sorted order) and 0.
     """
     numbers = _numbers(rows.truth)
     told, targets = rows.told or rows.at, rows.targets or rows.at
@@ -24,7 +24,7 @@ def history(rows: TrainingRows) -> dict[str, list[Value]]:
         "history_last": list(known["persistence"]),
         "history_same_period": list(known["same_period"]),
         "history_ewma": list(known["ewma"]),
-        "history_mean": _means(rows, numbers, told=told),
+        "history_mean": _means(rows, numbers=numbers, told=told),
     }
     return found
 
@@ -36,7 +36,7 @@ def _numbers(truth: Sequence[Output]) -> list[float]:
     return [float(str(value) == last) for value in truth]
 
 
-def _means(rows: TrainingRows, numbers: Sequence[float], *, told: Sequence[float]) -> list[Value]:
+def _means(rows: TrainingRows, *, numbers: Sequence[float], told: Sequence[float]) -> list[Value]:
     events = sorted([(at, 0, i) for i, at in enumerate(rows.at)] + [(at, 1, i) for i, at in enumerate(told)])
     newest: dict[str, deque[float]] = {}
     found: list[Value] = [None] * len(numbers)

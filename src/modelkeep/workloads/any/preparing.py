@@ -67,7 +67,7 @@ def _plain(table: Mapping[str, Sequence[Value]]) -> TrainingRows:
         keys=[str(value) for value in column(named.key)] if named.key else [""] * len(places),
         at=at,
         targets=about,
-        told=[max(moment, asked) for moment, asked in zip(told, at, strict=True)],
+        told=[max(known, asked) for known, asked in zip(told, at, strict=True)] if told else [],
     )
 
 

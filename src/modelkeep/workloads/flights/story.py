@@ -49,10 +49,13 @@ class Errors(Struct, frozen=True, kw_only=True):
 
 
 class Story:
-    """Tells the replay to a person; reads everything from the server at ``url`` as any client would."""
+    """Tells the replay to a person; reads everything from the server at ``url`` as any client would.
 
-    def __init__(self, console: Console, *, url: str) -> None:
-        self._console = console
+    ``model`` is the one whose error is shown, in ``unit``; without one, none is.
+    """
+
+    def __init__(self, console: Console, *, url: str, model: str = "flights", unit: str = "min") -> None:
+        self._console, self._model, self._unit = console, model, unit
         self._client = httpx.Client(base_url=url, timeout=30.0)
         self._seen: set[tuple[str, str, str]] = set()
         self._notices: set[str] = set()
@@ -109,12 +112,15 @@ class Story:
 
     def figures(self) -> str:
         """The error of the last seven days beside the best automatic baseline's, in words."""
-        found = self._get("/v1/models/flights/accuracy?window=7d", Errors)
-        mae = found.metrics.get("mae")
-        best = min((b.metrics["mae"], name) for name, b in found.baselines.items()) if found.baselines and mae else None
-        if mae is None or best is None:
+        if not self._model:
+            return ""
+        found = self._get(f"/v1/models/{self._model}/accuracy?window=7d", Errors)
+        mine, rivals = _error(found), {name: _error(each) for name, each in found.baselines.items()}
+        known = [(error, name) for name, error in rivals.items() if error is not None]
+        if mine is None or not known:
             return "too few outcomes yet"
-        return f"7-day error {mae:.1f} min, best simple rule ({best[1]}) {best[0]:.1f}"
+        error, name = min(known)
+        return f"7-day error {_amount(mine, self._unit)}, best simple rule ({name}) {_amount(error, '')}"
 
     def _get(self, path: str, kind: type[T]) -> T:
         return msgspec.json.decode(self._client.get(path).raise_for_status().content, type=kind)
@@ -139,3 +145,13 @@ class Player:
 
 def _day(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%a %d %b %Y}"
+
+
+def _error(found: Errors) -> float | None:
+    """The mean error of numbers, or the share of wrong classes."""
+    wrong = found.metrics.get("accuracy")
+    return found.metrics.get("mae") if wrong is None else 1 - wrong
+
+
+def _amount(error: float, unit: str) -> str:
+    return f"{error:.1f} {unit}".rstrip() if error >= 1 else f"{error:.3g} {unit}".rstrip()
