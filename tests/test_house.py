@@ -2,12 +2,18 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import grimp
 import pytest
+
+from modelkeep.alerts.rules import DEFAULT, parse
+from modelkeep.extending import BUILT_IN, find
+from modelkeep.workload import Workload
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "modelkeep"
@@ -107,3 +113,36 @@ def test_versions_of_every_requirement_are_locked_with_hashes() -> None:
             if re.match(r"^[a-z0-9]", line):
                 assert "==" in line, f"{name}: {line} is not pinned"
                 assert "--hash=sha256:" in following, f"{name}: {line} has no hash"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_a_built_in_workload_adds_is_told_on_its_page(name: str) -> None:
+    found = find(name)
+    assert isinstance(found, Workload)
+    if not found.operations:
+        pytest.skip(f"{name} has no acts yet")
+    page = ROOT / "docs" / "workloads" / f"{name}.md"
+    text = page.read_text() if page.exists() else ""
+    rules = parse(found.rules, source=name, known=DEFAULT) if found.rules else ()
+    own = [rule for rule in rules if rule not in DEFAULT]
+    told = [f"{operation.method} {operation.path}" for operation in found.operations]
+    told += [*(rule.name for rule in own), *(rule.reading for rule in own)]
+    missing = sorted({f"`{what}`" for what in told if f"`{what}`" not in text})
+    assert not missing, f"docs/workloads/{name}.md does not tell of {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_workload_uses_the_public_face_alone_and_is_cheap_to_import(name: str) -> None:
+    """Importing it must not bring in what only training or serving needs: it happens at every start."""
+    for path in sorted((SOURCE / "workloads" / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("modelkeep."):
+                assert node.module.startswith(f"modelkeep.workloads.{name}"), f"{path}:{node.lineno} {node.module}"
+    heavy = "{'numpy', 'lightgbm', 'sklearn', 'duckdb', 'skops', 'scipy', 'PIL', 'pandas', 'mlflow'}"
+    code = (
+        "import sys; import modelkeep.app, modelkeep.operations; before = set(sys.modules);"
+        f"from modelkeep.extending import find; find({name!r});"
+        f"print(*sorted((set(sys.modules) - before) & {heavy}))"
+    )
+    brought = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not brought, f"importing the workload {name} imports {', '.join(brought)}"

@@ -160,7 +160,6 @@ def test_a_defect_is_the_products_500_and_is_logged(house):
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
 
 
-@pytest.mark.row("EXT-01")
 def test_an_act_asks_a_model_in_the_servers_loop_and_tells_what_came_true(house):
     found = house.get("/api/pots/iron", level=4).json()
     assert (found["level"], found["state"]) == (8.0, "joined")
