@@ -4,6 +4,8 @@ Rivals are the rules that people use: how long ago the last purchase was (churn)
 pace (value). Probabilities are calibrated by isotonic regression on the judged looks (Zadrozny and Elkan, 2002).
 """
 
+from dataclasses import dataclass
+
 import lightgbm
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
@@ -23,12 +25,21 @@ STEPS = 40
 SAMPLE = 20_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the judged looks said of the model and of the rules that people use."""
+
+    metrics: dict[str, float]
+    rivals: dict[str, dict[str, float]]
+    note: str
+
+
 def train_churn(rows: TrainingRows) -> Trained:
     """Train on rows as ``customers.prepare_churn`` makes them.
 
     Returns:
         Trees that answer whether a customer stays away, with a calibrated probability; ``auc``, ``average_precision``
-        (of coming back, the rarer class in most shops), ``brier`` and the recency rule's on looks not learnt from.
+        (of coming back) and ``brier`` on a look not learnt from, beside those of the recency rule.
 
     Raises:
         Refused: When there are too few looks, or all customers did the same.
@@ -47,23 +58,26 @@ def train_churn(rows: TrainingRows) -> Trained:
         "auc": float(roc_auc_score(real, said)),
         "average_precision": float(average_precision_score(1 - real, 1 - said)),
         "brier": float(brier_score_loss(real, said)),
-        "auc_recency": float(roc_auc_score(real, recency)),
-        "average_precision_recency": float(average_precision_score(1 - real, -recency)),
+    }
+    rule = {
+        "auc": float(roc_auc_score(real, recency)),
+        "average_precision": float(average_precision_score(1 - real, -recency)),
     }
     final = _fit(frame, np.arange(len(frame.truth)), objective="binary")
     file = Ensemble(members=(_member(final, frame),), weights={"trees": 1.0}, link="logit", calibrated=_curve(curve))
-    rule = f"recency {metrics['auc_recency']:.3f} and {metrics['average_precision_recency']:.3f}"
-    note = f"AUC {metrics['auc']:.3f}, average precision {metrics['average_precision']:.3f} on later looks; {rule}"
-    verdict = "" if metrics["auc"] > metrics["auc_recency"] else "below baseline; "
-    return _trained(rows, frame, file=file, split=split, metrics=metrics, note=verdict + note)
+    said_rule = f"recency {rule['auc']:.3f} and {rule['average_precision']:.3f}"
+    note = f"AUC {metrics['auc']:.3f}, average precision {metrics['average_precision']:.3f} on later looks; {said_rule}"
+    verdict = "" if metrics["auc"] > rule["auc"] else "below baseline; "
+    judged = Verdict(metrics=metrics, rivals={"recency": rule}, note=verdict + note)
+    return _trained(rows, frame, file=file, split=split, verdict=judged)
 
 
 def train_value(rows: TrainingRows) -> Trained:
     """Train on rows as ``customers.prepare_value`` makes them.
 
     Returns:
-        Trees on spending in 180 days (Tweedie: many spend nothing, few spend much), with an 80 % interval; ``mae`` and
-        the errors of the own pace so far (``mae_pace``) and of the mean of all (``mae_mean``).
+        Trees on spending in 180 days (Tweedie: many spend nothing, few spend much), with an 80 % interval; its errors
+        beside those of the own pace so far and of the mean of all.
 
     Raises:
         Refused: When there are too few looks.
@@ -74,25 +88,27 @@ def train_value(rows: TrainingRows) -> Trained:
     early = _fit(frame, split.learn, objective="tweedie")
     said, real = fitting.answers(early, frame, split.judge), frame.truth[split.judge]
     pace = frame.column("spent") / np.maximum(frame.column("tenure_days") + 1, 30.0) * VALUE
-    metrics = fitting.errors(said, real) | {
-        "mae_pace": float(np.abs(pace[split.judge] - real).mean()),
-        "mae_mean": float(np.abs(frame.truth[split.learn].mean() - real).mean()),
-        "rmse_pace": float(np.sqrt(np.mean((pace[split.judge] - real) ** 2))),
-    }
+    metrics = fitting.errors(said, real)
+    mean = np.full(len(real), frame.truth[split.learn].mean())
+    rivals = {"own_pace": fitting.errors(pace[split.judge], real), "mean": fitting.errors(mean, real)}
     ends = [_fit(frame, split.learn, objective="quantile", quantile=q) for q in (0.1, 0.9)]
     low, high = (fitting.answers(end, frame, split.judge) for end in ends)
     final = _fit(frame, np.arange(len(frame.truth)), objective="tweedie")
     file = Ensemble(
-        members=(_member(final, frame), *(_member(end, frame, name=n) for n, end in zip(("low", "high"), ends, strict=True))),
+        members=(
+            _member(final, frame),
+            *(_member(end, frame, name=name) for name, end in zip(("low", "high"), ends, strict=True)),
+        ),
         weights={"trees": 1.0},
         low_member="low",
         high_member="high",
         widen=max(0.0, fitting.widening(low, high, truth=real, cover=0.8)),
         floor=0.0,
     )
-    note = f"MAE {metrics['mae']:.2f} in 180 days on later looks, own pace {metrics['mae_pace']:.2f}"
-    verdict = "" if metrics["mae"] < min(metrics["mae_pace"], metrics["mae_mean"]) else "below baseline; "
-    return _trained(rows, frame, file=file, split=split, metrics=metrics, note=verdict + note)
+    note = f"MAE {metrics['mae']:.2f} in 180 days on later looks, own pace {rivals['own_pace']['mae']:.2f}"
+    verdict = "" if metrics["mae"] < min(found["mae"] for found in rivals.values()) else "below baseline; "
+    judged = Verdict(metrics=metrics, rivals=rivals, note=verdict + note)
+    return _trained(rows, frame, file=file, split=split, verdict=judged)
 
 
 def newest(rows: TrainingRows) -> TrainingRows:
@@ -134,18 +150,19 @@ def _curve(fitted: IsotonicRegression) -> tuple[tuple[float, float], ...]:
 
 
 def _trained(
-    rows: TrainingRows, frame: Frame, *, file: Ensemble, split: Split, metrics: dict[str, float], note: str
+    rows: TrainingRows, frame: Frame, *, file: Ensemble, split: Split, verdict: Verdict
 ) -> Trained:
     output = CHURN if file.link == "logit" else WORTH
     columns = {**rows.columns, output.name: rows.truth, "entity": rows.keys, "asked": rows.at}
     return Trained(
         path=pack_ensemble(file, fitting.place(f"{output.name}.ensemble")),
         runtime="ensemble",
-        metrics=metrics,
+        metrics=verdict.metrics,
+        rivals=verdict.rivals,
         sample=fitting.taken(columns, split.judge[:: max(1, len(split.judge) // SAMPLE)].tolist()),
         key="entity",
         time="asked",
         signature=fitting.signature(frame, output),
         split="time",
-        note=note,
+        note=verdict.note,
     )

@@ -27,12 +27,6 @@ LEAST_PAST = 90
 SPANS = (30, 90, 180, 365)
 CHURN = Field(name="churned", kind="boolean")
 WORTH = Field(name="value", kind="number", unit="money", low=0.0)
-COLUMNS = (
-    Field(name="customer", kind="text"),
-    Field(name="date", kind="text"),
-    Field(name="amount", kind="number", unit="money", nullable=True),
-    Field(name="qty", kind="number", nullable=True),
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,20 +26,6 @@ CALENDAR = ("weekday", "holiday", "holiday_before", "holiday_after")
 EXTRA = ("genre", "area", "holiday", "holiday_before", "holiday_after", "reserved")
 OUTPUT = Field(name="visitors", kind="number", unit="visitors/day", low=0.0)
 
-COLUMNS = (
-    Field(name="restaurant", kind="text"),
-    Field(name="date", kind="text"),
-    Field(name="visitors", kind="number", unit="visitors/day", low=0.0),
-    Field(name="asked", kind="text", nullable=True),
-    Field(name="told", kind="text", nullable=True),
-    Field(name="reserved", kind="number", unit="visitors", low=0.0, nullable=True),
-    Field(name="genre", kind="category", nullable=True),
-    Field(name="area", kind="category", nullable=True),
-    Field(name="holiday", kind="number", low=0.0, high=1.0, nullable=True),
-    Field(name="holiday_before", kind="number", low=0.0, high=1.0, nullable=True),
-    Field(name="holiday_after", kind="number", low=0.0, high=1.0, nullable=True),
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Days:

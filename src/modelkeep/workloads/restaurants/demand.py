@@ -41,6 +41,7 @@ class Judged:
     """What the newest days said: errors, the interval's ends and how far to widen them, and each gated blend."""
 
     metrics: dict[str, float]
+    rivals: dict[str, dict[str, float]]
     ends: tuple[lightgbm.Booster, lightgbm.Booster]
     widen: float
     blends: dict[str, float]
@@ -52,29 +53,30 @@ def train(rows: TrainingRows) -> Trained:
 
     Returns:
         An ensemble in log1p link with an 80 % interval, its metrics on the newest 56 days (``rmsle``, ``mae``,
-        ``coverage``, and ``rmsle_<baseline>``), and these days as reference.
+        ``coverage``, ...) and those of the baselines, and these days as reference.
 
     Raises:
         Refused: When there are too few days to learn and to judge.
     """
     frame = fitting.framed(rows.columns, rows.truth, categories=CATEGORIES)
     split = fitting.by_time(rows, last=JUDGED)
-    judged = judge(frame, split, keys=rows.keys, asked=rows.at)
+    judged = judge(frame, split, rows)
     final = fit(trees_of(frame), np.arange(len(frame.truth)))
     return Trained(
         path=pack_ensemble(ensemble(frame, final, judged=judged), fitting.place("demand.ensemble")),
         runtime="ensemble",
         metrics=judged.metrics,
+        rivals=judged.rivals,
         sample=_sample(rows, split.judge),
         key="entity",
         time="asked",
         signature=fitting.signature(frame, OUTPUT),
         split="time",
-        note=_note(judged.metrics, len(judged.blends)),
+        note=_note(judged),
     )
 
 
-def judge(frame: Frame, split: Split, *, keys: list[str], asked: list[float]) -> Judged:
+def judge(frame: Frame, split: Split, rows: TrainingRows) -> Judged:
     """Learn from the earlier rows and answer the later ones: first half to calibrate on, second half to count."""
     trees, truth = trees_of(frame), np.log1p(frame.truth)
     point = fit(trees, split.learn)
@@ -84,23 +86,27 @@ def judge(frame: Frame, split: Split, *, keys: list[str], asked: list[float]) ->
     ends = fit_ends(trees, split.learn)
     low, high = (fitting.answers(end, trees, split.judge) for end in ends)
     half = len(real) // 2
-    weeks = np.asarray(asked)[split.judge] // (7 * DAY)
+    weeks = np.asarray(rows.at)[split.judge] // (7 * DAY)
     first = fitting.steady_widening(low[:half], high[:half], truth=real[:half], blocks=weeks[:half], cover=COVER)
-    mine = [keys[i] for i in split.judge]
+    mine = [rows.keys[i] for i in split.judge]
     off = levels(real - said, mine)
     corrected = said + np.array([off[key] for key in mine])
     blends = gate(corrected, usual, real=real, keys=mine)
-    metrics = fitting.errors(np.expm1(said), frame.truth[split.judge]) | {
-        "rmsle": float(np.sqrt(np.mean((said - real) ** 2))),
-        "coverage": fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:]),
-        "gated": float(len(blends)),
-    }
+    metrics = {"rmsle": _distance(said, real), **fitting.errors(np.expm1(said), frame.truth[split.judge])}
+    metrics["coverage"] = fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:])
+    metrics |= {"gated": float(len(blends)), **fitting.skill(rows, split.judge, np.expm1(said))}
+    rivals = {}
     for name, column in RIVALS.items():
         known = frame.column(column)[split.judge]
         rival = np.where(np.isnan(known), usual, known)
-        metrics[f"rmsle_{name}"] = float(np.sqrt(np.mean((rival - real) ** 2)))
+        mae = float(np.abs(np.expm1(rival) - frame.truth[split.judge]).mean())
+        rivals[name] = {"rmsle": _distance(rival, real), "mae": mae}
     widen = fitting.steady_widening(low, high, truth=real, blocks=weeks, cover=COVER)
-    return Judged(metrics=metrics, ends=ends, widen=widen, blends=blends, levels=off)
+    return Judged(metrics=metrics, rivals=rivals, ends=ends, widen=widen, blends=blends, levels=off)
+
+
+def _distance(answer: Floats, truth: Floats) -> float:
+    return float(np.sqrt(np.mean((answer - truth) ** 2)))
 
 
 def levels(missed: Floats, keys: list[str]) -> dict[str, float]:
@@ -207,8 +213,8 @@ def _sample(rows: TrainingRows, places: Places) -> dict[str, list[Value]]:
     return fitting.taken(columns, places[::step].tolist())
 
 
-def _note(metrics: dict[str, float], gated: int) -> str:
-    rivals = ", ".join(f"{name.replace('_', ' ')} {metrics[f'rmsle_{name}']:.3f}" for name in RIVALS)
-    best = min(metrics[f"rmsle_{name}"] for name in RIVALS)
-    verdict = "" if metrics["rmsle"] < best else "below baseline; "
-    return f"{verdict}RMSLE {metrics['rmsle']:.3f} on the newest days, {rivals}; {gated} restaurants answer by their own"
+def _note(judged: Judged) -> str:
+    said = judged.metrics["rmsle"]
+    rivals = ", ".join(f"{name.replace('_', ' ')} {found['rmsle']:.3f}" for name, found in judged.rivals.items())
+    verdict = "" if said < min(found["rmsle"] for found in judged.rivals.values()) else "below baseline; "
+    return f"{verdict}RMSLE {said:.3f} on the newest days, {rivals}; {len(judged.blends)} restaurants are gated"

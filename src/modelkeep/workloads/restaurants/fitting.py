@@ -10,12 +10,13 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from modelkeep import Field, Refused, Signature, TrainingRows, Value
+from modelkeep import Field, Refused, Signature, TrainingRows, Value, backtest, scored
 from modelkeep.workloads.restaurants.columns import Floats, numbers
 
 DAY = 86400.0
 Places = NDArray[np.int64]
 LEAST_BLOCK = 20
+MEASURED = 20_000
 PARAMETERS: Mapping[str, object] = {
     "learning_rate": 0.05,
     "num_leaves": 31,
@@ -164,6 +165,26 @@ def steady_widening(low: Floats, high: Floats, *, truth: Floats, blocks: Floats,
 def covered(low: Floats, high: Floats, *, truth: Floats) -> float:
     """Share of the truths within."""
     return float(np.mean((truth >= low) & (truth <= high)))
+
+
+def skill(rows: TrainingRows, places: Places, said: Floats) -> dict[str, float]:
+    """``skill``: log of the best automatic baseline's mean error by the model's, as production will be judged.
+
+    The baselines know what the newest MEASURED rows had told them when each was asked. Empty when none answered.
+    """
+    some = places[-MEASURED:]
+    asked, truth = [rows.at[i] for i in some], [rows.truth[i] for i in some]
+    simple = backtest(
+        asked,
+        targets=[rows.targets[i] for i in some],
+        keys=[rows.keys[i] for i in some],
+        truths=truth,
+        told=[rows.told[i] for i in some],
+    )
+    sums = scored(truth, {"model": [*said[-MEASURED:].tolist()], **simple})
+    mean = {name: one.loss / one.n for name, one in sums.items() if one.n and one.loss > 0}
+    best = min((value for name, value in mean.items() if name != "model"), default=0.0)
+    return {"skill": float(np.log(best / mean["model"]))} if best and "model" in mean else {}
 
 
 def taken(columns: Mapping[str, Sequence[Value]], places: Sequence[int]) -> dict[str, list[Value]]:

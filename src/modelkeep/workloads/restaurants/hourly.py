@@ -21,14 +21,6 @@ COMPLETE = 3 * HOUR
 """After the end of a day by which its hours must have been told to count as a day."""
 CATEGORIES = ("restaurant",)
 OUTPUT = Field(name="orders", kind="number", unit="orders/h", low=0.0)
-COLUMNS = (
-    Field(name="restaurant", kind="text", nullable=True),
-    Field(name="hour", kind="text"),
-    Field(name="orders", kind="number", unit="orders/h", low=0.0, nullable=True),
-    Field(name="asked", kind="text", nullable=True),
-    Field(name="told", kind="text", nullable=True),
-    Field(name="holiday", kind="number", low=0.0, high=1.0, nullable=True),
-)
 SLOT_WEIGHTS: Mapping[str, float] = {"slot_ewma": 0.05, "slot_ewma_fast": 0.15}
 LEVEL_WEIGHTS: Mapping[str, float] = {"level_ewma": 0.05, "level_ewma_fast": 0.2}
 LONG = 26

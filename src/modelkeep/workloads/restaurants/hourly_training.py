@@ -45,9 +45,10 @@ def train(rows: TrainingRows) -> Trained:
     said, real = fitting.answers(early, trees, split.judge), frame.truth[split.judge]
     share = min(SHARES, key=lambda w: deviance(w * said + (1 - w) * usual[split.judge], real))
     answer = share * said + (1 - share) * usual[split.judge]
-    metrics = fitting.errors(answer, real) | {DEVIANCE: deviance(answer, real)}
-    metrics |= {f"{DEVIANCE}_{name}": deviance(_rival(frame, column, usual=usual)[split.judge], real)
-                for name, column in RIVALS.items() if column in frame.names}  # fmt: skip
+    metrics = {DEVIANCE: deviance(answer, real), **fitting.errors(answer, real)}
+    metrics |= fitting.skill(rows, split.judge, answer)
+    rivals = {name: _measured(_rival(frame, column, usual=usual)[split.judge], real)
+              for name, column in RIVALS.items()}  # fmt: skip
     ends = [_end(trees, split.learn, quantile=q) for q in ((1 - COVER) / 2, (1 + COVER) / 2)]
     low, high = (fitting.answers(end, trees, split.judge) for end in ends)
     weeks, half = np.asarray(rows.at)[split.judge] // (7 * DAY), len(real) // 2
@@ -66,7 +67,7 @@ def train(rows: TrainingRows) -> Trained:
         widen=fitting.steady_widening(low, high, truth=real, blocks=weeks, cover=COVER),
         floor=0.0,
     )
-    return _trained(rows, frame, file=file, judge=split.judge, metrics=metrics)
+    return _trained(rows, frame, file=file, judge=split.judge, metrics=metrics, rivals=rivals)
 
 
 def train_calendar(rows: TrainingRows) -> Trained:
@@ -80,10 +81,11 @@ def train_calendar(rows: TrainingRows) -> Trained:
     early = fitting.boosted(frame, split.learn, truth=frame.truth, rounds=ROUNDS, settings=SETTINGS)
     said, real = fitting.answers(early, frame, split.judge), frame.truth[split.judge]
     flat = np.full(len(real), frame.truth[split.learn].mean())
-    metrics = fitting.errors(said, real) | {DEVIANCE: deviance(said, real), f"{DEVIANCE}_mean": deviance(flat, real)}
+    metrics = {DEVIANCE: deviance(said, real), **fitting.errors(said, real), **fitting.skill(rows, split.judge, said)}
     final = fitting.boosted(frame, np.arange(len(rows.truth)), truth=frame.truth, rounds=ROUNDS, settings=SETTINGS)
     file = Ensemble(members=(_member("trees", final, frame),), weights={"trees": 1.0}, floor=0.0)
-    return _trained(rows, frame, file=file, judge=split.judge, metrics=metrics)
+    rivals = {"mean": _measured(flat, real)}
+    return _trained(rows, frame, file=file, judge=split.judge, metrics=metrics, rivals=rivals)
 
 
 def simple(mean: float) -> Member:
@@ -113,22 +115,31 @@ def _member(name: str, booster: lightgbm.Booster, trees: Frame) -> Member:
     )
 
 
+def _measured(answer: Floats, truth: Floats) -> dict[str, float]:
+    return {DEVIANCE: deviance(answer, truth), "mae": float(np.abs(answer - truth).mean())}
+
+
 def _trained(
-    rows: TrainingRows, frame: Frame, *, file: Ensemble, judge: Places, metrics: dict[str, float]
+    rows: TrainingRows,
+    frame: Frame,
+    *,
+    file: Ensemble,
+    judge: Places,
+    metrics: dict[str, float],
+    rivals: dict[str, dict[str, float]],
 ) -> Trained:
-    rivals = [f"{name.removeprefix(f'{DEVIANCE}_').replace('_', ' ')} {value:.3f}"
-              for name, value in metrics.items() if name.startswith(f"{DEVIANCE}_")]  # fmt: skip
-    worst = min(value for name, value in metrics.items() if name.startswith(f"{DEVIANCE}_"))
-    verdict = "" if metrics[DEVIANCE] < worst else "below baseline; "
+    said = ", ".join(f"{name.replace('_', ' ')} {found[DEVIANCE]:.3f}" for name, found in rivals.items())
+    verdict = "" if metrics[DEVIANCE] < min(found[DEVIANCE] for found in rivals.values()) else "below baseline; "
     columns = {**rows.columns, "orders": rows.truth, "entity": rows.keys, "asked": rows.at}
     return Trained(
         path=pack_ensemble(file, fitting.place("hourly.ensemble")),
         runtime="ensemble",
         metrics=metrics,
+        rivals=rivals,
         sample=fitting.taken(columns, judge[:: max(1, len(judge) // SAMPLE)].tolist()),
         key="entity",
         time="asked",
         signature=fitting.signature(frame, OUTPUT),
         split="time",
-        note=f"{verdict}Poisson deviance {metrics[DEVIANCE]:.3f} on the newest days, {', '.join(rivals)}",
+        note=f"{verdict}Poisson deviance {metrics[DEVIANCE]:.3f} on the newest days, {said}",
     )

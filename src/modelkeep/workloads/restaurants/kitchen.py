@@ -21,18 +21,6 @@ CATEGORIES = ("station", "item", "order_type", "vehicle")
 NUMBERS = ("quantity", "queue", "rider_age", "rider_rating")
 PLACES = ("restaurant_latitude", "restaurant_longitude", "delivery_latitude", "delivery_longitude")
 OUTPUT = Field(name="minutes", kind="number", unit="min", low=0.0)
-COLUMNS = (
-    Field(name="minutes", kind="number", unit="min", low=0.0),
-    Field(name="assigned", kind="text", nullable=True),
-    Field(name="completed", kind="text", nullable=True),
-    *(Field(name=name, kind="category", nullable=True) for name in ("restaurant", *CATEGORIES, "rider")),
-    Field(name="quantity", kind="number", low=0.0, nullable=True),
-    Field(name="queue", kind="number", unit="orders", low=0.0, nullable=True),
-    Field(name="rider_age", kind="number", unit="years", low=0.0, high=120.0, nullable=True),
-    Field(name="rider_rating", kind="number", low=0.0, nullable=True),
-    Field(name="distance_km", kind="number", unit="km", low=0.0, nullable=True),
-    *(Field(name=name, kind="number", unit="deg", nullable=True) for name in PLACES),
-)
 
 
 def prepare(table: Table) -> TrainingRows:

@@ -25,8 +25,8 @@ def train(rows: TrainingRows) -> Trained:
     """Train on rows as ``kitchen.prepare`` makes them.
 
     Returns:
-        Trees with an 80 % interval; ``mae``, ``mae_median`` (the baseline), ``mae_station`` (the station's last 20,
-        where its past is known), ``within_5`` and ``coverage`` of rows that were not learnt from.
+        Trees with an 80 % interval; ``mae``, ``within_5`` and ``coverage`` of rows that were not learnt from, beside
+        the median's error, and that of the station's last 20 where its past is known.
 
     Raises:
         Refused: When there are too few orders, or fewer than 5 riders or stations to part them by.
@@ -42,8 +42,9 @@ def train(rows: TrainingRows) -> Trained:
     metrics = fitting.errors(said, real) | {
         "within_5": float(np.mean(np.abs(said - real) <= WITHIN)),
         "coverage": fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:]),
-        **rivals(frame, split),
+        **({} if rows.groups else fitting.skill(rows, split.judge, said)),
     }
+    others = rivals(frame, split)
     final = _fit(frame, np.arange(len(frame.truth)), objective="l1")
     boosters = {"trees": final, "low": ends[0], "high": ends[1]}
     file = Ensemble(
@@ -58,17 +59,18 @@ def train(rows: TrainingRows) -> Trained:
         floor=0.0,
     )
     columns = {**rows.columns, "minutes": rows.truth, "entity": rows.keys, "asked": rows.at}
-    verdict = "" if metrics["mae"] < min(v for k, v in metrics.items() if k.startswith("mae_")) else "below baseline; "
+    verdict = "" if metrics["mae"] < min(found["mae"] for found in others.values()) else "below baseline; "
     return Trained(
         path=pack_ensemble(file, fitting.place("prep.ensemble")),
         runtime="ensemble",
         metrics=metrics,
+        rivals=others,
         sample=fitting.taken(columns, split.judge[:: max(1, len(split.judge) // SAMPLE)].tolist()),
         key="entity",
         time="" if rows.groups else "asked",
         signature=fitting.signature(frame, OUTPUT),
         split="group" if rows.groups else "time",
-        note=f"{verdict}MAE {metrics['mae']:.2f} min on rows not learnt from, their median {metrics['mae_median']:.2f}",
+        note=f"{verdict}MAE {metrics['mae']:.2f} min on rows not learnt from, their median {others['median']['mae']:.2f}",
     )
 
 
@@ -85,13 +87,14 @@ def by_group(groups: list[str]) -> Split:
     return Split(learn=np.flatnonzero(~mine), judge=np.flatnonzero(mine), at=0.0)
 
 
-def rivals(frame: Frame, split: Split) -> dict[str, float]:
+def rivals(frame: Frame, split: Split) -> dict[str, dict[str, float]]:
     """The mean absolute errors of the median, and of what the station last took where that is known."""
     real, median = frame.truth[split.judge], float(np.median(frame.truth[split.learn]))
-    found = {"mae_median": float(np.abs(median - real).mean())}
+    found = {"median": {"mae": float(np.abs(median - real).mean())}}
     past = frame.column("station_minutes")[split.judge]
     if np.isfinite(past).mean() > 0.5:
-        found["mae_station"] = float(np.abs(np.where(np.isnan(past), median, past) - real).mean())
+        mae = float(np.abs(np.where(np.isnan(past), median, past) - real).mean())
+        found["last_of_station"] = {"mae": mae}
     return found
 
 
