@@ -7,9 +7,10 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from msgspec import structs
 
@@ -25,6 +26,7 @@ from modelkeep.jobs import services
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.housekeeping import tidy
+from modelkeep.jobs.making import train
 from modelkeep.jobs.probing import Probing
 from modelkeep.jobs.release import release
 from modelkeep.jobs.rolling_back import roll_back
@@ -34,7 +36,7 @@ from modelkeep.jobs.schedule import Schedule
 from modelkeep.jobs.slots import Wanted
 from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
-from modelkeep.nouns import Features, Outcome, Policy, Prediction, Rule
+from modelkeep.nouns import Features, Job, Outcome, Prediction, Rule, Value
 from modelkeep.quantities import duration, iso, seconds
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.recorder import Recorder
@@ -44,6 +46,9 @@ from modelkeep.store.folder import FolderFiles
 from modelkeep.store.seams import Ledger, Store, Told
 from modelkeep.store.sqlite import SqliteStore
 
+if TYPE_CHECKING:
+    from modelkeep.runtimes.explaining import Explanation
+
 log = logging.getLogger("modelkeep.app")
 
 TASKS: Mapping[str, Task] = MappingProxyType(
@@ -51,6 +56,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "release": release,
         "roll_back": roll_back,
         "retrain": retrain,
+        "train": train,
         "watch": watch,
         "deliver": deliver,
         "backup": backup,
@@ -71,7 +77,7 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['backup', 'deliver', 'release', 'retrain', 'roll_back', 'tidy', 'watch']
+    ['backup', 'deliver', 'release', 'retrain', 'roll_back', 'tidy', 'train', 'watch']
     """
 
     def __init__(
@@ -189,6 +195,38 @@ class App:
         """
         return self.rooms.client.tell(outcomes)
 
+    def explain(self, model: str, features: Features, *, number: int | None = None) -> Explanation:
+        """Tell what each input added to the answer of the version that answers (or of ``number``); nothing is recorded.
+
+        Raises NotFound, BadFeatures naming each field, and Refused when the version's runtime cannot tell.
+        """
+        acts = import_module("modelkeep.operations.explaining")  # acts stand above the app, and are its words
+        found: Explanation = acts.explain(self, acts.Explain(model=model, features=dict(features), number=number))
+        return found
+
+    def train(
+        self,
+        name: str,
+        table: Mapping[str, Sequence[Value]],
+        *,
+        release: bool = True,
+        data_source: Literal["database", "file", "sample"] = "database",
+        source: str = "",
+        why: str = "",
+        by: str = "",
+    ) -> Job:
+        """Train a workload's model on a table in memory, by its recipe: ``workload``, ``workload/model`` or the model.
+
+        ``table`` is a dict of columns of one length, as the recipe names them. Where a server runs, the job is answered
+        at once and works on; elsewhere it has ended. ``data_source`` ``sample`` labels simulated rows: such a version
+        is released only with ``why``. Raises NotFound naming near recipes, and where no server runs Refused with what
+        speaks against the data.
+        """
+        acts = import_module("modelkeep.operations.training")
+        wanted = acts.Train(name=name, source=source, release=release, force=bool(why), why=why, by=by)
+        done: Job = acts.train_table(self, table, wanted=wanted, data_source=data_source)
+        return done
+
     # -------------------------------------------------------------------------------------------- inside
 
     def wake(self) -> None:
@@ -216,13 +254,16 @@ class App:
         return f"{part} last ran at {iso(ended.due)}" if late else ""
 
     def _adopt(self, ledger: Ledger, now: float) -> None:
-        """Take up the policies of the configuration, and those of workloads for models that have none of their own."""
+        """Take up the policies of the configuration, and those of workloads for models that have none of their own.
+
+        Those of a model that is not registered are left: its training takes up its recipe's.
+        """
         for policy in self.settings.models.values():
             adopt(ledger, policy, who="configuration", why="modelkeep.toml says so", at=now)
+        known = ledger.versions.models()
         for workload, policy in self._policies:
-            if policy.model not in self.settings.models and ledger.versions.policy(policy.model) == Policy(
-                model=policy.model
-            ):
+            model = policy.model
+            if model in known and model not in self.settings.models and ledger.versions.policy(model).number == 1:
                 adopt(ledger, policy, who=f"workload {workload}", why="the model has no policy of its own", at=now)
 
     def _claimed(self) -> Claim:

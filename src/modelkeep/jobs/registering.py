@@ -13,7 +13,7 @@ from msgspec import Raw, Struct, structs
 
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, BadInput, Conflict
-from modelkeep.jobs import samples
+from modelkeep.jobs import rivals, samples
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
 from modelkeep.runtimes import Inspected, example, infer_signature, inspect, load, pack_features, read_table
@@ -28,11 +28,14 @@ Also = Callable[[Ledger, Version], None]
 class Registration(Struct, frozen=True, kw_only=True):
     """A model file and what is known about it.
 
-    ``path`` is the file, or ``file.py:function``; ``features`` feature code as ``file.py`` or ``file.py:function``, or
-    ``code`` the same already packed; ``trust`` vouches for the code in them. ``sample`` is held-out data (CSV, Parquet
-    or JSON), or ``columns`` the same by name: with the truth in the column ``output`` it gives the baseline metrics,
-    with ``time`` (and ``key``) also the skill. ``signature`` is inferred from the sample when None. ``metrics`` (finite
-    numbers) win over those of the sample. ``force`` registers despite what the sample says against it.
+    ``path`` is the file, or ``file.py:function``; ``features`` feature code as ``file.py`` or ``file.py:function``,
+    or ``code`` the same already packed; ``trust`` vouches for the code in them. ``sample`` is held-out data (CSV,
+    Parquet or JSON), or ``columns`` the same by name: with the truth in the column ``output`` it gives the baseline
+    metrics, with ``time`` (and ``key``) also the skill. ``signature`` is inferred from the sample when None.
+    ``metrics`` (finite numbers) win over those of the sample; ``rivals`` are those of simple baselines by name on
+    the same data. ``against`` are further reasons, in words, why the version must not be released without force.
+    ``history`` is a file with the rows that it was trained on, to be kept with it. ``force`` registers despite what
+    the sample says against it, and what it says is then among those reasons.
     """
 
     model: str
@@ -43,6 +46,9 @@ class Registration(Struct, frozen=True, kw_only=True):
     code: bytes | None = None
     signature: Signature | None = None
     metrics: dict[str, float] = {}
+    rivals: dict[str, dict[str, float]] = {}
+    against: tuple[str, ...] = ()
+    history: Path | None = None
     sample: Path | None = None
     columns: dict[str, list[Value]] | None = None
     output: str = ""
@@ -54,6 +60,19 @@ class Registration(Struct, frozen=True, kw_only=True):
     force: bool = False
     why: str = ""
     by: str = ""
+
+
+class _Worth(Struct, frozen=True, kw_only=True):
+    """What the trial showed: the baseline metrics, and the profile of the sample when there is one.
+
+    ``rivals`` are the automatic baselines on the same sample; ``forced`` is what spoke against the version, and was
+    overruled.
+    """
+
+    metrics: dict[str, float]
+    reference: profile.Profile | None = None
+    rivals: dict[str, dict[str, float]] = {}
+    forced: tuple[str, ...] = ()
 
 
 def register(rooms: Rooms, registration: Registration, *, also: Also | None = None) -> Version:
@@ -90,10 +109,14 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     if code is not None:
         rooms.files.put(code)
     reference = None if worth.reference is None else rooms.files.put(profile.encode(worth.reference))
+    lineage = version.lineage
+    if registration.history is not None:
+        lineage = structs.replace(lineage, history=rooms.files.put(registration.history))
     version = structs.replace(
         version,
-        baseline=Baseline(metrics=worth.metrics, reference=reference),
-        below=below(worth.metrics, policy),
+        baseline=Baseline(metrics=worth.metrics, reference=reference, rivals=worth.rivals | registration.rivals),
+        lineage=lineage,
+        below=(*below(worth.metrics, policy), *_against(registration, worth)),
     )
     return _keep(rooms, version, registration=registration, also=also)
 
@@ -118,13 +141,22 @@ def below(metrics: dict[str, float], policy: Policy) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _against(registration: Registration, worth: _Worth) -> tuple[str, ...]:
+    """Why the version is no better than something simpler, or was registered by force."""
+    told, others = registration.metrics, registration.rivals
+    said = rivals.below(told, others) or rivals.unskilled(worth.metrics, worth.rivals)
+    said = (*rivals.worse_than_nothing(told | worth.metrics, others), *said)
+    return (*said, *worth.forced, *registration.against)
+
+
 def _check(registration: Registration) -> None:
     name = registration.model
     if not _NAME.fullmatch(name) or len(name) > 200:
         raise BadInput(f"{name[:80]!r} is no name for a model", remedy="use letters, digits, . _ - and / between them")
-    wrong = [name for name, value in registration.metrics.items() if not math.isfinite(value)]
-    if wrong:
-        raise BadInput(f"metric {wrong[0]!r} is {registration.metrics[wrong[0]]}", remedy="give finite numbers")
+    for metrics in (registration.metrics, *registration.rivals.values()):
+        for metric, value in metrics.items():
+            if not math.isfinite(value):
+                raise BadInput(f"metric {metric!r} is {value}", remedy="give finite numbers")
 
 
 def _feature_code(registration: Registration) -> bytes | None:
@@ -160,13 +192,6 @@ def _signature(registration: Registration, found: Inspected, *, columns: dict[st
         names = [name for name in names if name in {*found.inputs, registration.output}]
     used = {name: columns[name] for name in names}
     return infer_signature(used, output=registration.output, units=registration.units, classifies=found.classifies)
-
-
-class _Worth(Struct, frozen=True, kw_only=True):
-    """What the trial showed: the baseline metrics, and the profile of the sample when there is one."""
-
-    metrics: dict[str, float]
-    reference: profile.Profile | None = None
 
 
 @contextmanager
@@ -210,13 +235,20 @@ def _tried(
         return _Worth(metrics=registration.metrics)
     sample = samples.sample_of(columns, version.signature, key=registration.key, time=registration.time)
     outputs = samples.tried(predict, sample.rows)
-    said = (samples.constant(outputs, sample), samples.strange(outputs, sample, signature=version.signature))
+    said = (
+        samples.constant(outputs, sample),
+        samples.strange(outputs, sample, signature=version.signature),
+        samples.perfect(outputs, sample),
+    )
     against = [*samples.problems(sample, version.signature), *filter(None, said)]
     if against and not registration.force:
         raise BadArtifact("; ".join(against), remedy="mend the model or the sample, or register it with force")
-    measured = samples.worth(outputs, sample, signature=version.signature, horizon=horizon)
+    measured, simple = samples.worth(outputs, sample, signature=version.signature, horizon=horizon)
     return _Worth(
-        metrics=measured | registration.metrics, reference=profile.reference(version.signature, sample.columns)
+        metrics=measured | registration.metrics,
+        reference=profile.reference(version.signature, sample.columns),
+        rivals=simple,
+        forced=tuple(f"registered by force: {reason}" for reason in against),
     )
 
 

@@ -14,6 +14,8 @@ from modelkeep.runtimes.signatures import missing, rows_of
 from modelkeep.watch import baselines
 from modelkeep.watch.skill import best_baseline, log_ratio
 
+PROOF = 100
+"""With fewer held-out rows a perfect score may be luck."""
 _BATCH = 1000
 
 
@@ -92,6 +94,22 @@ def constant(outputs: Outputs, sample: Sample) -> str:
     return f"it answers {outputs.values[0]!r} to each of {distinct} different rows of the sample"
 
 
+def perfect(outputs: Outputs, sample: Sample) -> str:
+    """That a model is right about every one of many rows, which says that it has seen them, in words, or an empty text.
+
+    Numbers count as right within a billionth of the spread of the truth.
+    """
+    truth = sample.truth or []
+    if len(truth) < LEAST_PAIRS or len(set(truth)) < 2:
+        return ""
+    numbers = [float(t) for t in truth if not isinstance(t, str | bool)]
+    near = 1e-9 * (max(numbers) - min(numbers)) if numbers else 0.0
+    if not all(_right(answer, real, near=near) for answer, real in zip(outputs.values, truth, strict=True)):
+        return ""
+    few = "so few rows prove nothing" if len(truth) < PROOF else "no real outcome is foreseen like that"
+    return f"every one of its {len(truth)} answers is exactly right: {few}, and the answer may leak into the question"
+
+
 def strange(outputs: Outputs, sample: Sample, *, signature: Signature) -> str:
     """That a model answers with classes of which none is ever true, in words, or an empty text."""
     if not signature.classifies or not sample.truth or set(outputs.values) & set(sample.truth):
@@ -102,25 +120,37 @@ def strange(outputs: Outputs, sample: Sample, *, signature: Signature) -> str:
     return f"it answers {answers}, but {signature.output.name!r} holds {truths} in the sample"
 
 
-def worth(outputs: Outputs, sample: Sample, *, signature: Signature, horizon: float) -> dict[str, float]:
-    """The metrics of these answers, with ``skill`` against the best automatic baseline where the moments are known.
+def worth(
+    outputs: Outputs, sample: Sample, *, signature: Signature, horizon: float
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The metrics of these answers, and those of the automatic baselines by name where the moments are known.
 
-    ``horizon`` is the age in seconds at which a truth becomes known to the baselines. Empty without truth.
+    ``skill`` is against the best of them. ``horizon`` is the age in seconds at which a truth becomes known to the
+    baselines. Both are empty without truth.
     """
     if sample.truth is None:
-        return {}
+        return {}, {}
     total = Sums()
     for answer, truth in zip(outputs.values, sample.truth, strict=True):
         total = total + Sums.of(answer, truth)
     found = total.metrics()
-    if sample.times is not None:
-        gained = _skill(outputs, sample, signature=signature, horizon=horizon)
-        if gained is not None:
-            found["skill"] = gained
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    skill, errors = automatic(outputs, sample, signature=signature, horizon=horizon)
+    if skill is not None:
+        found["skill"] = skill
+    simple = {name: _finite(sums.metrics()) for name, sums in errors.items()}
+    return _finite(found), simple
 
 
-def _skill(outputs: Outputs, sample: Sample, *, signature: Signature, horizon: float) -> float | None:
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def automatic(
+    outputs: Outputs, sample: Sample, *, signature: Signature, horizon: float
+) -> tuple[float | None, dict[str, Sums]]:
+    """The skill against the best automatic baseline, and the error sums of each of them; None without moments."""
+    if sample.times is None or sample.truth is None:
+        return None, {}
     times, truth = sample.times or [], sample.truth or []
     simple = baselines.backtest(
         times,
@@ -132,7 +162,14 @@ def _skill(outputs: Outputs, sample: Sample, *, signature: Signature, horizon: f
     )
     errors = baselines.scored(truth, {"model": outputs.values, **simple})
     best = best_baseline(errors)
-    return None if best is None else log_ratio(errors["model"], errors[best])
+    skill = None if best is None else log_ratio(errors["model"], errors[best])
+    return skill, {name: sums for name, sums in errors.items() if name != "model" and sums.n}
+
+
+def _right(answer: Output, truth: Output, *, near: float) -> bool:
+    if isinstance(answer, str | bool) or isinstance(truth, str | bool):
+        return answer == truth
+    return abs(answer - truth) <= near
 
 
 def _truth(value: Value, signature: Signature) -> Output:

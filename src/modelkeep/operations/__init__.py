@@ -10,6 +10,7 @@ from typing import Any
 from modelkeep.operations import (
     alerts,
     configuration,
+    explaining,
     history,
     jobs,
     models,
@@ -20,6 +21,7 @@ from modelkeep.operations import (
     registration,
     releases,
     status,
+    training,
 )
 from modelkeep.operations.act import Operation
 
@@ -29,7 +31,9 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *registration.OPERATIONS,
     *releases.OPERATIONS,
     *policies.OPERATIONS,
+    *training.OPERATIONS,
     *predictions.OPERATIONS,
+    *explaining.OPERATIONS,
     *outcomes.OPERATIONS,
     *readings.OPERATIONS,
     *alerts.OPERATIONS,

@@ -21,6 +21,7 @@ FILES = "modelkeep.edge.cli.files"
 PLAYING = "modelkeep.edge.cli.playing"
 IMPORTING = "modelkeep.edge.cli.importing"
 WORKLOADS = "modelkeep.edge.cli.workloads"
+TRAINING = "modelkeep.edge.cli.training"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -36,6 +37,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "versions": (ACTS, "List the versions of a model with their metrics"),
         "version": (ACTS, "Show one version with its signature, metrics and lineage"),
         "register": (FILES, "Register a model file as the next version of its model"),
+        "train": (
+            TRAINING,
+            "Train a workload's model on a table of your own, and say how it stands beside simple baselines",
+        ),
+        "recipes": (ACTS, "List what can be trained: each recipe with the columns that it takes"),
         "import": (
             IMPORTING,
             "Take a version over from an MLflow registry or a folder of versions, or list what is there",
@@ -60,6 +66,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
+        "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
         "predictions": (ACTS, "Predictions as they were recorded: list, show"),
         "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
         "accuracy": (ACTS, "Measure accuracy over any window: exact for its bounds, however late the outcomes came"),

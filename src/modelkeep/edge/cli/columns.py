@@ -4,7 +4,7 @@ LISTS = {
     "models": "models", "versions": "versions", "releases": "releases", "rollouts": "rollouts",
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
-    "backups": "backups", "configuration": "settings",
+    "backups": "backups", "configuration": "settings", "recipes": "recipes",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
 
@@ -30,6 +30,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "tasks": ("name", "when", "state=last_state", "took=last_seconds", "next_run", "last_run", "running"),
     "timeline": ("at", "what", "subject", "who", "~detail"),
     "acts": ("number", "at", "who", "what", "subject", "~why"),
+    "recipes": ("name", "simulated", "~summary", "~columns"),
+    "contributions": ("input", "value", "contribution"),
     "backups": ("id", "model", "version", "at", "size", "sha256"),
     "configuration": ("key", "source", "value"),
     "steps": ("name", "at", "took=seconds", "~detail"),

@@ -17,7 +17,7 @@ from modelkeep.operations import named
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.tables import read_table
 
-_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json"}
+FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json"}
 
 
 @Parameter(name="*")
@@ -73,9 +73,9 @@ def register(
             values["signature"] = _json(known.signature)
         if known.sample is not None:
             ending = known.sample.suffix.lower()
-            if ending not in _FORMATS:
+            if ending not in FORMATS:
                 raise Wrongly(f"--sample {known.sample}: expected a .csv, .parquet or .json file")
-            values |= {"sample": reach.send(known.sample), "sample_format": _FORMATS[ending]}
+            values |= {"sample": reach.send(known.sample), "sample_format": FORMATS[ending]}
         return acts.perform(named("register"), values, common=common, reach=reach)
 
     return guarded(act)
@@ -99,7 +99,7 @@ def predict(
         if file is not None:
             asked["rows"] = [{"features": row} for row in _rows(file)]
         else:
-            asked["features"] = {**_object(features), **pairs(values, "feature")}
+            asked["features"] = {**object_of(features), **pairs(values, "feature")}
         return acts.perform(named("predict"), asked, common=common, reach=Reach(common))
 
     return guarded(act)
@@ -172,7 +172,8 @@ def _json(path: Path) -> Any:
         raise Wrongly(f"cannot read {path}: {cause}") from None
 
 
-def _object(text: str) -> dict[str, Any]:
+def object_of(text: str) -> dict[str, Any]:
+    """The features of a JSON object. Raises Wrongly for anything else."""
     try:
         found = json.loads(text) if text else {}
     except ValueError as cause:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 from modelkeep.app import App
 from modelkeep.edge import decoding
 from modelkeep.errors import BadSettings, NotFound
-from modelkeep.operations import OPERATIONS
+from modelkeep.operations import OPERATIONS, training
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
 from modelkeep.settings import Settings
@@ -31,6 +31,16 @@ def do(settings: Settings, operation: Operation[Any, Any], *, values: Mapping[st
         if operation not in OPERATIONS and not any(operation in each.operations for each in workloads(app)):
             raise NotFound("act", operation.name, known=settings.workloads)
         return msgspec.json.encode(operation.run(app, request))
+
+
+def train(settings: Settings, values: Mapping[str, Any], *, say: Callable[[str, str], None]) -> bytes:
+    """Train here and now, telling each stage; the JSON of the ended job. Raises what speaks against the data."""
+    if not settings.folder.is_dir():
+        raise BadSettings(
+            f"no data folder {str(settings.folder)!r}", remedy="name another with -C, or make it: modelkeep init"
+        )
+    with opened(settings) as app:
+        return msgspec.json.encode(training.train(app, decoding.build(training.Train, values), say=say))
 
 
 @contextmanager
