@@ -44,7 +44,7 @@ def official(known: TrainingRows, asked: TrainingRows, *, made: Trained, seconds
     answers, truth, units, age = answered(made, asked), np.array(asked.truth), np.array(asked.keys), np.array(asked.at)
     last = np.array([np.flatnonzero(units == unit)[-1] for unit in sorted(set(asked.keys))])
     mean = np.mean([max(at for key, at in zip(known.keys, known.at, strict=True) if key == u) for u in set(known.keys)])
-    line = life.straight(matrix(known), np.array(known.truth), matrix(asked))
+    line = life.straight(matrix(known), np.array(known.truth), asked=matrix(asked))
     simple = {"mean life": np.clip(mean - age, 0, life.CAP), LINEAR: line}
     for what, rows, target in (("at the last cycle", last, 10.5), ("over all cycles", np.arange(len(truth)), 10.5)):
         yield Bar(

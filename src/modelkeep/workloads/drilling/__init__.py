@@ -1,4 +1,4 @@
-"""Health, remaining life, anomalies and predictive alerts of machines that send telemetry (docs/workloads/drilling.md)."""
+"""Health, remaining life, anomalies and predictive alerts of machines that send telemetry."""
 
 from modelkeep import Field, Guards, Policy, Recipe, Retrain, Trial, Workload
 from modelkeep.workloads.drilling import alert_acts, health_acts, panel, telemetry_acts, watching

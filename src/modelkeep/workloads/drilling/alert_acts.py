@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from modelkeep import Alert, BadInput, NotFound, Operation, Value, moment
+from modelkeep import Act, Alert, BadInput, NotFound, Operation, Value, moment
 from modelkeep.workloads.drilling import journal, keeping, watching
 from modelkeep.workloads.drilling.fleet import fleet
 from modelkeep.workloads.drilling.watching import LIMITS, PREFIX
@@ -265,8 +266,8 @@ def _views(app: App) -> list[DeviceAlert]:
     return [_view(alert, taken=taken[alert.id], quiet=quiet) for alert in found]
 
 
-def _taken(acts: list[object]) -> float | None:
-    return next((float(act.at) for act in acts if getattr(act, "what", "") == "acknowledge"), None)  # type: ignore[attr-defined]
+def _taken(acts: Sequence[Act]) -> float | None:
+    return next((act.at for act in acts if act.what == "acknowledge"), None)
 
 
 def _view(alert: Alert, *, taken: float | None, quiet: set[tuple[str, str]]) -> DeviceAlert:
@@ -275,7 +276,7 @@ def _view(alert: Alert, *, taken: float | None, quiet: set[tuple[str, str]]) -> 
     facts = reading.facts if reading else {}
     kind = str(facts.get("alert_type") or "performance_degradation")
     hours, confidence = facts.get("predicted_failure_hours"), facts.get("confidence")
-    status: str | Literal["suppressed"] = STATUSES[alert.state]
+    status = STATUSES[alert.state]
     if alert.state == "open" and {(device, ""), (device, kind)} & quiet:
         status = "suppressed"
     title, _, rest = alert.message.partition("\n")

@@ -89,10 +89,10 @@ def score(
     """
     machines = channels.read(table, leave_out=leave_out)
     codes = np.array([state[i] for i in machines.order]) if state else np.zeros(len(machines.keys), dtype=np.int64)
-    return tuple(_machine(machines, span, codes[span], start=start) for span in machines.spans)
+    return tuple(_machine(machines, span, codes=codes[span], start=start) for span in machines.spans)
 
 
-def _machine(machines: channels.Machines, span: slice, codes: NDArray[np.int64], *, start: int) -> Scored:
+def _machine(machines: channels.Machines, span: slice, *, codes: NDArray[np.int64], start: int) -> Scored:
     values = machines.values[span]
     healthy = min(start, len(values) // 2)
     z = np.full(values.shape, np.nan)
@@ -104,8 +104,8 @@ def _machine(machines: channels.Machines, span: slice, codes: NDArray[np.int64],
             continue
         z[rows] = _robust(smooth, own[min(WIDTH, len(own) // 2) :])
     known = np.isfinite(z)
-    ranked = -np.sort(-np.where(known, z, 0.0), axis=1)
-    top = ranked[:, : min(TOP, z.shape[1])].mean(axis=1)
+    ranked: Floats = np.sort(np.where(known, z, 0.0), axis=1)
+    top = ranked[:, -min(TOP, len(machines.names)) :].mean(axis=1)
     return Scored(
         key=machines.keys[span.start],
         at=machines.at[span],

@@ -116,7 +116,7 @@ def states(current: Floats, limits: Limits) -> NDArray[np.int64]:
     return np.where(np.isfinite(current), found, UNKNOWN)
 
 
-def extract(of: Track, found: Sequence[Session], limits: Limits) -> Features:
+def extract(of: Track, found: Sequence[Session], *, limits: Limits) -> Features:
     """The features of a device with at least one row, its sessions given (see ``sessions.sessions``)."""
     state = states(of.current, limits)
     index = _session_of(of, found)

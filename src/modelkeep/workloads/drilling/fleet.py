@@ -102,7 +102,7 @@ class Fleet:
     def _wanted(self, devices: Sequence[str]) -> tuple[list[tuple[str, Print | None]], frozenset[str]]:
         """The devices with how much telemetry there is of them, and which of them had to be made anew."""
         known = self.prints()
-        wanted = [(device, known.get(device)) for device in devices] if devices else list(known.items())
+        wanted = [(device, known.get(device)) for device in devices or known]
         stale = [device for device, of in wanted if of is not None and self._stale(device, of)]
         self._make(stale, known)
         return wanted, frozenset(stale)
@@ -158,7 +158,7 @@ class Fleet:
                 begun = time.perf_counter()
                 rows = [i for i in places[device] if float(columns["timestamp"][i] or 0) >= known[device].last - window]
                 of = sessions.track({name: [values[i] for i in rows] for name, values in columns.items()}, device)
-                made = features.extract(of, sessions.sessions(of, self._limits), self._limits)
+                made = features.extract(of, sessions.sessions(of, self._limits), limits=self._limits)
                 self._keep(made, known[device], seconds=time.perf_counter() - begun)
 
     def _keep(self, made: Features, of: Print, *, seconds: float) -> None:

@@ -181,7 +181,7 @@ def health_scores(app: App, request: ListScores) -> Scores:
     if risks - known:
         raise BadInput.of("risk_levels", expected=f"some of {', '.join(sorted(known))}", got=request.risk_levels)
     fresh = fleet(app.rooms, LIMITS).refresh(devices)
-    found = [score for score in fleet(app.rooms, LIMITS).scores(devices) if _fits(score, request, risks)]
+    found = [score for score in fleet(app.rooms, LIMITS).scores(devices) if _fits(score, request, risks=risks)]
     scored = [score.health for score in found if score.health is not None]
     first = (request.page - 1) * request.page_size
     shown = [score.device_id for score in found[first : first + request.page_size]]
@@ -252,7 +252,7 @@ def ml_health(app: App, _: Nothing) -> MlHealth:
     )  # fmt: skip
 
 
-def _fits(score: scoring.Score, request: ListScores, risks: set[scoring.Risk] | set[str]) -> bool:
+def _fits(score: scoring.Score, request: ListScores, *, risks: set[scoring.Risk] | set[str]) -> bool:
     if risks and score.risk not in risks:
         return False
     low, high = request.min_health_score, request.max_health_score

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from msgspec import Struct, json
 from msgspec.structs import replace
 
 from modelkeep import Rooms, Value
-from modelkeep.workloads.drilling import keeping, journal, sessions, telemetry
+from modelkeep.workloads.drilling import journal, keeping, sessions, telemetry
 from modelkeep.workloads.drilling.limits import Limits
 from modelkeep.workloads.drilling.telemetry import Defect, Parsed
 
@@ -112,7 +112,7 @@ def examine(parsed: Parsed, *, name: str, limits: Limits) -> Ingested:
         of = sessions.track({column: [values[i] for i in rows] for column, values in parsed.columns.items()}, device)
         found = sessions.sessions(of, limits)
         count += len(found)
-        failures += _failed(of, found, parsed.defects)
+        failures += _failed(of, found, defects=parsed.defects)
         twice += pairs(device, found)
         lost += gaps(of)
     total = count + sum(failure.start is None for failure in failures)
@@ -152,12 +152,12 @@ def _unreadable(defects: Sequence[Defect]) -> Iterable[Failure]:
             )  # fmt: skip
 
 
-def _failed(of: sessions.Track, found: Sequence[sessions.Session], defects: Sequence[Defect]) -> Iterable[Failure]:
+def _failed(of: sessions.Track, found: Sequence[sessions.Session], *, defects: Sequence[Defect]) -> Iterable[Failure]:
     reasons = {d.reason for d in defects if d.column == "current_amp" and d.device_id == of.device_id}
     for session in found:
         known = sum(of.current[i] == of.current[i] for i in session.places)
         if known < LEAST_READABLE * len(session.places):
-            said = f" ({sorted(reasons)[0]})" if reasons else ""
+            said = f" ({min(reasons)})" if reasons else ""
             yield Failure(
                 device_id=of.device_id, start=session.start, rows=len(session.places),
                 reason=f"session {session.session_id}: {known} of {len(session.places)} rows have a current{said}",
@@ -176,7 +176,7 @@ def pairs(device: str, found: Sequence[sessions.Session]) -> Iterable[Pair]:
 def gaps(of: sessions.Track) -> Iterable[Gap]:
     """Jumps of the sequence number from one row to the next in order of seq, with the rows that were lost."""
     order = sorted(range(of.size), key=lambda i: of.seq[i])
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         lost = int(of.seq[after] - of.seq[before]) - 1
         if lost > 0:
             yield Gap(device_id=of.device_id, at=float(of.at[after]), lost=lost)

@@ -49,7 +49,7 @@ SMOOTH = 0.2
 
 
 def prepare(table: Mapping[str, Sequence[Value]]) -> TrainingRows:
-    """Rows with the inputs of ``features`` and the capped remaining life, oldest first; rows without a life are left out.
+    """Rows with the inputs of ``features`` and the capped remaining life, oldest first; without a life none.
 
     The life stands in ``rul`` (or ``remaining_life``, ``label``), or follows from a column ``failed`` that is true at a
     machine's last row. It is known when the machine has failed: at ``label_time``, or the row's moment plus its life.
@@ -57,7 +57,7 @@ def prepare(table: Mapping[str, Sequence[Value]]) -> TrainingRows:
     """
     label = channels.find(table, channels.LIVES)
     machines = channels.read(table, leave_out=[label] if label else [])
-    life = _lives(table, machines, label)
+    life = _lives(table, machines, label=label)
     columns = features(machines)
     scale = 1.0 if machines.counted else 3600.0
     told_by = channels.find(table, channels.TOLD)
@@ -124,7 +124,7 @@ def train(rows: TrainingRows) -> Trained:
     truth = _floats(rows.truth)
     out = held_out(rows.groups or rows.keys)
     first = _boosters(inputs[~out], truth[~out], names=names)
-    metrics, widen = _judged(first, inputs[out], truth[out], units=np.array(rows.groups or rows.keys)[out])
+    metrics, widen = _judged(first, inputs[out], truth=truth[out], units=np.array(rows.groups or rows.keys)[out])
     rivals = baselines(rows, out, inputs=inputs)
     path = pack_ensemble(_ensemble(_boosters(inputs, truth, names=names), widen), _path())
     shown = np.flatnonzero(out)
@@ -159,16 +159,17 @@ def baselines(rows: TrainingRows, out: NDArray[np.bool_], *, inputs: Floats) -> 
     hours = float(np.mean(lives)) / (1.0 if max(rows.at) < 1e8 else 3600.0)
     return {
         "mean life": _errors(np.clip(hours - age[out], 0, CAP), truth[out]),
-        "straight line": _errors(straight(inputs[~out], truth[~out], inputs[out]), truth[out]),
+        "straight line": _errors(straight(inputs[~out], truth[~out], asked=inputs[out]), truth[out]),
     }
 
 
-def straight(inputs: Floats, truth: Floats, asked: Floats) -> Floats:
+def straight(inputs: Floats, truth: Floats, *, asked: Floats) -> Floats:
     """Answers of a ridge line fitted on standardised inputs (missing = the mean), cut at 0 and the cap."""
     middle, spread = np.nanmean(inputs, axis=0), np.nanstd(inputs, axis=0) + 1e-9
     a = np.nan_to_num((inputs - middle) / spread)
     weights = np.linalg.solve(a.T @ a + 1.0 * np.eye(a.shape[1]), a.T @ (truth - truth.mean()))
-    return np.clip(np.nan_to_num((asked - middle) / spread) @ weights + truth.mean(), 0, CAP)
+    said: Floats = np.nan_to_num((asked - middle) / spread) @ weights + truth.mean()
+    return np.clip(said, 0, CAP)
 
 
 def _boosters(inputs: Floats, truth: Floats, *, names: Sequence[str]) -> dict[str, lightgbm.Booster]:
@@ -182,7 +183,7 @@ def _boosters(inputs: Floats, truth: Floats, *, names: Sequence[str]) -> dict[st
 
 
 def _judged(
-    found: Mapping[str, lightgbm.Booster], inputs: Floats, truth: Floats, *, units: NDArray[np.str_]
+    found: Mapping[str, lightgbm.Booster], inputs: Floats, *, truth: Floats, units: NDArray[np.str_]
 ) -> tuple[dict[str, float], float]:
     """Metrics on held-out machines, and by how much the interval must be widened on them.
 
@@ -225,7 +226,7 @@ def _errors(answers: Floats, truth: Floats) -> dict[str, float]:
     }
 
 
-def _lives(table: Mapping[str, Sequence[Value]], machines: channels.Machines, label: str) -> Floats:
+def _lives(table: Mapping[str, Sequence[Value]], machines: channels.Machines, *, label: str) -> Floats:
     if label:
         found = channels.numbers(table[label])
         return np.full(len(machines.order), math.nan) if found is None else found[list(machines.order)]

@@ -40,7 +40,7 @@ def failures(rooms: Rooms) -> dict[str, float]:
     kept = data(rooms)
     if not kept.revision:
         return {}
-    return {str(device): float(at) for device, at in kept.sql("SELECT device_id, min(at) FROM data GROUP BY 1")}
+    return {str(device): float(at) for device, at in kept.sql('SELECT device_id, min("at") FROM data GROUP BY 1')}
 
 
 def lacking(rooms: Rooms) -> str:
@@ -59,7 +59,7 @@ def table(rooms: Rooms) -> dict[str, list[Value]]:
         of = devices.track(device, end=end)
         if not of.size:
             continue
-        for hour in features.extract(of, sessions.sessions(of, LIMITS), LIMITS).hours:
+        for hour in features.extract(of, sessions.sessions(of, LIMITS), limits=LIMITS).hours:
             parts = hour.factors
             values = (
                 device, hour.start, (end - hour.start) / 3600, end, parts.current_stability, parts.battery_performance,

@@ -32,7 +32,7 @@ RIDGE = 10.0
 TREES = 150
 MISS = 0.1
 OUTSIDE = 0.5
-"""A channel more than half of whose newest values lie outside what was trained on is new; so many of them are too many."""
+"""A channel is new when most of its newest values lie outside what was trained on; so many such are too many."""
 SPREAD = 0.02
 """A target that varies by less than this share of itself in the window has nothing to learn from."""
 PARAMETERS = {

@@ -85,7 +85,7 @@ def score(found: Features, limits: Limits) -> Score:
         return nothing(found.device_id, f"no state has enough readable current in the last hours of {found.rows} rows")
     health = sum(part.contribution for part in parts)
     hourly = hours(found.hours, limits)
-    confidence, reason = _confidence(found, parts, limits)
+    confidence, reason = _confidence(found, parts, limits=limits)
     return Score(
         device_id=found.device_id,
         health=health,
@@ -129,7 +129,7 @@ def hours(found: Sequence[Hour], limits: Limits) -> list[tuple[float, float]]:
 
 
 def trend(hourly: Sequence[tuple[float, float]], limits: Limits) -> Trend | None:
-    """The Theil-Sen slope (Sen 1968) of the last three days' hourly scores, in points per hour of time; None below 5 hours.
+    """The Theil-Sen slope (Sen 1968) of the last three days' hourly scores, in points an hour; None below 5 hours.
 
     The interval is the slope +- 1.96 standard errors of the least-squares line. Failure is expected where the line
     reaches ``limits.critical``, and only when the whole interval falls.
@@ -172,7 +172,7 @@ def _interval(health: float, hourly: Sequence[float]) -> tuple[float, float] | N
     return max(health - half, 0.0), min(health + half, 100.0)
 
 
-def _confidence(found: Features, parts: Sequence[Factor], limits: Limits) -> tuple[float, str]:
+def _confidence(found: Features, parts: Sequence[Factor], *, limits: Limits) -> tuple[float, str]:
     """Confidence 0-1, and in words what takes from it."""
     days = math.floor(found.history_days + 1e-9)
     history = min(found.history_days / limits.window_days, 1.0)

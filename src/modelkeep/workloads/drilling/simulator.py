@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from modelkeep import Value, iso
+from modelkeep.workloads.drilling.sessions import Floats
 from modelkeep.workloads.drilling.telemetry import NAMES
 
 START = 1_751_328_000.0
@@ -92,9 +93,8 @@ def lives(rows: int, seed: int) -> dict[str, list[Value]]:
     Lives are 130 to 300 cycles; wear is an exponential of its own speed for each machine, seen through sensor noise.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, list[Value]] = {
-        name: [] for name in ("unit", "cycle", "torque", "vibration", "heat", "flow", "noise", "rul")
-    }
+    names = ("unit", "cycle", "torque", "vibration", "heat", "flow", "noise", "rul")
+    found: dict[str, list[Value]] = {name: [] for name in names}
     unit = 0
     while len(found["unit"]) < rows:
         unit += 1
@@ -105,7 +105,8 @@ def lives(rows: int, seed: int) -> dict[str, list[Value]]:
             wear = float(np.exp((cycle - life) / speed))
             seen = np.array([4.0 * wear, 3.0 * wear, 6.0 * wear**0.7, -2.5 * wear]) + offset + rng.normal(0, 0.25, 4)
             values = (
-                f"m{unit:03d}", cycle, 40 + seen[0], 2 + seen[1], 60 + seen[2], 110 + seen[3], rng.normal(0, 1), life - cycle
+                f"m{unit:03d}", cycle, 40 + seen[0], 2 + seen[1], 60 + seen[2], 110 + seen[3], rng.normal(0, 1),
+                life - cycle,
             )  # fmt: skip
             for name, value in zip(found, values, strict=True):
                 found[name].append(value.item() if isinstance(value, np.generic) else value)
@@ -126,11 +127,11 @@ def rates(rows: int, seed: int) -> dict[str, list[Value]]:
     rate = np.clip(60 * (weight / 20) * (rpm / 110) ** 0.8 / hardness * np.exp(rng.normal(0, 0.12, rows)), 1, 300)
     at = START + np.cumsum(3600 / rate)
     torque = 5 * weight**0.5 * hardness**0.4 + rng.normal(0, 1, rows)
-    columns = {
+    columns: dict[str, Floats | list[Value]] = {
         "event_time": at, "well": ["SIM-1"] * rows, "depth": depth, "wob_klb": weight, "rpm": rpm, "flow_gpm": flow,
         "torque_kftlb": torque, "rop": rate, "label_time": at + 6 * 3600.0,
     }  # fmt: skip
-    return {name: [v.item() if isinstance(v, np.generic) else v for v in values] for name, values in columns.items()}
+    return {name: values if isinstance(values, list) else values.tolist() for name, values in columns.items()}
 
 
 def _jobs(rng: np.random.Generator, *, start: float, days: float) -> Iterator[float]:

@@ -105,12 +105,15 @@ def _parquet(data: bytes) -> Iterator[tuple[int, Mapping[str, Value]]]:
         path.write_bytes(data)
         try:
             found = duckdb.read_parquet(str(path))
-            rows, names = found.fetchall(), found.columns
+            names = found.columns
+            _check(names)
+            # As texts: moments keep their zone, and no further package is needed to read them.
+            rows = found.project(", ".join(f'CAST("{name}" AS VARCHAR)' for name in names if name in NAMES)).fetchall()
         except duckdb.Error as error:
             raise BadInput(f"the telemetry cannot be read as Parquet: {error}") from None
-    _check(names)
+    names = [name for name in names if name in NAMES]
     for number, row in enumerate(rows, start=1):
-        yield number, dict(zip(names, (str(v) if v.__class__.__name__ == "datetime" else v for v in row), strict=True))
+        yield number, dict(zip(names, row, strict=True))
 
 
 def _check(names: object) -> None:
@@ -173,7 +176,7 @@ def _time(value: Value, name: str) -> Value:
 
 
 _READERS: Mapping[str, Callable[[Value, str], Value]] = {
-    **{name: _number for name in NAMES},
+    **dict.fromkeys(NAMES, _number),
     "timestamp": _time,
     "device_id": _text,
     "ble_id": _text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -193,7 +194,7 @@ def timeline(app: App, request: Span) -> Timeline:
     for of, sessions in _found(app, request):
         state = features.states(of.current, LIMITS)
         for session in sessions:
-            stretches += _stretches(of, session, state[list(session.places)])
+            stretches += _stretches(of, session, state=state[list(session.places)])
     return Timeline(timeline=tuple(sorted(stretches, key=lambda each: each.start)))
 
 
@@ -263,7 +264,7 @@ def service_health(app: App, _: Nothing) -> ServiceHealth:
     begun = time.perf_counter()
     prints = fleet(app.rooms, LIMITS).prints()
     ingests = keeping.ingests(app.rooms)
-    last = ingests.sql("SELECT max(at) FROM data")[0][0] if ingests.revision else None
+    last = ingests.sql('SELECT max("at") FROM data')[0][0] if ingests.revision else None
     return ServiceHealth(
         status="healthy", timestamp=_utc(app.rooms.clock.now()), records=sum(of.rows for of in prints.values()),
         devices=len(prints), last_ingest=None if last is None else _utc(last),
@@ -286,7 +287,7 @@ def _view(session: Session) -> SessionView:
     )  # fmt: skip
 
 
-def _stretches(of: Track, session: Session, state: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Stretch]:
+def _stretches(of: Track, session: Session, *, state: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Stretch]:
     edges = [0, *(np.flatnonzero(np.diff(state)) + 1).tolist(), len(state)]
     return [
         Stretch(
@@ -294,7 +295,7 @@ def _stretches(of: Track, session: Session, state: np.ndarray[tuple[int], np.dty
             state="unknown" if state[a] < 0 else features.STATES[int(state[a])],
             start=_utc(of.at[session.places[a]]), end=_utc(of.at[session.places[b - 1]]),
         )
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in pairwise(edges)
     ]  # fmt: skip
 
 

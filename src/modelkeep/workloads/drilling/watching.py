@@ -1,4 +1,4 @@
-"""What the workload reports with every pass of the watch: risk by device, how good the telemetry is, how fast we are."""
+"""What the workload reports with every pass of the watch: risk by device, quality of telemetry, our own speed."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _quality(rooms: Rooms) -> Iterator[Reading]:
     data, now = keeping.ingests(rooms), rooms.clock.now()
     recent = data.read(start=now - 24 * HOUR) if data.revision else {}
     if not recent.get("at"):
-        newest = data.sql("SELECT max(at) FROM data")[0][0] if data.revision else None
+        newest = data.sql('SELECT max("at") FROM data')[0][0] if data.revision else None
         recent = data.read(start=float(newest)) if newest is not None else {}
     if not recent.get("at"):
         return

@@ -1,0 +1,15 @@
+import pytest
+
+from modelkeep import App, ManualClock, Settings
+from modelkeep.workloads.drilling import simulator
+
+
+@pytest.fixture
+def clock():
+    return ManualClock(simulator.START + 30 * 86400.0)
+
+
+@pytest.fixture
+def app(tmp_path, clock):
+    with App.open(Settings(folder=tmp_path / "data", workloads=("drilling",)), clock=clock) as found:
+        yield found

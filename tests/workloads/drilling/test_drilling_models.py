@@ -1,0 +1,148 @@
+"""Remaining life, rate and anomalies on simulated machines, under names of a stranger."""
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from modelkeep import BadInput, Refused, TrainingRows
+from modelkeep.runtimes.ensemble import open_model
+from modelkeep.workloads.drilling import anomaly, channels, life, rate, simulator
+
+
+def part(rows, places):
+    lists = ("truth", "keys", "at", "told", "groups")
+    columns = {name: [values[i] for i in places] for name, values in rows.columns.items()}
+    some = {name: [getattr(rows, name)[i] for i in places] for name in lists if getattr(rows, name)}
+    return structs.replace(rows, columns=columns, **some)
+
+
+def answered(made, rows):
+    asked = [dict(zip(rows.columns, values, strict=True)) for values in zip(*rows.columns.values(), strict=True)]
+    return open_model(made.path, made.signature, coded=False, runtime="ensemble").answer(asked)
+
+
+@pytest.fixture(scope="module")
+def lives():
+    table = simulator.lives(6000, 1)
+    return {"machine_id": table.pop("unit"), **table}
+
+
+@pytest.fixture(scope="module")
+def trained(lives):
+    rows = life.prepare(lives)
+    return rows, life.train(rows)
+
+
+def test_remaining_life_beats_the_mean_life_and_a_straight_line_on_machines_held_out(trained):
+    _, made = trained
+    assert made.metrics["rmse"] < min(rival["rmse"] for rival in made.rivals.values())
+    assert set(made.rivals) == {"mean life", "straight line"}
+    assert made.metrics["coverage"] > 0.75
+    assert made.split == "group"
+
+
+def test_answers_have_an_interval_and_stay_within_0_and_125(trained):
+    rows, made = trained
+    said = answered(made, part(rows, range(0, 2000, 50)))
+    assert all(0 <= low <= value <= high <= 125 for value, (low, high) in zip(said.values, said.intervals, strict=True))
+
+
+def test_no_row_of_life_knows_the_future(lives):
+    whole, moment = life.prepare(lives), 100
+    cut = {
+        name: [v for v, t in zip(values, lives["cycle"], strict=True) if t <= moment] for name, values in lives.items()
+    }
+    early = life.prepare(cut)
+    known = [i for i, at in enumerate(whole.at) if at <= moment]
+    assert part(whole, known).columns == early.columns
+
+
+def test_lives_follow_from_failures_alone_and_from_moments():
+    table = {
+        "asset": ["a"] * 4 + ["b"] * 3,
+        "timestamp": [f"2026-01-01T0{hour}:00:00Z" for hour in (0, 1, 2, 3, 0, 1, 2)],
+        "amps": [1.0, 2.0, None, 4.0, 1.0, 1.0, 1.0],
+        "note": ["x"] * 7,
+        "failed": [False, False, False, True, False, False, False],
+    }
+    rows = life.prepare(table)
+    assert sorted(rows.truth) == [0.0, 1.0, 2.0, 3.0]
+    assert set(rows.keys) == {"a"}
+    assert all(name == "age" or name.startswith("amps_") for name in rows.columns)
+    assert set(rows.told) == {max(rows.at)}
+
+
+def test_three_machines_cannot_train(lives):
+    rows = life.prepare(lives)
+    few = part(rows, [i for i, key in enumerate(rows.keys) if key in {"m001", "m002", "m003"}])
+    with pytest.raises(Refused, match="3 machines ran to failure; remaining life needs 10"):
+        life.train(few)
+
+
+def test_a_table_without_channels_is_refused_with_what_it_has():
+    with pytest.raises(BadInput, match="no column with the moment"):
+        channels.read({"x": [1.0]})
+    with pytest.raises(BadInput, match="no numeric channel"):
+        channels.read({"time": [1.0], "name": ["a"]})
+
+
+def test_rate_follows_a_change_of_rock_after_retraining_and_beats_the_mean():
+    rows = rate.prepare(simulator.rates(3000, 1))
+    frozen = rate.train(part(rows, range(1300)))
+    after = range(2000, 2200)
+    fresh = rate.train(part(rows, range(600, 2000)))
+    truth = np.array([rows.truth[i] for i in after])
+    old, new = (np.abs(np.array(answered(made, part(rows, after)).values) - truth).mean() for made in (frozen, fresh))
+    assert new < old / 2
+    assert fresh.metrics["mae"] < fresh.rivals["mean"]["mae"]
+    assert fresh.split == "time"
+
+
+def test_rate_never_sees_its_own_target_nor_the_future():
+    table = simulator.rates(1200, 2)
+    rows = rate.prepare(table)
+    assert "rop" not in rows.columns
+    cut = rate.prepare({name: values[:500] for name, values in table.items()})
+    assert part(rows, range(500)).columns == cut.columns
+    assert rows.told[0] == pytest.approx(rows.at[0] + 6 * 3600)
+
+
+def test_shallow_or_narrow_rows_are_refused():
+    rows = rate.prepare(simulator.rates(1500, 3))
+    with pytest.raises(Refused, match="900 rows; 1000 are needed"):
+        rate.train(part(rows, range(900)))
+    flat = structs.replace(rows, truth=[10.0] * len(rows.truth))
+    with pytest.raises(Refused, match="nothing to learn from"):
+        rate.train(flat)
+    moved = {name: [v + 1e6 * (i >= 1200) for i, v in enumerate(values)] for name, values in rows.columns.items()}
+    with pytest.raises(Refused, match="outside the range of the training rows"):
+        rate.train(structs.replace(rows, columns=moved))
+
+
+def test_an_anomaly_names_its_channels_and_a_healthy_machine_has_none():
+    rng = np.random.default_rng(1)
+    values = {f"s{i}": rng.normal(10, 1, 1200) for i in range(6)}
+    quiet = {"time": list(range(1200)), **{name: v.tolist() for name, v in values.items()}}
+    (calm,) = anomaly.score(quiet)
+    assert calm.alarm.mean() < 0.01
+    for name in ("s1", "s2", "s4"):
+        values[name][900:] += 6
+    (found,) = anomaly.score({"time": list(range(1200)), **{name: v.tolist() for name, v in values.items()}})
+    assert found.alarm[920:].all()
+    assert set(max(found.anomalies, key=lambda one: one.rows).channels) == {"s1", "s2", "s4"}
+
+
+def test_work_in_another_state_is_no_anomaly():
+    rng = np.random.default_rng(2)
+    state = [i // 50 % 2 for i in range(1200)]
+    table = {
+        "time": list(range(1200)),
+        **{n: (rng.normal(5, 0.5, 1200) + 10 * np.array(state)).tolist() for n in "abc"},
+    }
+    (found,) = anomaly.score(table, state=state)
+    assert found.alarm.mean() < 0.02
+
+
+def test_training_rows_are_typed(trained):
+    assert isinstance(trained[0], TrainingRows)
+    assert trained[1].sample["remaining_life"]
