@@ -1,7 +1,9 @@
 """Automatic baselines: what someone who knows no model would answer, for every model and key.
 
 For numbers ``persistence`` (the newest outcome), ``same_period`` (the outcome of the same hour of the week, else of the
-same hour of the day; hours are UTC) and ``ewma`` (exponentially weighted mean, weight 0.1 for the newest). For classes
+same hour of the day; hours are UTC), ``ewma`` (exponentially weighted mean, weight 0.1 for the newest) and ``seasonal``
+(the exponentially weighted mean of the same hour of the week, else of the same hour of the day, else of everything;
+weight 0.2: about the last nine weeks). For classes
 ``persistence`` and ``majority`` (the most frequent of recent outcomes; an outcome's weight falls by 1 % with each
 later one). A model that does not beat them is *below baseline*; simple answers win more often than people expect
 (Makridakis et al., "The M4 competition", 2020), so they are always kept beside it.
@@ -24,6 +26,7 @@ from modelkeep.profile import REFERENCES, Sums
 from modelkeep.quantities import DAY, HOUR, WEEK
 
 ALPHA = 0.1
+SEASON = 0.2
 DECAY = 0.99
 MAX_LABELS = 100
 EVERYONE = ""
@@ -36,22 +39,27 @@ Answers: TypeAlias = tuple[Output | None, ...]
 class _Numbers:
     """What is remembered of one key's numbers.
 
-    ``hours`` holds the outcome by hour of the week (0..167) and by hour of the day (168..191).
+    ``hours`` holds the outcome by hour of the week (0..167) and by hour of the day (168..191), ``means`` their
+    exponentially weighted means.
     """
 
     last: float
     newest: float
     ewma: float
     hours: dict[int, float] = field(default_factory=dict)
+    means: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def first(cls, value: float, target: float) -> _Numbers:
         memory = cls(last=value, newest=target, ewma=value)
-        memory.place(value, target)
+        memory.learn(value, target)
         return memory
 
     def learn(self, value: float, target: float) -> None:
         self.ewma += ALPHA * (value - self.ewma)
+        for hour in _hours(target):
+            known = self.means.get(hour, value)
+            self.means[hour] = known + SEASON * (value - known)
         self.place(value, target)
 
     def place(self, value: float, target: float) -> None:
@@ -66,11 +74,12 @@ class _Numbers:
 
     def answers(self, target: float) -> Answers:
         week, day = _hours(target)
-        return self.last, self.hours.get(week, self.hours.get(day)), self.ewma
+        season = self.means.get(week, self.means.get(day, self.ewma))
+        return self.last, self.hours.get(week, self.hours.get(day)), self.ewma, season
 
     @property
     def size(self) -> int:
-        return 1 + len(self.hours)
+        return 1 + len(self.hours) + len(self.means)
 
 
 @dataclass(slots=True)
@@ -123,11 +132,11 @@ class Baselines:
 
     >>> known = Baselines(classifies=False)
     >>> known.answer("stop 1", 0.0)
-    (None, None, None)
+    (None, None, None, None)
     >>> known.learn("stop 1", 10.0, target=0.0)
     >>> known.learn("stop 1", 20.0, target=3600.0)
     >>> known.answer("stop 1", 7 * 86400.0)
-    (20.0, 10.0, 11.0)
+    (20.0, 10.0, 11.0, 10.0)
     """
 
     def __init__(self, *, classifies: bool, keys: int = 100_000, places: int = 1_000_000) -> None:
@@ -135,6 +144,7 @@ class Baselines:
         self._classifies = classifies
         self._kind: type[_Numbers | _Classes] = _Classes if classifies else _Numbers
         self._nothing: Answers = (None,) * len(self.names)
+        self._stand_in = self.names.index("majority" if classifies else "ewma")
         self._most_keys, self._most_places, self._places = keys, places, 0
         self._states: OrderedDict[str, _Numbers | _Classes] = OrderedDict()
         self._before: dict[str, bytes | None] = {}
@@ -151,8 +161,8 @@ class Baselines:
         return self._nothing if state is None else state.answers(target)
 
     def estimate(self, key: str, target: float) -> Output | None:
-        """The one answer that stands in for a model: the last baseline, ``ewma`` or ``majority``."""
-        return self.answer(key, target)[-1]
+        """The one answer that stands in for a model: ``ewma`` or ``majority``."""
+        return self.answer(key, target)[self._stand_in]
 
     def learn(self, key: str, value: Output | None, *, target: float) -> None:
         """Learn an outcome that was told for the first time. What is no fitting finite value is not learned."""
