@@ -1,5 +1,6 @@
 """A fleet's readings as arrays: one row a device and day, sorted by device and time, one array a metric."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -27,11 +28,19 @@ Whole: TypeAlias = NDArray[np.intp]
 DAY = 86400.0
 
 
+def known(value: float) -> float | None:
+    """A number, or None for NaN."""
+    return None if math.isnan(value) else float(value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Rows sorted by device, then time. ``device`` is the place of the row's device in ``devices``, ``at`` its moment
-    (seconds since 1970), ``metrics`` a value a row and metric (NaN = missing), ``source`` the row of the table that it
-    came from (-1 when several were put together)."""
+    """Rows sorted by device, then time.
+
+    ``device`` is the place of the row's device in ``devices``, ``at`` its moment (seconds since 1970), ``metrics`` a
+    value a row and metric (NaN = missing), ``source`` the row of the table that it came from (-1 when several were put
+    together).
+    """
 
     devices: tuple[str, ...]
     device: Whole
@@ -63,28 +72,39 @@ def daily(taken: Iterable[Taken]) -> Fleet:
 
     A day's row uses no reading of a later day, so it is what was known when the day ended.
     """
-    cells: dict[tuple[str, int], dict[str, list[float]]] = {}
-    ends: dict[tuple[str, int], float] = {}
-    names: dict[str, None] = {}
+    cells: dict[tuple[str, int, str], tuple[float, int, float]] = {}
     for one in taken:
-        place = (one.device, int(one.at // DAY))
-        cells.setdefault(place, {}).setdefault(one.metric, []).append(one.value)
-        ends[place] = max(ends.get(place, -np.inf), one.at)
-        names.setdefault(one.metric)
-    order = sorted(cells, key=lambda place: (place[0], ends[place]))
-    devices = sorted({who for who, _ in order})
-    places = {who: place for place, who in enumerate(devices)}
+        place = (one.device, int(one.at // DAY), one.metric)
+        total, n, last = cells.get(place, (0.0, 0, one.at))
+        cells[place] = (total + one.value, n + 1, max(last, one.at))
+    return of_days([(*place, total / n, last) for place, (total, n, last) in cells.items()])
+
+
+def of_days(rows: Sequence[tuple[str, int, str, float, float]]) -> Fleet:
+    """A fleet of daily means: (device, day since 1970, metric, mean, moment of the last reading) a row."""
+    places: dict[tuple[str, int], int] = {}
+    ends: list[float] = []
+    names = list(dict.fromkeys(metric for _, _, metric, _, _ in rows))
+    for device, day, _, _, last in rows:
+        place = places.setdefault((device, day), len(places))
+        if place == len(ends):
+            ends.append(last)
+        ends[place] = max(ends[place], last)
+    metrics = {name: np.full(len(places), np.nan) for name in names}
+    for device, day, metric, mean, _ in rows:
+        metrics[metric][places[device, day]] = mean
+    devices = sorted({device for device, _ in places})
+    numbers = {device: number for number, device in enumerate(devices)}
+    device_of = np.array([numbers[device] for device, _ in places], dtype=np.intp)
+    at = np.array(ends, dtype=np.float64)
+    order = np.lexsort((at, device_of))
     return Fleet(
         devices=tuple(devices),
-        device=np.array([places[who] for who, _ in order], dtype=np.intp),
-        at=np.array([ends[place] for place in order], dtype=np.float64),
-        metrics={name: np.array([_mean(cells[place].get(name)) for place in order]) for name in names},
+        device=device_of[order],
+        at=at[order],
+        metrics={name: values[order] for name, values in metrics.items()},
         source=np.full(len(order), -1, dtype=np.intp),
     )
-
-
-def _mean(values: Sequence[float] | None) -> float:
-    return float(np.mean(values)) if values else np.nan
 
 
 def _wide(table: Mapping[str, Sequence[Value]]) -> Fleet:

@@ -8,7 +8,7 @@ same ranking costs 30 us a row where ``IsolationForest.score_samples`` costs 5 m
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,12 @@ def isolation_forest(columns: Mapping[str, Floats], *, seed: int) -> bytes:
     levels = set(metrics_of(columns))
     names = list(columns)
     matrix = np.column_stack([logged(columns[name]) if name in levels else columns[name] for name in names])
-    known = np.isfinite(matrix).any(axis=0)
+    known = [bool(np.isfinite(column).any()) for column in matrix.T]
     usual = np.array([np.nanmedian(column) if some else 0.0 for column, some in zip(matrix.T, known, strict=True)])
     forest = IsolationForest(n_estimators=TREES, max_samples=min(ROWS_A_TREE, len(matrix)), random_state=seed)
     forest.fit(np.where(np.isnan(matrix), usual, matrix))
     raised = np.array([name in levels for name in names])
-    trees = [_block(place, tree.tree_, usual, raised) for place, tree in enumerate(forest.estimators_)]
+    trees = [_block(place, tree.tree_, usual=usual, raised=raised) for place, tree in enumerate(forest.estimators_)]
     return _text(names, trees).encode("ascii")
 
 
@@ -50,9 +50,9 @@ def path_length(rows: float) -> float:
     return 1.0 if rows == 2 else 2 * (math.log(rows - 1) + np.euler_gamma) - 2 * (rows - 1) / rows
 
 
-def _block(number: int, tree: Any, usual: Floats, raised: NDArray[np.bool_]) -> str:
+def _block(number: int, tree: Any, *, usual: Floats, raised: NDArray[np.bool_]) -> str:
     """One tree as LightGBM writes it: splits first, leaves by their own numbers, a leaf's child being -1 - number."""
-    left, right, counts = (cast("NDArray[np.int64]", a) for a in _arrays(tree))
+    left, right, counts = tree.children_left, tree.children_right, tree.n_node_samples
     depth = np.zeros(len(left))
     for node in range(len(left)):  # a parent stands before its children
         if left[node] >= 0:
@@ -92,10 +92,6 @@ def _block(number: int, tree: Any, usual: Floats, raised: NDArray[np.bool_]) -> 
     return f"Tree={number}\n{said}\n\n"
 
 
-def _arrays(tree: Any) -> tuple[Any, Any, Any]:
-    return tree.children_left, tree.children_right, tree.n_node_samples
-
-
 def _means(
     left: NDArray[np.int64], right: NDArray[np.int64], *, place: NDArray[np.int64], values: Floats, counts: Floats
 ) -> Floats:
@@ -110,7 +106,7 @@ def _means(
     return found
 
 
-def _word(value: float | int) -> str:
+def _word(value: float) -> str:
     return repr(float(value)) if isinstance(value, float | np.floating) else str(int(value))
 
 

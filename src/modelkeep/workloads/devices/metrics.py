@@ -9,6 +9,8 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from modelkeep import Value
+
 
 class Metric(Struct, frozen=True, kw_only=True):
     """One known metric: its unit, and the inclusive range that is physically possible in it."""
@@ -129,7 +131,7 @@ _SPELT = MappingProxyType(
         "kbps": "kbit/s",
         "mbps": "mbit/s",
         "lux": "lx",
-        "µs": "us",
+        "\u00b5s": "us",
         "kelvin": "k",
     }
 )
@@ -191,7 +193,7 @@ def converted(value: float, *, metric: str, unit: str) -> float | str:
     return value
 
 
-def number_of(state: float | str | bool | None) -> float | None:
+def number_of(state: Value) -> float | None:
     """The number that a state means: numbers as they are, on and off as 1 and 0; None when it says nothing.
 
     >>> number_of("21,5"), number_of("on"), number_of("unavailable"), number_of(0)

@@ -69,12 +69,13 @@ class Scorer:
 
     def score(self, columns: Mapping[str, Floats]) -> Floats:
         """The rank of each row, 0..1."""
-        raw = _answers(self.data, columns, self.columns)
+        raw = answers(self.data, columns, names=self.columns)
         found: Floats = np.interp(raw, np.array(self.ranks), np.linspace(0.0, 1.0, len(self.ranks)))
         return found
 
 
-def _answers(data: bytes, columns: Mapping[str, Floats], names: Sequence[str]) -> Floats:
+def answers(data: bytes, columns: Mapping[str, Floats], *, names: Sequence[str]) -> Floats:
+    """What a LightGBM file answers to each row of columns."""
     booster = lightgbm.Booster(model_str=data.decode("ascii"))
     found: Floats = np.asarray(booster.predict(matrix(columns, names), num_threads=1), dtype=np.float64)
     return found
@@ -109,7 +110,7 @@ def fit_trees(how: Boosting, data: lightgbm.Dataset, *, seed: int, rows: NDArray
     return lightgbm.train({**PARAMETERS, **how.shape, "seed": seed}, part).model_to_string().encode("ascii")
 
 
-def _dataset(how: Boosting, columns: Mapping[str, Floats], truth: Floats) -> lightgbm.Dataset:
+def _dataset(how: Boosting, columns: Mapping[str, Floats], *, truth: Floats) -> lightgbm.Dataset:
     names = tree_inputs(columns, changes=how.changes)
     data = lightgbm.Dataset(
         matrix(columns, names), truth, feature_name=list(names), params={**PARAMETERS, **how.shape}, free_raw_data=False
@@ -135,12 +136,13 @@ class Model:
 
     def score(self, columns: Mapping[str, Floats]) -> Floats:
         """The weighed mean of the members' ranks, 0..1."""
-        return _mean(self.scorers, self.weights, columns)
+        return _mean(self.scorers, columns, weights=self.weights)
 
     def chance(self, columns: Mapping[str, Floats]) -> Floats:
         """The probability of a failure within the horizon."""
         places, chances = zip(*self.calibrated, strict=True)
-        return np.interp(self.score(columns), np.array(places), np.array(chances))
+        found: Floats = np.interp(self.score(columns), np.array(places), np.array(chances))
+        return found
 
     def forest_score(self, columns: Mapping[str, Floats]) -> Floats:
         """The isolation forest's rank alone."""
@@ -154,7 +156,7 @@ class Model:
         return Ensemble(members=members, weights=self.weights, calibrated=self.calibrated, floor=0.0, ceiling=1.0)
 
 
-def _mean(scorers: Sequence[Scorer], weights: Mapping[str, float], columns: Mapping[str, Floats]) -> Floats:
+def _mean(scorers: Sequence[Scorer], columns: Mapping[str, Floats], *, weights: Mapping[str, float]) -> Floats:
     found: Floats = np.sum([weights[scorer.name] * scorer.score(columns) for scorer in scorers], axis=0)
     return found
 
@@ -165,10 +167,10 @@ def fit(columns: Mapping[str, Floats], truth: Floats, *, devices: Sequence[str],
     Its weights, ranks and probabilities come from scores of devices that the scoring trees had not seen (``FOLDS``
     folds of devices), because on its own rows a booster is too sure of itself.
     """
-    data = [_dataset(how, columns, truth) for how in BOOSTINGS]
+    data = [_dataset(how, columns, truth=truth) for how in BOOSTINGS]
     fold = folds(devices, seed=seed)
     unseen = [
-        _unseen(how, binned, columns, fold=fold, seed=seed) for how, binned in zip(BOOSTINGS, data, strict=True)
+        _unseen(how, binned, columns=columns, fold=fold, seed=seed) for how, binned in zip(BOOSTINGS, data, strict=True)
     ]
     scorers = [
         Scorer(
@@ -184,7 +186,7 @@ def fit(columns: Mapping[str, Floats], truth: Floats, *, devices: Sequence[str],
     )
     inputs = forest_inputs(columns)
     alone = isolation_forest({name: columns[name] for name in inputs}, seed=seed)
-    forest = Scorer(name="forest", data=alone, columns=inputs, ranks=table_of(_answers(alone, columns, inputs)))
+    forest = Scorer(name="forest", data=alone, columns=inputs, ranks=table_of(answers(alone, columns, names=inputs)))
     strange = forest.score(columns)
     failed = len({device for device, true in zip(devices, truth.tolist(), strict=True) if true})
     shares = SHARES_OF_FOREST if failed < FEW else SHARES_OF_FOREST[:1]
@@ -201,7 +203,7 @@ def fit(columns: Mapping[str, Floats], truth: Floats, *, devices: Sequence[str],
 
 
 def _unseen(
-    how: Boosting, data: lightgbm.Dataset, columns: Mapping[str, Floats], *, fold: NDArray[np.intp], seed: int
+    how: Boosting, data: lightgbm.Dataset, *, columns: Mapping[str, Floats], fold: NDArray[np.intp], seed: int
 ) -> Floats:
     """The scores of rows by trees that were fitted to other devices."""
     truth = np.asarray(data.get_label())
@@ -211,7 +213,7 @@ def _unseen(
         outside = fold == number
         if outside.any() and truth[~outside].any():
             fitted = fit_trees(how, data, seed=seed, rows=np.flatnonzero(~outside))
-            found[outside] = _answers(fitted, _part(columns, outside), names)
+            found[outside] = answers(fitted, _part(columns, outside), names=names)
     return found
 
 
@@ -229,9 +231,7 @@ def calibration(score: Floats, truth: Floats) -> tuple[tuple[float, float], ...]
     tail = np.interp(score, steps, _tail(POINTS))
     weights = _logistic(tail, truth)
     chances = 1 / (1 + np.exp(-(weights[0] + weights[1] * _tail(POINTS))))
-    known: dict[float, float] = {}
-    for place, chance in zip(steps.tolist(), chances.tolist(), strict=True):
-        known[place] = chance
+    known = dict(zip(steps.tolist(), chances.tolist(), strict=True))  # of equal scores the highest chance
     beyond = weights[0] + weights[1] * (_tail(POINTS)[-1] + np.log(2))  # as far out as one row in twice as many
     last = float(1 / (1 + np.exp(-beyond)))
     return ((0.0, float(chances[0]) / 2), *((p, c) for p, c in known.items() if 0 < p < 1), (1.0, last))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from modelkeep import BadInput, Value, moment
-from modelkeep.workloads.devices.metrics import converted, metric_name, number_of, unit_name
+from modelkeep.workloads.devices.metrics import converted, metric_name, number_of
 
 DEVICE = ("device_id", "device", "entity", "entity_id", "serial_number", "machine")
 METRIC = ("metric_name", "metric", "device_class")
@@ -38,6 +38,15 @@ class Taken(Struct, frozen=True, kw_only=True):
     at: float
 
 
+class Lost(Struct, frozen=True, kw_only=True):
+    """A reading that says nothing, and why; ``at`` is when it was to be read."""
+
+    device: str
+    metric: str
+    why: str
+    at: float
+
+
 class Ingested(Struct, frozen=True, kw_only=True):
     """What became of the rows: those kept, and how many were not, by reason; and what is odd about the devices.
 
@@ -47,6 +56,7 @@ class Ingested(Struct, frozen=True, kw_only=True):
 
     taken: tuple[Taken, ...]
     rows: int
+    lost: tuple[Lost, ...] = ()
     missing: dict[str, int] = {}
     converted: dict[str, int] = {}
     duplicates: tuple[str, ...] = ()
@@ -91,27 +101,32 @@ def rows_of(table: Mapping[str, Sequence[Value]]) -> Ingested:
     why: Counter[str] = Counter()
     changed: Counter[str] = Counter()
     taken: list[Taken] = []
+    lost: list[Lost] = []
     for place, (device, metric, value, told) in enumerate(zip(devices, metrics, values, units, strict=True)):
-        found = _reading(device, metric, value, unit=str(told or ""))
+        found = _reading(device, metric, value=value, unit=str(told or ""))
+        at = instant(times[place], names["timestamp"])
         if isinstance(found, str):
             why[found] += 1
+            if device and metric:
+                reason = found.partition(":")[0]
+                lost.append(Lost(device=str(device), metric=metric_name(str(metric)), why=reason, at=at))
             continue
         name, number = found
-        if isinstance(number, float) and told and number != value:
-            changed[f"{name} from {told}"] += unit_name(str(told)) != "" and _differs(value, number)
-        at = instant(times[place], names["timestamp"])
+        if told and _differs(value, number):
+            changed[f"{name} from {told}"] += 1
         taken.append(Taken(device=str(device), metric=name, value=number, at=at))
     return Ingested(
         taken=tuple(taken),
         rows=len(values),
+        lost=tuple(lost),
         missing=dict(why),
-        converted={name: count for name, count in changed.items() if count},
+        converted=dict(changed),
         duplicates=doubled(table, taken),
         mains=on_mains(taken),
     )
 
 
-def _reading(device: Value, metric: Value, value: Value, *, unit: str) -> tuple[str, float] | str:
+def _reading(device: Value, metric: Value, *, value: Value, unit: str) -> tuple[str, float] | str:
     """The metric and its number, or why there is none."""
     if device is None or not str(device).strip():
         return "no device"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelkeep import Value, moment
-from modelkeep.workloads.devices.fleet import DAY
+from modelkeep.workloads.devices.fleet import DAY, known
 
 Floats: TypeAlias = NDArray[np.float64]
 DAYS = 180
@@ -70,7 +70,7 @@ def simulate(rows: int, seed: int) -> dict[str, list[Value]]:
         table["timestamp"] += (START + DAY * np.arange(DAYS)).tolist()
         table["failure"] += one.failed.astype(int).tolist()
         for name in METRICS:
-            table[name] += [None if value != value else value for value in one.metrics[name].tolist()]
+            table[name] += [known(value) for value in one.metrics[name].tolist()]
     return table
 
 
@@ -91,7 +91,9 @@ def device(number: int, *, seed: int) -> Device:
     metrics = {
         "response_time": response,
         "error_rate": np.clip(errors, 0, 1),
-        "battery_level": _battery(draw, kind, wear["battery"] + 0.5 * np.where(passing == 1, trouble, 0.0), failed),
+        "battery_level": _battery(
+            draw, kind, drain=wear["battery"] + 0.5 * np.where(passing == 1, trouble, 0.0), failed=failed
+        ),
         "signal_strength": np.clip(draw.normal(-58, 6) + draw.normal(0, 1.5, DAYS) - 14 * network, -100, -10),
         "usage_frequency": np.clip(draw.beta(3, 3) * week * _noise(draw, 0.1) * (1 - 0.2 * rough), 0, 1),
         "temperature": 20 + 6 * np.sin(2 * np.pi * (days - 100) / 365) + draw.normal(0, 1, DAYS) + 2 * rough,
@@ -141,7 +143,7 @@ def _troubles(draw: np.random.Generator) -> tuple[Floats, NDArray[np.intp]]:
     return strain, kind
 
 
-def _battery(draw: np.random.Generator, kind: str, drain: Floats, failed: NDArray[np.bool_]) -> Floats:
+def _battery(draw: np.random.Generator, kind: str, *, drain: Floats, failed: NDArray[np.bool_]) -> Floats:
     """The charge in percent: mains devices read 100 for ever; a battery empties and is changed near 20 %, or failed."""
     if kind not in ON_BATTERY:
         return np.full(DAYS, 100.0)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from modelkeep import Field, Refused, Signature, Trained, TrainingRows, Value, pack_ensemble
 from modelkeep.workloads.devices import labels, ranking
-from modelkeep.workloads.devices.budget import BUDGET, alarms, average_precision, judged
+from modelkeep.workloads.devices.budget import BUDGET, average_precision, judged
 from modelkeep.workloads.devices.features import features, metrics_of, names_of
-from modelkeep.workloads.devices.fleet import DAY, Fleet, Floats, fleet_of
+from modelkeep.workloads.devices.fleet import Fleet, Floats, fleet_of, known
 from modelkeep.workloads.devices.metrics import METRICS
-from modelkeep.workloads.devices.readings import DEVICE, column, instant
+from modelkeep.workloads.devices.readings import column, instant
 
 OUTPUT = "failure"
 HELD_OUT = 0.2
@@ -72,7 +72,7 @@ def _given(table: Mapping[str, Sequence[Value]], fleet: Fleet) -> tuple[Floats, 
 
 
 def _values(values: Floats) -> list[Value]:
-    return [None if value != value else value for value in values.tolist()]
+    return [known(value) for value in values.tolist()]
 
 
 def train(rows: TrainingRows) -> Trained:
@@ -97,7 +97,9 @@ def train(rows: TrainingRows) -> Trained:
     model = ranking.fit(_at(columns, learned), truth[learned], devices=devices[learned].tolist(), seed=SEED)
     held = _at(columns, tested)
     chance = model.chance(held)
-    metrics = _metrics(chance, truth[tested], at=at[tested], devices=devices[tested].tolist(), threshold=model.threshold)
+    metrics = _metrics(
+        chance, truth[tested], at=at[tested], devices=devices[tested].tolist(), threshold=model.threshold
+    )
     rivals = {
         "rule": _ranks(rule(held), truth[tested], at=at[tested], devices=devices[tested].tolist()),
         "isolation_forest": _ranks(
@@ -188,8 +190,8 @@ def _ranks(scores: Floats, truth: Floats, *, at: Floats, devices: Sequence[str])
 def _note(metrics: Mapping[str, float], rivals: Mapping[str, Mapping[str, float]], *, failed: int) -> str:
     others = ", ".join(f"{name} {found['caught']:.0f}" for name, found in rivals.items())
     return (
-        f"caught {metrics['caught']:.0f} of {metrics['failed_devices']:.0f} failed devices within {BUDGET:.0%} alarms a "
-        f"day ({others}); learned from {failed} failed devices"
+        f"caught {metrics['caught']:.0f} of {metrics['failed_devices']:.0f} failed devices with alarms for "
+        f"{BUDGET:.0%} a day ({others}); learned from {failed} failed devices"
     )
 
 
@@ -210,6 +212,3 @@ def _sample(rows: TrainingRows, places: NDArray[np.intp]) -> dict[str, list[Valu
         "asked_at": rows.at,
     }
     return {name: [values[i] for i in places] for name, values in columns.items()}
-
-
-__all__ = ["DAY", "DEVICE", "alarms", "prepare", "rule", "signature", "split", "train"]

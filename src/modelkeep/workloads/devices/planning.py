@@ -1,0 +1,113 @@
+"""When the model is trained, and on what: asked for, or every Sunday at 02:00 once it is turned on."""
+
+import uuid
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from modelkeep import App, Done, Job, Policy, Retrain, Rooms, Run, Schedule, Trial, Version
+from modelkeep.workloads.devices import keeping
+from modelkeep.workloads.devices.fleet import DAY
+from modelkeep.workloads.devices.keeping import HORIZON, MODEL
+
+WEEKLY = Schedule(task="devices_weekly", when="0 2 * * 0")
+WINDOW = 180 * DAY
+SAMPLE_ROWS, SAMPLE_SEED = 18_000, 1
+_TASKS = ("train", "retrain")
+
+POLICY = Policy(
+    model=MODEL,
+    # Better than chance by this factor (average precision over the share of positives): a floor that means the same
+    # for rare and for common failures. A probability of one half and its accuracy say nothing about rare ones.
+    targets={"lift": 2.0},
+    horizon=HORIZON,
+    window=28 * DAY,
+    trial=Trial(shadow=28 * DAY, canary=(), stage=DAY, last=60 * DAY, look=3600.0),
+    retrain=Retrain(trainer="modelkeep.workloads.devices.training:train", window=WINDOW, least=101, entities=20),
+)
+
+
+def train(app: App, *, start: float) -> Job:
+    """Begin a training on what was kept since ``start``, or on the sample when no device has failed in it."""
+    failed = any(at >= start for moments in keeping.failures(app.rooms).values() for at in moments)
+    if failed:
+        table = keeping.table(app.rooms, start=start)
+        return app.train(MODEL, table, release=True, data_source="database", source="devices.readings", by="devices")
+    from modelkeep.workloads.devices.simulator import simulate  # noqa: PLC0415 - only when there is nothing real
+
+    table = simulate(SAMPLE_ROWS, SAMPLE_SEED)
+    return app.train(MODEL, table, release=True, data_source="sample", source="simulated devices", by="devices")
+
+
+def retrain(rooms: Rooms, *, why: str, by: str) -> Job:
+    """Begin a retraining on the labelled predictions of the policy's window."""
+    at = rooms.clock.now()
+    job = Job(
+        id=f"retrain-{MODEL}-{uuid.uuid4().hex[:12]}",
+        task="retrain",
+        due=at,
+        created=at,
+        arguments=Raw(msgspec.json.encode({"model": MODEL, "why": why, "by": by})),
+        subject=MODEL,
+        by=by,
+    )
+    with rooms.store.write() as ledger:
+        ledger.jobs.add(job)
+    return job
+
+
+def running(rooms: Rooms) -> Job | None:
+    """The training of the model that waits or runs, if one does."""
+    return next((job for job in _trainings(rooms) if job.state in {"waiting", "running"}), None)
+
+
+def last(rooms: Rooms) -> Job | None:
+    """The training that ended last."""
+    return next((job for job in _trainings(rooms) if job.state not in {"waiting", "running"}), None)
+
+
+def _trainings(rooms: Rooms) -> list[Job]:
+    with rooms.store.read() as ledger:
+        found = [job for task in _TASKS for job in ledger.jobs.all(task=task, limit=50)]
+    return sorted((job for job in found if _of(job)), key=lambda job: -job.created)
+
+
+def _of(job: Job) -> bool:
+    asked: dict[str, Any] = msgspec.json.decode(job.arguments, type=dict[str, Any])
+    return bool(asked.get("model") == MODEL)
+
+
+def before(rooms: Rooms) -> Version | None:
+    """The version that stands beside the champion: the one that answered before it, else the newest other one."""
+    with rooms.store.read() as ledger:
+        rollout = ledger.rollouts.get(MODEL)
+        others = [one for one in ledger.versions.all(MODEL) if rollout is None or one.number != rollout.champion]
+        if rollout is not None and rollout.previous is not None:
+            return ledger.versions.get(MODEL, rollout.previous)
+    return max(others, key=lambda one: one.number, default=None)
+
+
+def weekly(rooms: Rooms, run: Run) -> Done:
+    """The task ``devices_weekly``: train anew, when the plan is turned on and no training runs."""
+    plan = keeping.plan(rooms)
+    if not plan.enabled:
+        run.step("skipped", detail="the weekly training is turned off")
+        return Done()
+    busy = running(rooms)
+    if busy is not None:
+        run.step("skipped", detail=f"{busy.id} runs")
+        return Done()
+    job = retrain(rooms, why=f"weekly, {plan.mode}", by=f"job {run.job.id}")
+    run.step("begun", detail=job.id)
+    return Done()
+
+
+def daily(rooms: Rooms, run: Run) -> Done:
+    """The task ``devices_daily``: ask about every device with new readings, and tell what has become of older ones."""
+    from modelkeep.workloads.devices import assessing  # noqa: PLC0415 - it stands on this module's policy
+
+    told = keeping.mature(rooms, now=rooms.clock.now())
+    found = assessing.assess(rooms)
+    run.step("asked", detail=f"{len(found)} devices; {told} questions are answered: no failure in 14 days")
+    return Done()
