@@ -1,8 +1,7 @@
 """The pages in a real browser: what a person sees, and that nothing leaves this machine."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,35 +10,9 @@ import pages_story
 import pytest
 from pages_site import Site, served
 from pages_story import DAY, NOW, Past
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from modelkeep.edge.pages.render import HERE
-
-PATIENCE = 15_000
-"""Milliseconds: a busy machine may be slow here; how soon news come is measured in ``test_pages``."""
-CHROMIUM = Path("/usr/bin/chromium")
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists() and not os.environ.get("CI"):
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with sync_playwright() as player:
-        found = player.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -55,35 +28,6 @@ def opened(tmp_path: Path) -> Iterator[Past]:
     past = pages_story.opened(tmp_path)
     yield past
     past.store.close()
-
-
-@pytest.fixture
-def look(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page that is live; at the end there must be no complaint and no request beyond this machine."""
-    complaints: list[str] = []
-    asked: list[str] = []
-    contexts = []
-
-    def opening(url: str, *, width: int = 1360, height: int = 900, scheme: str = "light", scripts: bool = True) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=scripts
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(url)
-        if scripts:
-            expect(page.locator("#live")).to_have_class("live on")
-        return page
-
-    opening.complaints = complaints
-    yield opening
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert all(url.startswith("http://127.0.0.1:") for url in asked)
 
 
 @contextmanager
