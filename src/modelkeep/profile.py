@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from modelkeep.nouns import Field, Output, Policy, Reading, Role, Signature, Value, Version
@@ -22,10 +22,10 @@ from modelkeep.nouns import Field, Output, Policy, Reading, Role, Signature, Val
 Floats: TypeAlias = NDArray[np.float64]
 
 REFERENCES: dict[str, tuple[str, ...]] = {
-    "number": ("persistence", "same_period", "ewma"),
+    "number": ("persistence", "same_period", "ewma", "seasonal"),
     "class": ("persistence", "majority"),
 }
-"""The automatic baselines, by the kind of output, in the order of ``Prediction.references``."""
+"""The automatic baselines, by the kind of output, in the order of ``Prediction.references``; a new one comes last."""
 
 BINS = 120
 MAX_CATEGORIES = 100
@@ -333,12 +333,44 @@ class Slice(Struct, frozen=True, kw_only=True):
     profile: Profile
 
 
+LIFE = ("n", "loss", "error", "absolute", "square", "truth", "truth_square")
+"""What ``Life.sums`` holds of each answerer, in this order; see ``Sums``."""
+
+
+class Life(Struct, frozen=True, kw_only=True):
+    """The error sums of a version hour by hour, as plain numbers: a year is looked at in milliseconds.
+
+    ``hours`` are moments in time order; ``sums`` has the shape (hours, names, len(LIFE)). ``names`` are ``model`` and
+    the automatic baselines.
+    """
+
+    names: tuple[str, ...] = ("model",)
+    hours: Floats = field(default_factory=lambda: np.zeros(0))
+    sums: Floats = field(default_factory=lambda: np.zeros((0, 1, len(LIFE))))
+
+    @classmethod
+    def of(cls, slices: Iterable[Slice], names: Sequence[str]) -> Life:
+        """The life that some hourly profiles tell of; ``names`` are those of the automatic baselines."""
+        every = ("model", *names)
+        held = [s for s in slices if "model" in s.profile.errors]
+        table = [[_numbers(s.profile.errors.get(name, Sums())) for name in every] for s in held]
+        sums = np.array(table, dtype=float).reshape(len(held), len(every), len(LIFE))
+        return cls(names=every, hours=np.array([s.start for s in held]), sums=sums)
+
+
+def _numbers(sums: Sums) -> tuple[float, ...]:
+    return (sums.n, sums.loss, sums.error, sums.absolute, sums.square, sums.truth, sums.truth_square)
+
+
 class Window(Struct, frozen=True, kw_only=True):
     """What a Measure sees: one version of a model in one role over a span of time.
 
     ``slices`` are its hourly profiles in time order (hours without traffic are absent); ``before`` those of the four
     weeks before ``start``, for learning what is normal. ``start`` is inclusive, ``end`` exclusive. ``champion`` says
-    whether the version is the one that answers now.
+    whether the version is the one that answers now. ``life`` holds the error sums alone of every hour since the version
+    took over, 400 days back at most; ``warm`` is the moment from which the automatic baselines are as good as they
+    get, ``horizon`` the age in seconds at which the outcomes of an hour are known, and ``fleet`` the number of models
+    that share the promise of the policy's ``quiet``.
     """
 
     version: Version
@@ -350,6 +382,10 @@ class Window(Struct, frozen=True, kw_only=True):
     before: tuple[Slice, ...] = ()
     reference: Profile | None = None
     champion: bool = True
+    life: Life = Life()
+    warm: float = 0.0
+    horizon: float = 0.0
+    fleet: int = 1
 
     @property
     def profile(self) -> Profile:

@@ -19,7 +19,8 @@ from modelkeep.store.seams import Folded
 from modelkeep.store.tables import error_sums, matches, profiles, upsert
 
 _Place = tuple[str, int, str, float]
-_NAMES = {len(names): names for names in REFERENCES.values()}
+_NAMES = {len(names): names for names in REFERENCES.values()} | {3: REFERENCES["number"][:3]}
+"""The baselines' names by how many answers a prediction holds; before there was ``seasonal`` it held three numbers."""
 
 
 class Shift(NamedTuple):
