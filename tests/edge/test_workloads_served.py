@@ -197,7 +197,8 @@ def test_a_workloads_policy_is_taken_up_once_and_the_owners_stays(tmp_path):
         with served(folder, workloads=["pots:WORKLOAD"]) as house:
             with house.rooms.store.read() as ledger:
                 kept = ledger.versions.policy("pots-level")
-                found.append((kept.number, kept.horizon, [act.who for act in ledger.acts.all() if act.what == "policy"]))
+                acts = [act.who for act in ledger.acts.all() if act.what == "policy"]
+                found.append((kept.number, kept.horizon, acts))
             if not house.rooms.files.all():
                 house.keep("pots-level")
 
@@ -267,7 +268,7 @@ def test_acts_of_workloads_are_described(house):
 
 
 def test_nothing_that_can_be_sent_to_a_workload_is_a_fault(house):
-    document = openapi.document([act for act in mounting.mounted(house.app) if act.name != "pots_crash"])
+    document = openapi.document([act for act in mounting.mounted(house.app.extensions) if act.name != "pots_crash"])
     document["paths"] = {path: acts for path, acts in document["paths"].items() if path.startswith("/api/")}
     schema = schemathesis.openapi.from_dict(document)
     schema.config.base_url = house.url
@@ -300,11 +301,6 @@ def act(name, path, method="GET"):
     return Operation(name=name, method=method, path=path, request=Some, result=Gone, run=summary)
 
 
-class Opened:
-    def __init__(self, *extensions):
-        self.extensions = extensions
-
-
 def workload(name, *operations):
     return Workload(name=name, summary=name, operations=operations)
 
@@ -326,7 +322,7 @@ def workload(name, *operations):
 )
 def test_two_acts_of_one_route_or_name_are_refused_and_both_are_named(one, other, said):
     with pytest.raises(BadSettings) as refusal:
-        mounting.mounted(Opened(workload("a", one), workload("b", other)))
+        mounting.mounted([workload("a", one), workload("b", other)])
     assert said in str(refusal.value)
 
 
@@ -343,9 +339,9 @@ def test_a_route_of_the_products_pages_is_refused_at_the_start(tmp_path, monkeyp
 
 def test_an_act_that_cannot_be_mounted_is_refused():
     with pytest.raises(BadSettings, match="needs the field 'id'"):
-        mounting.mounted(Opened(workload("a", act("a_x", "/api/{id}"))))
+        mounting.mounted([workload("a", act("a_x", "/api/{id}"))])
     with pytest.raises(BadSettings, match="like a command"):
-        mounting.mounted(Opened(workload("status")))
+        mounting.mounted([workload("status")])
 
 
 def test_the_list_of_commands_names_the_built_in_workloads():

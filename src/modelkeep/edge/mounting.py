@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -13,12 +13,9 @@ from starlette.routing import BaseRoute, compile_path
 
 from modelkeep.edge import cli
 from modelkeep.errors import BadSettings
-from modelkeep.extending import BUILT_IN
+from modelkeep.extending import BUILT_IN, Extension
 from modelkeep.operations import OPERATIONS, Operation
-from modelkeep.workload import workloads
-
-if TYPE_CHECKING:
-    from modelkeep.app import App
+from modelkeep.workload import Workload
 
 Act: TypeAlias = Operation[Any, Any]
 PRODUCT = "the product"
@@ -39,17 +36,18 @@ class Owned(Struct, frozen=True, kw_only=True):
         return self.owner if self.owner == PRODUCT else f"workload {self.owner}"
 
 
-def mounted(app: App, routes: Sequence[BaseRoute] = ()) -> list[Act]:
-    """Every act of an app, the product's first. ``routes`` are what the product answers beside its acts.
+def mounted(extensions: Sequence[Extension], routes: Sequence[BaseRoute] = ()) -> list[Act]:
+    """Every act of product and workloads, the product's first; ``routes`` are what the product answers beside its acts.
 
     Raises BadSettings when two acts have one name or answer one path, naming both owners, and for an act that cannot
     be mounted: its path or its upload names a field that its request lacks.
     """
-    for each in workloads(app):
+    found = [each for each in extensions if isinstance(each, Workload)]
+    for each in found:
         if each.name not in BUILT_IN and any(each.name in commands for commands in cli.GROUPS.values()):
             raise BadSettings(f"a workload is named {each.name!r}, like a command", remedy="give it another name")
     own = [Owned(act=act, owner=PRODUCT) for act in OPERATIONS]
-    theirs = [Owned(act=act, owner=each.name) for each in workloads(app) for act in each.operations]
+    theirs = [Owned(act=act, owner=each.name) for each in found for act in each.operations]
     _check([*own, *theirs], [path for route in routes if (path := getattr(route, "path", "")) not in YIELDS])
     for one in theirs:
         _whole(one)

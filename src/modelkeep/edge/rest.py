@@ -59,7 +59,7 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIAp
         *health.routes(app),
         *pages,
     ]
-    acts += mounting.mounted(app, own)
+    acts += mounting.mounted(app.extensions, own)
     routes: list[BaseRoute] = [
         *(_route(app, act, limit=limit, key=key) for act in mounting.ordered(acts) if not act.hot),
         *own,

@@ -84,7 +84,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Workloads": {
         "weight": (WORKLOADS, "Weight of an object from a photo or from measurements"),
         "drilling": (WORKLOADS, "Machine health, remaining life and predictive alerts from telemetry"),
-        "restaurants": (WORKLOADS, "Demand, preparation time, churn, lifetime value and stock"),
+        "restaurants": (WORKLOADS, "Demand, preparation time, churn, lifetime value and stock of many restaurants"),
         "any": (WORKLOADS, "Any team's own model, with no code of theirs"),
         "devices": (WORKLOADS, "Device failures, anomalies, health scores and maintenance"),
     },

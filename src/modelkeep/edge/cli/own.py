@@ -149,6 +149,12 @@ def _checks(found: settings.Settings) -> Iterator[Check]:
         what="packages", fine=not missing, detail=f"missing: {', '.join(missing)}" if missing else "all are installed"
     )
     yield Check(what="configuration", fine=True, detail=str(found.file or "no file, built-in values"))
+    # What workloads bring is imported for this check and for a server only.
+    extensions = importlib.import_module("modelkeep.extending").find_all(
+        found.workloads, source=found.source("workloads")
+    )
+    importlib.import_module("modelkeep.edge.mounting").mounted(extensions)
+    yield Check(what="workloads", fine=True, detail=", ".join(each.name for each in extensions) or "none")
     writable = _writable(found.folder)
     yield Check(what="data folder", fine=writable, detail=f"{found.folder}{'' if writable else ' cannot be written'}")
     free = shutil.disk_usage(_existing(found.folder)).free / 1024**3
