@@ -132,6 +132,7 @@ def test_alerts_of_a_thousand_devices_are_generated_in_a_second(app):
 
 def test_the_demo_plays_hours_and_the_panel_says_that_they_are_simulated(app, clock):
     assert panel.panel(app).tables[0].rows == ()
+    assert not panel.panel(app).simulated
     start = clock.now() // DAY * DAY
     for hour in range(7, 20):
         clock.advance_to(start + hour * 3600)

@@ -7,7 +7,7 @@ HOUR, DAY = 3600.0, 86400.0
 
 LIFE = Policy(
     model="drilling-life",
-    retrain=Retrain(trainer="modelkeep.workloads.drilling.life:train", window=730 * DAY, least=1000, groups=10),
+    retrain=Retrain(trainer="modelkeep.workloads.drilling.life:train", window=730 * DAY, least=500, groups=10),
     trial=Trial(shadow=7 * DAY, canary=(0.25,), stage=7 * DAY, last=60 * DAY),
     window=30 * DAY,
 )
@@ -30,7 +30,7 @@ WORKLOAD = Workload(
             model="drilling-rate",
             summary="What a machine should do at these settings (rate of penetration, torque, ...)",
             columns=(
-                Field(name="event_time", kind="number", unit="s since 1970"),
+                Field(name="event_time", kind="number", unit="s since 1970", nullable=True),
                 Field(name="entity", kind="text", nullable=True),
                 Field(name="label", kind="number", nullable=True),
                 Field(name="label_time", kind="number", unit="s since 1970", nullable=True),
@@ -43,8 +43,8 @@ WORKLOAD = Workload(
             model="drilling-life",
             summary="How much longer a machine runs, from its channels",
             columns=(
-                Field(name="unit", kind="text"),
-                Field(name="cycle", kind="number", unit="cycles, or a moment", low=0),
+                Field(name="unit", kind="text", nullable=True),
+                Field(name="cycle", kind="number", unit="cycles", low=0, nullable=True),
                 Field(name="rul", kind="number", unit="cycles or h", low=0, nullable=True),
                 Field(name="failed", kind="boolean", nullable=True),
             ),

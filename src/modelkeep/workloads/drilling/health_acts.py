@@ -213,8 +213,14 @@ def train_model(app: App, request: TrainModel) -> Training:
             status="skipped", message=f"{before.model_version} answers already; force_retrain trains anew",
             model_metadata=before, training_time_seconds=None,
         )  # fmt: skip
-    seconds, said = lives.train(app)
-    return Training(status="success", message=said, model_metadata=_status(app), training_time_seconds=seconds)
+    job, seconds = lives.train(app)
+    done = job.state == "done"
+    return Training(
+        status="success" if done else "started" if job.state != "failed" else "failed",
+        message=job.error or f"job {job.id} is {job.state}",
+        model_metadata=_status(app),
+        training_time_seconds=seconds if done else None,
+    )
 
 
 def failed(app: App, request: Failed) -> Noted:

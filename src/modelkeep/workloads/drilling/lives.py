@@ -11,7 +11,7 @@ from modelkeep.workloads.drilling.fleet import fleet
 from modelkeep.workloads.drilling.watching import LIMITS
 
 if TYPE_CHECKING:
-    from modelkeep import App, Dataset
+    from modelkeep import App, Dataset, Job
 
 LEAST = 10
 """Devices that failed; fewer teach nothing that would hold for the next one."""
@@ -70,8 +70,8 @@ def table(rooms: Rooms) -> dict[str, list[Value]]:
     return found
 
 
-def train(app: App) -> tuple[float, str]:
-    """Train on the fleet's own lives; the seconds that it took, and what became of it.
+def train(app: App) -> tuple[Job, float]:
+    """Train on the fleet's own lives; the job (a server answers at once and works on), and the seconds that it took.
 
     Raises Refused with the reason while too few devices have failed.
     """
@@ -79,5 +79,5 @@ def train(app: App) -> tuple[float, str]:
     if why:
         raise Refused(why, remedy="note failures as they happen (POST /api/v1/failures), or train on a public set")
     begun = time.perf_counter()
-    said = app.train("drilling-life", table(app.rooms), release=True)
-    return time.perf_counter() - begun, str(said)
+    job = app.train("drilling-life", table(app.rooms), source="lives of this fleet's devices")
+    return job, time.perf_counter() - begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
@@ -200,7 +201,7 @@ def timeline(app: App, request: Span) -> Timeline:
 
 def anomalies(app: App, request: Span) -> Anomalies:
     """Name short sessions, lost rows, missing positions, low batteries, and devices in two places at once."""
-    return _anomalies(_found(app, request))
+    return oddities(_found(app, request))
 
 
 def insights(app: App, request: Span) -> Insights:
@@ -212,7 +213,7 @@ def insights(app: App, request: Span) -> Insights:
         for code in features.states(of.current, LIMITS).tolist():
             rows["unknown" if code < 0 else features.STATES[code]] += 1
     hours = {state: round(count * features.STEP, 4) for state, count in sorted(rows.items())}
-    odd = _anomalies(found)
+    odd = oddities(found)
     ends = [(float(of.at[0]), float(of.at[-1])) for of, _ in found if of.size]
     return Insights(
         total_drilling_time_hours=hours.get("drill", 0.0),
@@ -299,11 +300,12 @@ def _stretches(of: Track, session: Session, *, state: np.ndarray[tuple[int], np.
     ]  # fmt: skip
 
 
-def _overlaps(found: list[tuple[Track, tuple[Session, ...]]]) -> tuple[Pair, ...]:
+def _overlaps(found: Sequence[tuple[Track, tuple[Session, ...]]]) -> tuple[Pair, ...]:
     return tuple(pair for of, sessions in found for pair in ingesting.pairs(of.device_id, sessions))
 
 
-def _anomalies(found: list[tuple[Track, tuple[Session, ...]]]) -> Anomalies:
+def oddities(found: Sequence[tuple[Track, tuple[Session, ...]]]) -> Anomalies:
+    """What is odd about the telemetry of devices, their sessions given."""
     lost: dict[str, list[Gap]] = {}
     for of, _ in found:
         for gap in ingesting.gaps(of):
