@@ -23,16 +23,14 @@ from modelkeep.workloads.weight.training import calibrate, paired, train
 from modelkeep.workloads.weight.weighing import HeldOut, Weighed, answer
 
 FOLDS, SEED = 20, 0
-NEW_FROM = 60 * 86400.0
 
 
 def bars(data: Path) -> Iterator[Bar]:
-    """One photo, its interval, two views; retraining on weighed objects of new materials; training time."""
+    """One photo, its interval, two views; measurements instead; training time."""
     table = read_table(data / "weight" / "ecustfd_boxes.parquet")
     began = time.perf_counter()
     rows = prepare(table)
     yield from _photos(rows, began)
-    yield from _new_materials(prepare(read_table(data / "replay" / "w0_ecustfd.parquet")))
     yield from _measurements(data)
     began = time.perf_counter()
     train(rows)
@@ -150,48 +148,6 @@ def _weighed(data: Objects, seen: np.ndarray) -> Weighed:
     return calibrate(part)[1]
 
 
-def _new_materials(rows: TrainingRows) -> Iterator[Bar]:
-    """The replay: seven materials are new from day 60; their error before and after 5, 10 and 20 weighed objects."""
-    start = min(rows.at)
-    old = {rows.columns["material"][i] for i, at in enumerate(rows.at) if at < start + NEW_FROM - 86400.0}
-    fresh = [i for i, name in enumerate(rows.columns["material"]) if name not in old]
-    order = list(dict.fromkeys(rows.groups[i] for i in fresh))
-    tests = set(order[20:])
-    test = [i for i in fresh if rows.groups[i] in tests]
-    errors: dict[int, float] = {}
-    began = time.perf_counter()
-    for weighed in (0, 5, 10, 20):
-        known = set(order[:weighed])
-        learn = [i for i, name in enumerate(rows.columns["material"]) if name in old or rows.groups[i] in known]
-        data = _objects(_part(rows, learn + test))
-        seen = ~np.isin(data.groups, _numbers(data, learn, test, rows))
-        _, said, _ = _asked(data, seen, ~seen)
-        truth = data.truth[~seen]
-        pick = np.flatnonzero(~seen) < len(learn) + len(test)
-        errors[weighed] = _mape(said[pick], truth[pick])
-    seconds = time.perf_counter() - began
-    for weighed, target in ((5, 0.17), (10, 0.16), (20, 0.11)):
-        yield _bar(
-            f"new materials, {weighed} objects weighed",
-            f"trained on the old materials and the first {weighed} new objects; asked about the {len(tests)} new "
-            "objects after the twentieth",
-            target=target,
-            reached=errors[weighed],
-            baselines={"before any was weighed": errors[0]},
-            n=len(test),
-            seconds=seconds,
-        )
-
-
-def _numbers(data: Objects, learn: list[int], test: list[int], rows: TrainingRows) -> np.ndarray:
-    """The object numbers in ``data`` of the rows that are asked about."""
-    del test
-    asked = {rows.groups[i] for i in learn}
-    names = [rows.groups[i] for i in learn]
-    known = {name: int(data.groups[place]) for place, name in enumerate(names)}
-    return np.setdiff1d(np.unique(data.groups), [known[name] for name in asked])
-
-
 def _measurements(data: Path) -> Iterator[Bar]:
     """Diamonds: three measurements, 53,940 stones; a fifth of them held out."""
     table = dict(read_table(data / "weight" / "diamonds.parquet"))
@@ -219,16 +175,6 @@ def _measurements(data: Path) -> Iterator[Bar]:
 def _objects(rows: TrainingRows) -> Objects:
     table = [dict(zip(rows.columns, values, strict=True)) for values in zip(*rows.columns.values(), strict=True)]
     return objects_of(*paired(table, np.array(rows.truth, dtype=float), rows.groups))
-
-
-def _part(rows: TrainingRows, places: list[int]) -> TrainingRows:
-    return TrainingRows(
-        columns={name: [values[i] for i in places] for name, values in rows.columns.items()},
-        truth=[rows.truth[i] for i in places],
-        keys=[rows.keys[i] for i in places],
-        at=[rows.at[i] for i in places],
-        groups=[rows.groups[i] for i in places],
-    )
 
 
 def _mape(said: np.ndarray, truth: np.ndarray) -> float:

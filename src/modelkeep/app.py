@@ -176,17 +176,21 @@ class App:
         targets: Sequence[float] | None = None,
         subject: str | None = None,
         request: str = "",
+        record: bool = True,
     ) -> tuple[Prediction, ...]:
         """Ask a model as a client does, from any thread: every answer is recorded, canaried and shadowed.
 
         One prediction a row, in order; ``output`` is None where nobody could answer. ``keys`` are the entities that the
         rows are about (sticky in trials, joined with outcomes), ``targets`` the moments; each has one entry a row, or
         is left out. ``subject`` is the person whom the rows are about, ``request`` the id that the records carry.
+        With ``record`` False the answers are counted and nothing of them is kept: for a person who has not consented.
 
         Raises NotFound naming near models, BadFeatures naming each field of each row, ModelFailed, TimedOut or
         Unavailable when nobody could answer any row, and Conflict when called in the server's own event loop.
         """
-        return self.rooms.client.predict(model, rows, keys=keys, targets=targets, subject=subject, request=request)
+        return self.rooms.client.predict(
+            model, rows, keys=keys, targets=targets, subject=subject, request=request, record=record
+        )
 
     def tell(self, outcomes: Sequence[Outcome]) -> list[Told]:
         """Tell what really happened, from any thread; what became of each outcome, once all are on disk.

@@ -47,13 +47,20 @@ class Client:
         targets: Sequence[float] | None = None,
         subject: str | None = None,
         request: str = "",
+        record: bool = True,
     ) -> tuple[Prediction, ...]:
-        """One recorded prediction a row, in order; see ``App.predict``."""
+        """One prediction a row, in order; see ``App.predict``."""
         for name, given in (("keys", keys), ("targets", targets or ())):
             if given and len(given) != len(rows):
                 raise BadInput.of(name, expected=f"none, or one for each of {len(rows)} rows", got=str(len(given)))
         ask = Ask(
-            model=model, rows=rows, keys=keys, targets=targets, subject=subject, request=request or uuid.uuid4().hex
+            model=model,
+            rows=rows,
+            keys=keys,
+            targets=targets,
+            subject=subject,
+            request=request or uuid.uuid4().hex,
+            record=record,
         )
         return self.ask(ask).predictions
 

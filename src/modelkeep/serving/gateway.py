@@ -36,7 +36,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     """Rows for one model, from one request.
 
     ``keys`` and ``targets`` have one entry per row, or are empty. An empty key draws by ``request``. ``targets`` are
-    the moments that the rows are about (now without them); ``request`` is the request's id.
+    the moments that the rows are about (now without them); ``request`` is the request's id. With ``record`` False the
+    answer is counted, and nothing else of it is kept: the person whom it is about has not consented to more.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     targets: Sequence[float] | None = None
     subject: str | None = None
     request: str = ""
+    record: bool = True
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -190,10 +192,11 @@ class Gateway:
                 await self._stand_in(ask, route, at=at, part=part)
         predictions = self._predictions(ask, at=at, parts=parts)
         self._count(route, parts)
-        kept = self._recorder.take(predictions)
-        if self._recorder.durability == "sync":
-            await asyncio.wrap_future(kept)
-        if route.rollout.mode is not None:
+        if ask.record:
+            kept = self._recorder.take(predictions)
+            if self._recorder.durability == "sync":
+                await asyncio.wrap_future(kept)
+        if ask.record and route.rollout.mode is not None:
             asyncio.get_running_loop().call_soon(self._shadows.follow, route, predictions)
         strange = next((got for part in parts for got in part.got if got.reason and got.stand_in is None), None)
         if strange is not None and all(prediction.output is None for prediction in predictions):
