@@ -299,26 +299,26 @@ def _utc(at: float) -> datetime:
 OPERATIONS = (
     Operation(
         name="drilling_alerts", method="GET", path="/api/ml/alerts", request=ListAlerts, result=DeviceAlerts,
-        run=list_alerts, words=("drilling", "alerts"),
+        run=list_alerts, words=("alerts",),
     ),
     Operation(
         name="drilling_alerts_generate", method="POST", path="/api/ml/alerts/generate", request=Generate,
-        result=Generated, run=generate, words=("drilling", "generate"),
+        result=Generated, run=generate, words=("generate",),
     ),
     Operation(
         name="drilling_alert_acknowledge", method="POST", path="/api/ml/alerts/{id}/acknowledge", request=Take,
-        result=DeviceAlert, run=acknowledge, words=("drilling", "acknowledge"), plain=("id",),
+        result=DeviceAlert, run=acknowledge, words=("acknowledge",), plain=("id",),
     ),
     Operation(
         name="drilling_alert_resolve", method="POST", path="/api/ml/alerts/{id}/resolve", request=Settle,
-        result=DeviceAlert, run=resolve, words=("drilling", "resolve"), plain=("id",),
+        result=DeviceAlert, run=resolve, words=("resolve",), plain=("id",),
     ),
     Operation(
         name="drilling_alerts_suppress", method="POST", path="/api/ml/alerts/suppress", request=Suppress,
-        result=Suppressed, run=suppress, words=("drilling", "suppress"), plain=("device_id",),
+        result=Suppressed, run=suppress, words=("suppress",), plain=("device_id",),
     ),
     Operation(
         name="drilling_alert_statistics", method="GET", path="/api/ml/alerts/statistics", request=Nothing,
-        result=Statistics, run=statistics, words=("drilling", "statistics"),
+        result=Statistics, run=statistics, words=("statistics",),
     ),
 )  # fmt: skip

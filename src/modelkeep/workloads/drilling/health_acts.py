@@ -342,22 +342,22 @@ def _utc(at: float) -> datetime:
 OPERATIONS = (
     Operation(
         name="drilling_health_scores", method="GET", path="/api/ml/health-scores", request=ListScores, result=Scores,
-        run=health_scores, words=("drilling", "health-scores"),
+        run=health_scores, words=("health-scores",),
     ),
     Operation(
         name="drilling_model_status", method="GET", path="/api/ml/model-status", request=Nothing, result=ModelStatus,
-        run=model_status, words=("drilling", "model-status"),
+        run=model_status, words=("model-status",),
     ),
     Operation(
         name="drilling_train", method="POST", path="/api/ml/train", request=TrainModel, result=Training,
-        run=train_model, words=("drilling", "train"),
+        run=train_model, words=("train",),
     ),
     Operation(
         name="drilling_failed", method="POST", path="/api/v1/failures", request=Failed, result=Noted, run=failed,
-        words=("drilling", "failed"), plain=("device_id",),
+        words=("failed",), plain=("device_id",),
     ),
     Operation(
         name="drilling_ml_health", method="GET", path="/api/ml/health", request=Nothing, result=MlHealth,
-        run=ml_health, words=("drilling", "ml-health"),
+        run=ml_health, words=("ml-health",),
     ),
 )  # fmt: skip

@@ -334,34 +334,34 @@ def _utc(at: float) -> datetime:
 OPERATIONS = (
     Operation(
         name="drilling_ingest", method="POST", path="/api/v1/telemetry", request=Ingest, result=Ingested, run=ingest,
-        words=("drilling", "ingest"), plain=("file",), upload="file",
+        words=("ingest",), plain=("file",), upload="file",
     ),
     Operation(
         name="drilling_insights", method="GET", path="/api/v1/insights", request=Span, result=Insights, run=insights,
-        words=("drilling", "insights"),
+        words=("insights",),
     ),
     Operation(
         name="drilling_anomalies", method="GET", path="/api/v1/anomalies", request=Span, result=Anomalies,
-        run=anomalies, words=("drilling", "anomalies"),
+        run=anomalies, words=("anomalies",),
     ),
     Operation(
         name="drilling_sessions", method="GET", path="/api/v1/sessions", request=Span, result=Sessions,
-        run=list_sessions, words=("drilling", "sessions"),
+        run=list_sessions, words=("sessions",),
     ),
     Operation(
         name="drilling_timeline", method="GET", path="/api/v1/sessions/timeline", request=Span, result=Timeline,
-        run=timeline, words=("drilling", "timeline"),
+        run=timeline, words=("timeline",),
     ),
     Operation(
         name="drilling_battery", method="GET", path="/api/v1/battery/trends", request=Span, result=Battery,
-        run=battery_trends, words=("drilling", "battery"),
+        run=battery_trends, words=("battery",),
     ),
     Operation(
         name="drilling_devices", method="GET", path="/api/v1/devices", request=Nothing, result=Devices, run=devices,
-        words=("drilling", "devices"),
+        words=("devices",),
     ),
     Operation(
         name="drilling_service", method="GET", path="/api/v1/health", request=Nothing, result=ServiceHealth,
-        run=service_health, words=("drilling", "service"),
+        run=service_health, words=("service",),
     ),
 )  # fmt: skip
