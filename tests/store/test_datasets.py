@@ -165,7 +165,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.none() | st.i
 STEPS = st.lists(st.tuples(st.sampled_from(["append", "other", "erase", "merge"]), ROWS), max_size=14)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, small=st.booleans())
 def test_after_any_steps_of_two_processes_both_see_the_newest_row_of_each_key(tmp_path_factory, steps, small):
     """A model of the dataset: a dictionary. ``small`` decides whether rows are held in memory or read from files."""
