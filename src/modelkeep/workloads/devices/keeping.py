@@ -129,10 +129,10 @@ def fleet(rooms: Rooms, *, device: str = "", start: float | None = None) -> Flee
         where.append("device_id = ?")
         parameters.append(device)
     if start is not None:
-        where.append("at >= ?")
+        where.append('"at" >= ?')
         parameters.append(start)
     days = dataset(rooms, "readings").sql(
-        f"SELECT device_id, CAST(floor(at / 86400) AS BIGINT) AS day, metric, avg(value), max(at) FROM data "
+        'SELECT device_id, CAST(floor("at" / 86400) AS BIGINT) AS day, metric, avg(value), max("at") FROM data '
         f"WHERE {' AND '.join(where)} GROUP BY ALL",
         parameters,
     )

@@ -23,7 +23,7 @@ def play(app: App, at: float) -> None:
     if begun is None:
         begun = at - at % DAY
         keeping.set_simulated(app.rooms, at=begun)
-    kept = keeping.dataset(app.rooms, "readings").sql("SELECT max(at) FROM data")
+    kept = keeping.dataset(app.rooms, "readings").sql('SELECT max("at") FROM data')
     newest = None if not kept or kept[0][0] is None else float(kept[0][0])
     done = 0 if newest is None else int((newest - begun) // DAY) + DAYS + 1
     due = int((at - MORNING - begun) // DAY) + DAYS + 1

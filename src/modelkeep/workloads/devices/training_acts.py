@@ -427,7 +427,7 @@ def show_service(app: App, request: Nothing) -> ServiceHealth:
     """Check whether predictions can be given, and how fresh the readings are."""
     del request
     version = assessing.champion(app.rooms)
-    found = keeping.dataset(app.rooms, "readings").sql("SELECT count(DISTINCT device_id), max(at) FROM data")
+    found = keeping.dataset(app.rooms, "readings").sql('SELECT count(DISTINCT device_id), max("at") FROM data')
     devices, newest = (int(found[0][0]), found[0][1]) if found else (0, None)
     return ServiceHealth(
         status="healthy" if version is not None else "degraded",

@@ -82,12 +82,12 @@ def fleet_health(rooms: Rooms) -> Iterator[Reading]:
 
 def _missing(rooms: Rooms, *, now: float) -> Reading:
     counted = keeping.dataset(rooms, "readings").sql(
-        "SELECT count(*), count(value) FROM data WHERE at > ?", (now - DAY,)
+        'SELECT count(*), count(value) FROM data WHERE "at" > ?', (now - DAY,)
     )
     total, full = (int(counted[0][0]), int(counted[0][1])) if counted else (0, 0)
     share = None if not total else 1 - full / total
     reasons = keeping.dataset(rooms, "readings").sql(
-        "SELECT why, count(*) FROM data WHERE at > ? AND value IS NULL GROUP BY why ORDER BY 2 DESC", (now - DAY,)
+        'SELECT why, count(*) FROM data WHERE "at" > ? AND value IS NULL GROUP BY why ORDER BY 2 DESC', (now - DAY,)
     )
     said = ", ".join(f"{count} {why}" for why, count in reasons)
     level: Level = "unknown"
@@ -114,7 +114,7 @@ def silence(rooms: Rooms) -> Iterator[Reading]:
         return
     now = rooms.clock.now()
     heard = data.sql(
-        "SELECT device_id, max(at) AS newest FROM data WHERE value IS NOT NULL GROUP BY device_id "
+        'SELECT device_id, max("at") AS newest FROM data WHERE value IS NOT NULL GROUP BY device_id '
         "HAVING newest > ? ORDER BY newest",
         (now - 30 * DAY,),
     )
