@@ -6,7 +6,8 @@ from msgspec import structs
 
 from modelkeep import BadInput, Refused, TrainingRows
 from modelkeep.runtimes.ensemble import open_model
-from modelkeep.workloads.drilling import anomaly, channels, life, rate, simulator
+from modelkeep.workloads.drilling import anomaly, channels, life, rate, sessions, simulator, telemetry, wear
+from modelkeep.workloads.drilling.limits import Limits
 
 
 def part(rows, places):
@@ -141,6 +142,18 @@ def test_work_in_another_state_is_no_anomaly():
     }
     (found,) = anomaly.score(table, state=state)
     assert found.alarm.mean() < 0.02
+
+
+def test_wear_is_far_from_the_healthy_start_days_before_the_failure_and_healthy_drills_are_not():
+    for fails in (None, simulator.START + 15 * 86400.0):
+        rows = simulator.device("d", start=simulator.START, days=20, seed=5, fails=fails)
+        of = sessions.track({name: [row[name] for row in rows] for name in telemetry.NAMES}, "d")
+        found = wear.anomalies(of, sessions.sessions(of, Limits()), limits=Limits())
+        if fails is None:
+            assert not found
+        else:
+            assert 24 < (fails - found[0].start) / 3600 < 240
+            assert {"battery_sag", "current_spread"} <= set(found[0].channels)
 
 
 def test_training_rows_are_typed(trained):

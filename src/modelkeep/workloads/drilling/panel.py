@@ -34,7 +34,7 @@ def panel(app: App) -> Panel:
         title=TITLE,
         about=ABOUT,
         simulated=simulated(app),
-        tables=(_scores(looks), _alerts(app), _model(app), _odd(found), _sessions(found)),
+        tables=(_scores(looks), _alerts(app), _model(app), _unusual(app, looks), _odd(found), _sessions(found)),
         graphs=(_graph(looks[:LINES]),) if looks else (),
     )
 
@@ -104,6 +104,29 @@ def _model(app: App) -> Table:
     )
     head = ("version", "status", "RMSE on held-out machines", "trained on rows", "why")
     return Table(title="Remaining-life model", head=head, rows=(Row(cells=cells),))
+
+
+def _unusual(app: App, looks: Sequence[Look]) -> Table:
+    found = [one for look in looks for one in telemetry_acts.unusual_spans(app, look.score.device_id)]
+    newest = sorted(found, key=lambda one: -one.start.timestamp())[:SHOWN]
+    return Table(
+        title="Far from the healthy start",
+        head=("device", "from", "rows", "robust z", "channels"),
+        rows=tuple(
+            Row(
+                cells=(
+                    one.device_id,
+                    iso(one.start.timestamp()),
+                    str(one.rows),
+                    f"{one.score:.1f}",
+                    ", ".join(one.channels),
+                ),
+                level="warning",
+            )
+            for one in newest
+        ),
+        empty="every device is near its own healthy start",
+    )
 
 
 def _odd(found: Sequence[tuple[Track, tuple[Session, ...]]]) -> Table:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from modelkeep import BadInput, Operation, moment
-from modelkeep.workloads.drilling import features, ingesting, keeping
+from modelkeep.workloads.drilling import features, ingesting, keeping, wear
 from modelkeep.workloads.drilling.fleet import fleet
 from modelkeep.workloads.drilling.ingesting import Gap, Ingested, Pair
 from modelkeep.workloads.drilling.watching import LIMITS
@@ -107,14 +108,29 @@ class At(Struct, frozen=True, kw_only=True):
     battery_level: float | None = None
 
 
+class Unusual(Struct, frozen=True, kw_only=True):
+    """A span in which a device is far from its own healthy start: mean robust z of the channels named, worst first."""
+
+    device_id: str
+    start: datetime
+    end: datetime
+    rows: int
+    score: float
+    channels: tuple[str, ...]
+
+
 class Anomalies(Struct, frozen=True, kw_only=True):
-    """What is odd about the telemetry: sessions under 5 min, lost rows, rows without position, batteries under 20 %."""
+    """What is odd about the telemetry: sessions under 5 min, lost rows, rows without position, batteries under 20 %.
+
+    ``channel_anomalies`` are spans in which a device is far from its own healthy start.
+    """
 
     short_sessions: tuple[SessionView, ...]
     missing_telemetry: tuple[Missing, ...]
     missing_gps: tuple[At, ...]
     low_battery: tuple[At, ...]
     overlapping_sessions: tuple[Pair, ...]
+    channel_anomalies: tuple[Unusual, ...] = ()
 
 
 class Insights(Struct, frozen=True, kw_only=True):
@@ -200,8 +216,16 @@ def timeline(app: App, request: Span) -> Timeline:
 
 
 def anomalies(app: App, request: Span) -> Anomalies:
-    """Name short sessions, lost rows, missing positions, low batteries, and devices in two places at once."""
-    return oddities(_found(app, request))
+    """Name short sessions, lost rows, missing positions, low batteries, devices in two places, and odd channels."""
+    found = _found(app, request)
+    start, end = _bounds(request)
+    unusual = [
+        one
+        for of, _ in found
+        for one in unusual_spans(app, of.device_id)
+        if (start is None or one.end.timestamp() >= start) and (end is None or one.start.timestamp() < end)
+    ]
+    return replace(oddities(found), channel_anomalies=tuple(unusual))
 
 
 def insights(app: App, request: Span) -> Insights:
@@ -273,11 +297,28 @@ def service_health(app: App, _: Nothing) -> ServiceHealth:
     )  # fmt: skip
 
 
-def _found(app: App, request: Span) -> list[tuple[Track, tuple[Session, ...]]]:
+def unusual_spans(app: App, device: str) -> list[Unusual]:
+    """The spans in which a device is far from its own healthy start, over all of its telemetry."""
+    return [
+        Unusual(
+            device_id=device, start=_utc(one.start), end=_utc(one.end), rows=one.rows, score=one.score,
+            channels=one.channels,
+        )
+        for of, sessions in fleet(app.rooms, LIMITS).sessions(device=device)
+        for one in wear.anomalies(of, sessions, limits=LIMITS)
+    ]  # fmt: skip
+
+
+def _bounds(request: Span) -> tuple[float | None, float | None]:
     start = moment(request.start_date, "start_date") if request.start_date else None
     end = moment(request.end_date, "end_date") if request.end_date else None
     if start is not None and end is not None and end <= start:
         raise BadInput.of("end_date", expected="a moment after start_date", got=request.end_date)
+    return start, end
+
+
+def _found(app: App, request: Span) -> list[tuple[Track, tuple[Session, ...]]]:
+    start, end = _bounds(request)
     return list(fleet(app.rooms, LIMITS).sessions(device=request.device_id, start=start, end=end))
 
 
