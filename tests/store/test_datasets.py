@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelkeep import BadArtifact, BadInput, Conflict, Datasets, Field
 from modelkeep.store import datasets as module
-from modelkeep.store import duck
+from modelkeep.store import loaded
 
 COLUMNS = (
     Field(name="device", kind="text"),
@@ -171,7 +171,7 @@ def test_after_any_steps_of_two_processes_both_see_the_newest_row_of_each_key(tm
     """A model of the dataset: a dictionary. ``small`` decides whether rows are held in memory or read from files."""
     folder = tmp_path_factory.mktemp("steps")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duck, "SMALL", 8 * 1024**2 if small else 0)
+        patch.setattr(loaded, "SMALL", 8 * 1024**2 if small else 0)
         patch.setattr(module, "MANY", 3)
         mine, other = opened(folder), opened(folder)
         model = {}

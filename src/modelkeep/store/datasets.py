@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from msgspec import MsgspecError, Struct, json, structs
+from msgspec import Struct, json
 
-from modelkeep.errors import BadArtifact, BadInput, Conflict, StoreUnavailable
+from modelkeep.errors import BadInput, StoreUnavailable
 from modelkeep.nouns import Field, Value
 from modelkeep.store import durable
 from modelkeep.store.columns import checked
-from modelkeep.store.duck import Conditions, Duck, Loaded, type_of
+from modelkeep.store.declared import Declared, declared, joined, on_disk
+from modelkeep.store.duck import Duck
+from modelkeep.store.loaded import Conditions, Loaded
 from modelkeep.store.segments import DECLARED, Segment, Segments, faults
 
 Table: TypeAlias = dict[str, list[Value]]
@@ -31,19 +33,6 @@ KEPT = 16
 """So many answers of ``read`` are kept in memory, until the data changes."""
 LARGE = 400_000
 """An answer with more values than this is not kept."""
-
-
-class Declared(Struct, frozen=True, kw_only=True):
-    """What a dataset holds: its columns, the one with the moment, and those that name a row (none: all rows stay)."""
-
-    columns: tuple[Field, ...]
-    time: str
-    key: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the columns, in order."""
-        return tuple(field.name for field in self.columns)
 
 
 class Appended(Struct, frozen=True, kw_only=True):
@@ -71,7 +60,7 @@ class Datasets:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._duck = Duck()
-        self._open: dict[str, Dataset] = {}
+        self._open: dict[str, tuple[Declared, Dataset]] = {}
         self._lock = threading.Lock()
 
     def open(self, name: str, *, columns: Sequence[Field], time: str, key: Sequence[str] = ()) -> Dataset:
@@ -83,12 +72,12 @@ class Datasets:
         """
         if not _NAME.fullmatch(name):
             raise BadInput.of("dataset", expected="lower-case letters, digits, _ . -", got=repr(name))
-        wanted = _declared(columns, time=time, key=tuple(key))
+        wanted = declared(columns, time=time, key=tuple(key))
         with self._lock:
             known = self._open.get(name)
-            if known is None or known.declared != wanted:
-                known = self._open[name] = Dataset(name, wanted, folder=self._folder / name, duck=self._duck)
-            return known
+            if known is None or known[0] != wanted:
+                known = self._open[name] = wanted, Dataset(name, wanted, folder=self._folder / name, duck=self._duck)
+            return known[1]
 
     def close(self) -> None:
         """Let go of the memory. Datasets may be used again after."""
@@ -103,8 +92,8 @@ class Dataset:
     def __init__(self, name: str, declared: Declared, *, folder: Path, duck: Duck) -> None:
         self.name = name
         self._segments = Segments(folder)
-        self.declared = _joined(_on_disk(folder), declared, name=name)
-        self._table = duck.table(self.declared.columns, time=declared.time, key=declared.key)
+        self.declared = joined(on_disk(folder), declared, name=name)
+        self._table = Loaded(duck, self.declared.columns, time=self.declared.time, key=self.declared.key)
         self._answers: OrderedDict[object, tuple[int, Table]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -240,11 +229,11 @@ class Dataset:
         """Say on disk what the dataset holds, beside what another process has added to it."""
         folder = self._segments.folder
         with self._segments.lock():
-            said = _on_disk(folder)
-            joined = _joined(said, self.declared, name=self.name)
-            if joined != said:
+            said = on_disk(folder)
+            whole = joined(said, self.declared, name=self.name)
+            if whole != said:
                 with durable.beside(folder) as part:
-                    durable.write(part, json.format(json.encode(joined), indent=2))
+                    durable.write(part, json.format(json.encode(whole), indent=2))
                     durable.settle(part, folder / DECLARED)
 
     def _known(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -275,49 +264,6 @@ class Dataset:
 
 
 _CHANCES = 10
-
-
-def _declared(columns: Sequence[Field], *, time: str, key: tuple[str, ...]) -> Declared:
-    """The declaration, with the column of the moment in front when it was left out. Raises BadInput."""
-    names = [field.name for field in columns]
-    fields = tuple(columns) if time in names else (Field(name=time, kind="number", unit="s"), *columns)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if not time or twice is not None:
-        raise BadInput.of("columns", expected="a column with the moment, and each name once", got=repr(twice or time))
-    missing = next((name for name in key if name not in {time, *names}), None)
-    if missing is not None:
-        raise BadInput.of("key", expected=f"columns of {', '.join(names)}", got=repr(missing))
-    return Declared(columns=fields, time=time, key=key)
-
-
-def _on_disk(folder: Path) -> Declared | None:
-    """What the data on disk was declared as; None before the first append. Raises BadArtifact."""
-    try:
-        return json.decode((folder / DECLARED).read_bytes(), type=Declared)
-    except FileNotFoundError:
-        return None
-    except MsgspecError as wrong:
-        raise BadArtifact(f"{folder / DECLARED} is not a dataset's declaration: {wrong}") from None
-
-
-def _joined(said: Declared | None, wanted: Declared, *, name: str) -> Declared:
-    """What is wanted, with the columns that only the disk knows. Raises Conflict when the two do not go together."""
-    if said is None:
-        return wanted
-    if (said.time, said.key) != (wanted.time, wanted.key):
-        raise Conflict(
-            f"dataset {name} is kept by {said.time} and {said.key}, not by {wanted.time} and {wanted.key}",
-            remedy="open it as it is, or give the new one another name",
-        )
-    before, now = ({field.name: field for field in one.columns} for one in (said, wanted))
-    for field in wanted.columns:
-        was = before.get(field.name)
-        if was is not None and type_of(was) != type_of(field):
-            raise Conflict(f"dataset {name}: column {field.name} holds {was.kind}, not {field.kind}")
-        if was is None and not field.nullable:
-            raise Conflict(f"dataset {name}: the new column {field.name} must be nullable")
-    lost = tuple(structs.replace(field, nullable=True) for field in before.values() if field.name not in now)
-    return structs.replace(wanted, columns=(*wanted.columns, *lost))
 
 
 def _newest_run(live: Sequence[Segment]) -> tuple[Segment, ...]:
