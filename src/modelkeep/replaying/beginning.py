@@ -15,13 +15,12 @@ from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
 from modelkeep.nouns import Lineage, Policy, Version
+from modelkeep.rollout.rounds import MANY_ENTITIES
 from modelkeep.runtimes import kept
 from modelkeep.runtimes.training import TrainingRows, run_trainer
 from modelkeep.workload import Recipe
 
 LIMIT = 3600.0
-FEW = 20
-"""With fewer entities a canary, which draws by entity, would be all or nothing: shadow alone then decides."""
 BY = "replay"
 SIMULATED = "simulated"
 """A source that says so makes a version that says so."""
@@ -33,7 +32,8 @@ def policy_for(recipe: Recipe, rows: TrainingRows) -> Policy:
     if not policy.horizon and rows.told:
         late = np.asarray(rows.told) - np.asarray(rows.at)
         policy = structs.replace(policy, horizon=float(np.quantile(late, 0.99)))
-    if len(set(rows.keys)) < FEW and policy.trial.canary:
+    if policy.trial.canary and len(set(rows.keys)) * policy.trial.canary[-1] < MANY_ENTITIES:
+        # A canary draws by entity: with so few it proves nothing in any sensible time. Shadow pairs decide alone.
         policy = structs.replace(policy, trial=structs.replace(policy.trial, canary=()))
     return policy
 

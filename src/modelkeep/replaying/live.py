@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.console import Console
 
 from modelkeep.app import App
@@ -72,7 +72,7 @@ def play_one(name: str, shown: Shown, *, serve: Serve) -> int:
     place = _place(shown)
     clock = ManualClock(reached(place, START))
     end = shown.until or START + DAYS * DAY
-    with _served(shown, clock, serve=serve, model="") as (app, story):
+    with _served(shown, clock, serve=serve, workload=name, model="") as (app, story):
         story.tell(f"{name}: everything here is simulated")
         with simulated(app, story.tell, played=workloads([name])) as hour, story.playing(clock.now(), end) as player:
             _hours(app, clock, hour=hour, player=player, shown=shown, end=end)
@@ -90,7 +90,7 @@ def play_file(wanted: Wanted, shown: Shown, *, serve: Serve) -> int:
     place = _place(shown)
     clock = ManualClock(reached(place, start))
     end = ending(tape, shown.until)
-    with _served(shown, clock, serve=serve, model=chosen.recipe.model) as (app, story):
+    with _served(shown, clock, serve=serve, workload=chosen.workload.name, model=chosen.recipe.model) as (app, story):
         story.tell(f"{chosen.name}: {wanted.file.name}, {len(tape.at):,} rows, from {iso(start)} to {iso(end)}")
         first = _first(app, chosen, tape=tape, start=start, source=wanted.file.name)
         book = Ledgerbook(tape, classifies=first.signature.classifies, unit=first.signature.output.unit)
@@ -156,13 +156,16 @@ def _remember(place: Path, at: float) -> None:
 
 
 @contextlib.contextmanager
-def _served(shown: Shown, clock: ManualClock, *, serve: Serve, model: str) -> Iterator[tuple[App, Story]]:
+def _served(
+    shown: Shown, clock: ManualClock, *, serve: Serve, workload: str, model: str
+) -> Iterator[tuple[App, Story]]:
     """The app on its folder, served, with somebody who tells its story; Ctrl-C ends all in order."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     console = Console()
     flights.configure(shown.folder)
-    app = App.open(load(folder=shown.folder, flags={"server.listen": [shown.port]}), clock=clock)
+    settings = load(folder=shown.folder, flags={"server.listen": [shown.port]})
+    app = App.open(structs.replace(settings, workloads=(workload,)), clock=clock)
     try:
         with serve(app) as url, Story(console, url=url, model=model, unit="") as story:
             yield app, story

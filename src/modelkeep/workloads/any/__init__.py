@@ -18,7 +18,7 @@ def _policy(model: str) -> Policy:
     return Policy(
         model=model,
         retrain=Retrain(trainer="modelkeep.workloads.any.training:train", window=180 * DAY, least=200),
-        trial=Trial(shadow=2 * DAY, canary=(0.1, 0.5), stage=DAY, last=28 * DAY, undecided="roll_back"),
+        trial=Trial(shadow=2 * DAY, canary=(0.1, 0.5), stage=DAY, last=10 * DAY, undecided="roll_back"),
     )
 
 

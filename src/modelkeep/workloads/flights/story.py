@@ -93,8 +93,8 @@ class Story:
     def _print(self, event: Event) -> None:
         if event.kind == "alert" and event.what.startswith("info"):
             self._notices.add(event.id)
-        if event.id in self._notices or event.what.startswith("release."):
-            return  # the page shows notices; the acts of a release are told by its steps
+        if event.id in self._notices or event.what.startswith("release.") or event.what == "policy":
+            return  # the page shows notices; the acts of a release are told by its steps; policies come with the demo
         colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
         colour = "green" if event.what == "resolved" else colour
         claim, _, detail = (event.detail.splitlines() or [""])[0].partition(": ")
