@@ -128,13 +128,14 @@ def test_a_spool_belongs_to_one_process_and_a_left_one_is_taken_up_first(tmp_pat
 
 def test_every_task_has_its_name_and_built_in_schedules_can_be_replaced(opened):
     app = opened(
+        workloads=(),
         watch=WatchSettings(every=90.0),
         schedules={
             "deliver": Schedule(task="deliver", when="every 1s"),
             "sunday": SUNDAY,
         },
     )
-    assert set(TASKS) == {"release", "roll_back", "retrain", "watch", "deliver", "backup", "tidy"}
+    assert set(TASKS) == {"release", "roll_back", "retrain", "watch", "deliver", "backup", "tidy", "train"}
     when = {name: schedule.when for name, schedule in app.schedules.items()}
     assert when == {"watch": "every 1m30s", "deliver": "every 1s", "tidy": "every 1d", "sunday": "0 2 * * 0"}
     assert "watch" not in opened("other", watch=WatchSettings(every=0.0)).schedules
