@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from modelkeep.quantities import duration, iso, moment, seconds
     from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble
     from modelkeep.runtimes.explaining import Contribution, Explanation
+    from modelkeep.runtimes.tables import read_table
     from modelkeep.runtimes.training import Trained, TrainingRows
     from modelkeep.settings import Settings
     from modelkeep.store.datasets import Appended, Dataset, Datasets
@@ -146,6 +147,7 @@ __all__ = [
     "linear_bytes",
     "moment",
     "pack_ensemble",
+    "read_table",
     "scored",
     "seconds",
     "settings",
@@ -173,6 +175,7 @@ _PLACES = {
     "modelkeep.quantities": "duration iso moment seconds",
     "modelkeep.runtimes.ensemble": "Ensemble Linear Member linear_bytes pack_ensemble",
     "modelkeep.runtimes.explaining": "Contribution Explanation",
+    "modelkeep.runtimes.tables": "read_table",
     "modelkeep.runtimes.training": "Trained TrainingRows",
     "modelkeep.settings": "Settings",
     "modelkeep.store.datasets": "Appended Dataset Datasets",

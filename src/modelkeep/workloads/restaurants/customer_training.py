@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from modelkeep import Ensemble, Member, Refused, Trained, TrainingRows, pack_ensemble
 from modelkeep.workloads.restaurants import fitting
 from modelkeep.workloads.restaurants.columns import Floats
-from modelkeep.workloads.restaurants.customers import CHURN, DAY, VALUE, WORTH
+from modelkeep.workloads.restaurants.customers import CHURN, VALUE, WORTH
 from modelkeep.workloads.restaurants.fitting import Frame, Places, Split
 
 LOOKS = 12
@@ -51,7 +51,7 @@ def train_churn(rows: TrainingRows) -> Trained:
     if len(set(frame.truth[split.learn].tolist())) < 2 or len(set(real.tolist())) < 2:
         raise Refused("all customers did the same: there is nothing to tell apart", remedy="bring a longer past")
     early = _fit(frame, split.learn, objective="binary")
-    said = fitting.answers(early, frame, split.judge)
+    said = fitting.answers(early, frame, places=split.judge)
     recency = frame.column("recency_days")[split.judge]
     curve = IsotonicRegression(out_of_bounds="clip", y_min=0.0, y_max=1.0).fit(said, real)
     metrics = {
@@ -86,13 +86,13 @@ def train_value(rows: TrainingRows) -> Trained:
     frame = fitting.framed(rows.columns, rows.truth, categories=())
     split = by_look(rows)
     early = _fit(frame, split.learn, objective="tweedie")
-    said, real = fitting.answers(early, frame, split.judge), frame.truth[split.judge]
+    said, real = fitting.answers(early, frame, places=split.judge), frame.truth[split.judge]
     pace = frame.column("spent") / np.maximum(frame.column("tenure_days") + 1, 30.0) * VALUE
     metrics = fitting.errors(said, real)
     mean = np.full(len(real), frame.truth[split.learn].mean())
     rivals = {"own_pace": fitting.errors(pace[split.judge], real), "mean": fitting.errors(mean, real)}
     ends = [_fit(frame, split.learn, objective="quantile", quantile=q) for q in (0.1, 0.9)]
-    low, high = (fitting.answers(end, frame, split.judge) for end in ends)
+    low, high = (fitting.answers(end, frame, places=split.judge) for end in ends)
     final = _fit(frame, np.arange(len(frame.truth)), objective="tweedie")
     file = Ensemble(
         members=(
@@ -149,9 +149,7 @@ def _curve(fitted: IsotonicRegression) -> tuple[tuple[float, float], ...]:
     return tuple(zip(said.tolist(), found.tolist(), strict=True))
 
 
-def _trained(
-    rows: TrainingRows, frame: Frame, *, file: Ensemble, split: Split, verdict: Verdict
-) -> Trained:
+def _trained(rows: TrainingRows, frame: Frame, *, file: Ensemble, split: Split, verdict: Verdict) -> Trained:
     output = CHURN if file.link == "logit" else WORTH
     columns = {**rows.columns, output.name: rows.truth, "entity": rows.keys, "asked": rows.at}
     return Trained(

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelkeep import Field, Output, Refused, TrainingRows, Value
-from modelkeep.workloads.restaurants.columns import Floats, Table, codes, moments, named, needed, numbers, optional, texts
+from modelkeep.workloads.restaurants.columns import (
+    Floats,
+    Table,
+    codes,
+    moments,
+    named,
+    needed,
+    numbers,
+    optional,
+    texts,
+)
 from modelkeep.workloads.restaurants.diary import Whole
 
 DAY = 86400.0
@@ -127,9 +137,7 @@ def prepare_value(table: Table) -> TrainingRows:
     return _rows(purchases, after=VALUE, label=lambda _, money: np.maximum(money, 0.0))
 
 
-def _rows(
-    purchases: Purchases, *, after: int, label: Callable[[Floats, Floats], NDArray[np.generic]]
-) -> TrainingRows:
+def _rows(purchases: Purchases, *, after: int, label: Callable[[Floats, Floats], NDArray[np.generic]]) -> TrainingRows:
     columns: dict[str, list[Value]] = {}
     truth: list[Output] = []
     keys: list[str] = []

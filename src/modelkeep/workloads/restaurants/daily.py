@@ -15,7 +15,17 @@ import numpy as np
 
 from modelkeep import Field, TrainingRows, Value
 from modelkeep.workloads.restaurants import diary
-from modelkeep.workloads.restaurants.columns import Floats, Table, codes, moments, named, needed, numbers, optional, texts
+from modelkeep.workloads.restaurants.columns import (
+    Floats,
+    Table,
+    codes,
+    moments,
+    named,
+    needed,
+    numbers,
+    optional,
+    texts,
+)
 
 DAY = 86400.0
 ASKED_AT, TOLD_AT = 21600.0, 97200.0

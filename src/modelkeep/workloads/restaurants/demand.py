@@ -60,7 +60,7 @@ def train(rows: TrainingRows) -> Trained:
     """
     frame = fitting.framed(rows.columns, rows.truth, categories=CATEGORIES)
     split = fitting.by_time(rows, last=JUDGED)
-    judged = judge(frame, split, rows)
+    judged = judge(frame, split, rows=rows)
     final = fit(trees_of(frame), np.arange(len(frame.truth)))
     return Trained(
         path=pack_ensemble(ensemble(frame, final, judged=judged), fitting.place("demand.ensemble")),
@@ -76,15 +76,15 @@ def train(rows: TrainingRows) -> Trained:
     )
 
 
-def judge(frame: Frame, split: Split, rows: TrainingRows) -> Judged:
+def judge(frame: Frame, split: Split, *, rows: TrainingRows) -> Judged:
     """Learn from the earlier rows and answer the later ones: first half to calibrate on, second half to count."""
     trees, truth = trees_of(frame), np.log1p(frame.truth)
     point = fit(trees, split.learn)
-    said = fitting.answers(point, trees, split.judge)
+    said = fitting.answers(point, trees, places=split.judge)
     usual = filled_usual(frame)[split.judge]
     real = truth[split.judge]
     ends = fit_ends(trees, split.learn)
-    low, high = (fitting.answers(end, trees, split.judge) for end in ends)
+    low, high = (fitting.answers(end, trees, places=split.judge) for end in ends)
     half = len(real) // 2
     weeks = np.asarray(rows.at)[split.judge] // (7 * DAY)
     first = fitting.steady_widening(low[:half], high[:half], truth=real[:half], blocks=weeks[:half], cover=COVER)
@@ -94,7 +94,7 @@ def judge(frame: Frame, split: Split, rows: TrainingRows) -> Judged:
     blends = gate(corrected, usual, real=real, keys=mine)
     metrics = {"rmsle": _distance(said, real), **fitting.errors(np.expm1(said), frame.truth[split.judge])}
     metrics["coverage"] = fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:])
-    metrics |= {"gated": float(len(blends)), **fitting.skill(rows, split.judge, np.expm1(said))}
+    metrics |= {"gated": float(len(blends)), **fitting.skill(rows, split.judge, said=np.expm1(said))}
     rivals = {}
     for name, column in RIVALS.items():
         known = frame.column(column)[split.judge]
@@ -144,33 +144,36 @@ def filled_usual(frame: Frame) -> Floats:
 
 def fit(trees: Frame, places: Places) -> lightgbm.Booster:
     """The point forecast in log1p, learnt from these rows and from some of them without their past."""
-    cold = np.random.default_rng(1).choice(places, max(1, round(COLD * len(places))), replace=False)
-    blind = trees.values[cold].copy()
-    known = [i for i, name in enumerate(trees.names) if name in WITHOUT_PAST or name in PRIORS]
-    blind[:, [i for i in range(blind.shape[1]) if i not in known]] = np.nan
-    both = Frame(
-        fields=trees.fields,
-        values=np.concatenate([trees.values[places], blind]),
-        truth=np.log1p(np.concatenate([trees.truth[places], trees.truth[cold]])),
-    )
+    both = with_cold(trees, places)
     return fitting.boosted(both, np.arange(len(both.truth)), truth=both.truth, rounds=ROUNDS)
 
 
 def fit_ends(trees: Frame, places: Places) -> tuple[lightgbm.Booster, lightgbm.Booster]:
-    """The 10 % and the 90 % quantile in log1p, learnt from at most the newest of a fixed number of rows."""
-    some = np.random.default_rng(2).permutation(places)[:END_ROWS]
-    truth = np.log1p(trees.truth)
+    """The 10 % and the 90 % quantile in log1p, learnt from at most a fixed number of rows."""
+    both = with_cold(trees, np.random.default_rng(2).permutation(places)[:END_ROWS])
     low, high = (
         fitting.boosted(
-            trees,
-            some,
-            truth=truth,
+            both,
+            np.arange(len(both.truth)),
+            truth=both.truth,
             rounds=END_ROUNDS,
             settings={"objective": "quantile", "alpha": share, "learning_rate": 0.08},
         )
         for share in ((1 - COVER) / 2, (1 + COVER) / 2)
     )
     return low, high
+
+
+def with_cold(trees: Frame, places: Places) -> Frame:
+    """Rows with their truth in log1p, and some of them again as if the restaurant had no past."""
+    cold = np.random.default_rng(1).choice(places, max(1, round(COLD * len(places))), replace=False)
+    blind = trees.values[cold].copy()
+    blind[:, [i for i, name in enumerate(trees.names) if name not in WITHOUT_PAST and name not in PRIORS]] = np.nan
+    return Frame(
+        fields=trees.fields,
+        values=np.concatenate([trees.values[places], blind]),
+        truth=np.log1p(np.concatenate([trees.truth[places], trees.truth[cold]])),
+    )
 
 
 def ensemble(frame: Frame, final: lightgbm.Booster, *, judged: Judged) -> Ensemble:

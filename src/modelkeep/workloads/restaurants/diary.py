@@ -85,7 +85,7 @@ class Diary:
         )
 
 
-def last_known(diary: Diary, series: Whole, asked: Floats) -> Whole:
+def last_known(diary: Diary, series: Whole, *, asked: Floats) -> Whole:
     """For each question the column of the newest value told by then, -1 when there is none."""
     found = np.full(len(series), -1, dtype=np.int64)
     order = np.argsort(series, kind="stable")
@@ -103,7 +103,7 @@ def looked_up(diary: Diary, series: Whole, *, asked: Floats, target: Whole) -> I
 
     All are in log1p units, days or shares; NaN where nothing is known.
     """
-    newest = last_known(diary, series, asked)
+    newest = last_known(diary, series, asked=asked)
     day = target - diary.first
     same = newest - (newest - day) % 7
     yield "gap", np.where(newest < 0, np.nan, day - newest).astype(float)

@@ -121,7 +121,7 @@ def boosted(
     return lightgbm.train(wanted, data, num_boost_round=rounds)
 
 
-def answers(booster: lightgbm.Booster, frame: Frame, places: Places) -> Floats:
+def answers(booster: lightgbm.Booster, frame: Frame, *, places: Places) -> Floats:
     """What trees answer at some rows."""
     return cast("Floats", booster.predict(frame.values[places], num_threads=1))
 
@@ -167,7 +167,7 @@ def covered(low: Floats, high: Floats, *, truth: Floats) -> float:
     return float(np.mean((truth >= low) & (truth <= high)))
 
 
-def skill(rows: TrainingRows, places: Places, said: Floats) -> dict[str, float]:
+def skill(rows: TrainingRows, places: Places, *, said: Floats) -> dict[str, float]:
     """``skill``: log of the best automatic baseline's mean error by the model's, as production will be judged.
 
     The baselines know what the newest MEASURED rows had told them when each was asked. Empty when none answered.

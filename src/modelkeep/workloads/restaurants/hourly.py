@@ -12,7 +12,17 @@ import numpy as np
 
 from modelkeep import Field, TrainingRows, Value
 from modelkeep.workloads.restaurants import diary
-from modelkeep.workloads.restaurants.columns import Floats, Table, codes, moments, named, needed, numbers, optional, texts
+from modelkeep.workloads.restaurants.columns import (
+    Floats,
+    Table,
+    codes,
+    moments,
+    named,
+    needed,
+    numbers,
+    optional,
+    texts,
+)
 from modelkeep.workloads.restaurants.diary import Diary, Grid, Whole, read
 
 DAY, HOUR = 86400.0, 3600.0
@@ -142,10 +152,10 @@ def matrix(past: Past, hours: Hours) -> dict[str, Floats]:
     """The numeric features of questions by name, in the order of the model's inputs."""
     slots, levels = past.slots, past.levels
     slot = hours.who * 24 + hours.hour
-    newest = diary.last_known(slots, slot, hours.asked)
+    newest = diary.last_known(slots, slot, asked=hours.asked)
     day = hours.day - slots.first
     same = newest - (newest - day) % 7
-    whole = diary.last_known(levels, hours.who, hours.asked)
+    whole = diary.last_known(levels, hours.who, asked=hours.asked)
     found: dict[str, Floats] = {
         "hour": hours.hour.astype(float),
         "weekday": (hours.day + 3) % 7.0,

@@ -42,23 +42,23 @@ def train(rows: TrainingRows) -> Trained:
     split = fitting.by_time(rows, last=JUDGED, least=100)
     trees, usual = frame.only([n for n in frame.names if n != "restaurant"]), _usual(frame)
     early = fitting.boosted(trees, split.learn, truth=frame.truth, rounds=ROUNDS, settings=SETTINGS)
-    said, real = fitting.answers(early, trees, split.judge), frame.truth[split.judge]
+    said, real = fitting.answers(early, trees, places=split.judge), frame.truth[split.judge]
     share = min(SHARES, key=lambda w: deviance(w * said + (1 - w) * usual[split.judge], real))
     answer = share * said + (1 - share) * usual[split.judge]
     metrics = {DEVIANCE: deviance(answer, real), **fitting.errors(answer, real)}
-    metrics |= fitting.skill(rows, split.judge, answer)
+    metrics |= fitting.skill(rows, split.judge, said=answer)
     rivals = {name: _measured(_rival(frame, column, usual=usual)[split.judge], real)
               for name, column in RIVALS.items()}  # fmt: skip
     ends = [_end(trees, split.learn, quantile=q) for q in ((1 - COVER) / 2, (1 + COVER) / 2)]
-    low, high = (fitting.answers(end, trees, split.judge) for end in ends)
+    low, high = (fitting.answers(end, trees, places=split.judge) for end in ends)
     weeks, half = np.asarray(rows.at)[split.judge] // (7 * DAY), len(real) // 2
     first = fitting.steady_widening(low[:half], high[:half], truth=real[:half], blocks=weeks[:half], cover=COVER)
     metrics["coverage"] = fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:])
     final = fitting.boosted(trees, np.arange(len(usual)), truth=frame.truth, rounds=ROUNDS, settings=SETTINGS)
     file = Ensemble(
         members=(
-            *(_member(name, booster, trees) for name, booster in zip(("low", "high"), ends, strict=True)),
-            _member("trees", final, trees),
+            *(_member(name, booster, trees=trees) for name, booster in zip(("low", "high"), ends, strict=True)),
+            _member("trees", final, trees=trees),
             simple(float(frame.truth.mean())),
         ),
         weights={"trees": share, "usual": 1 - share},
@@ -79,11 +79,15 @@ def train_calendar(rows: TrainingRows) -> Trained:
     frame = fitting.framed(rows.columns, rows.truth, categories=CATEGORIES)
     split = fitting.by_time(rows, last=JUDGED, least=100)
     early = fitting.boosted(frame, split.learn, truth=frame.truth, rounds=ROUNDS, settings=SETTINGS)
-    said, real = fitting.answers(early, frame, split.judge), frame.truth[split.judge]
+    said, real = fitting.answers(early, frame, places=split.judge), frame.truth[split.judge]
     flat = np.full(len(real), frame.truth[split.learn].mean())
-    metrics = {DEVIANCE: deviance(said, real), **fitting.errors(said, real), **fitting.skill(rows, split.judge, said)}
+    metrics = {
+        DEVIANCE: deviance(said, real),
+        **fitting.errors(said, real),
+        **fitting.skill(rows, split.judge, said=said),
+    }
     final = fitting.boosted(frame, np.arange(len(rows.truth)), truth=frame.truth, rounds=ROUNDS, settings=SETTINGS)
-    file = Ensemble(members=(_member("trees", final, frame),), weights={"trees": 1.0}, floor=0.0)
+    file = Ensemble(members=(_member("trees", final, trees=frame),), weights={"trees": 1.0}, floor=0.0)
     rivals = {"mean": _measured(flat, real)}
     return _trained(rows, frame, file=file, judge=split.judge, metrics=metrics, rivals=rivals)
 
@@ -109,10 +113,8 @@ def _end(trees: Frame, places: Places, *, quantile: float) -> lightgbm.Booster:
     return fitting.boosted(trees, places, truth=trees.truth, rounds=ROUNDS, settings=settings)
 
 
-def _member(name: str, booster: lightgbm.Booster, trees: Frame) -> Member:
-    return Member(
-        name=name, runtime="lightgbm", data=booster.model_to_string().encode(), columns=tuple(trees.names)
-    )
+def _member(name: str, booster: lightgbm.Booster, *, trees: Frame) -> Member:
+    return Member(name=name, runtime="lightgbm", data=booster.model_to_string().encode(), columns=tuple(trees.names))
 
 
 def _measured(answer: Floats, truth: Floats) -> dict[str, float]:

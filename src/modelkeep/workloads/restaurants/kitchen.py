@@ -9,7 +9,17 @@ known, and judging is by time; without them rows of one rider, station or restau
 import numpy as np
 
 from modelkeep import Field, TrainingRows, Value
-from modelkeep.workloads.restaurants.columns import Floats, Table, codes, moments, named, needed, numbers, optional, texts
+from modelkeep.workloads.restaurants.columns import (
+    Floats,
+    Table,
+    codes,
+    moments,
+    named,
+    needed,
+    numbers,
+    optional,
+    texts,
+)
 from modelkeep.workloads.restaurants.diary import Whole
 
 DAY, HOUR = 86400.0, 3600.0
@@ -123,5 +133,3 @@ def distance(table: Table, size: int) -> Floats:
     half = np.sin((there - here) / 2) ** 2 + np.cos(here) * np.cos(there) * np.sin((there_east - here_east) / 2) ** 2
     km = 2 * EARTH * np.arcsin(np.sqrt(half))
     return np.where(km < 100, km, np.nan)
-
-

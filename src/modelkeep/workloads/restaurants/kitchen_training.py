@@ -34,15 +34,15 @@ def train(rows: TrainingRows) -> Trained:
     frame = fitting.framed(rows.columns, rows.truth, categories=CATEGORIES)
     split = by_group(rows.groups) if rows.groups else fitting.by_time(rows, last=JUDGED)
     early = _fit(frame, split.learn, objective="l1")
-    said, real = fitting.answers(early, frame, split.judge), frame.truth[split.judge]
+    said, real = fitting.answers(early, frame, places=split.judge), frame.truth[split.judge]
     ends = [_fit(frame, split.learn, objective="quantile", quantile=q) for q in ((1 - COVER) / 2, (1 + COVER) / 2)]
-    low, high = (fitting.answers(end, frame, split.judge) for end in ends)
+    low, high = (fitting.answers(end, frame, places=split.judge) for end in ends)
     half = len(real) // 2
     first = fitting.widening(low[:half], high[:half], truth=real[:half], cover=COVER)
     metrics = fitting.errors(said, real) | {
         "within_5": float(np.mean(np.abs(said - real) <= WITHIN)),
         "coverage": fitting.covered(low[half:] - first, high[half:] + first, truth=real[half:]),
-        **({} if rows.groups else fitting.skill(rows, split.judge, said)),
+        **({} if rows.groups else fitting.skill(rows, split.judge, said=said)),
     }
     others = rivals(frame, split)
     final = _fit(frame, np.arange(len(frame.truth)), objective="l1")

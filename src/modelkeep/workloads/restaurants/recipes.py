@@ -74,7 +74,7 @@ RECIPES = (
         forms=((*REPLAYED, "target_date"),),
         policy=Policy(
             model=DEMAND,
-            retrain=_retrain("demand:train", window=730 * DAY, least=500),
+            retrain=_retrain("demand:train", window=730 * DAY, least=200),
             trial=Trial(shadow=7 * DAY, canary=(0.1, 0.5), stage=7 * DAY, last=42 * DAY),
             horizon=8 * DAY,
             tolerance=DAY / 2,
@@ -127,7 +127,9 @@ RECIPES = (
         prepare=f"{PLACE}.customers:prepare_churn",
         simulate=f"{PLACE}.simulator:purchases",
         policy=Policy(
-            model=CHURN, retrain=_retrain("customer_training:train_churn", window=730 * DAY, least=200), horizon=90 * DAY
+            model=CHURN,
+            retrain=_retrain("customer_training:train_churn", window=730 * DAY, least=200),
+            horizon=90 * DAY,
         ),
     ),
     Recipe(
