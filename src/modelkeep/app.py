@@ -152,7 +152,8 @@ class App:
         if self.serving:
             log.info("stopping", extra={"folder": str(self.rooms.folder)})
         with contextlib.ExitStack() as last:  # each is stopped even when one before it fails
-            for close in (self._unclaim, self._close_journal, self._spool.close, self.rooms.store.close):
+            closing = (self._unclaim, self._close_journal, self._spool.close, self.rooms.store.close)
+            for close in (*closing, self.rooms.datasets.close):
                 last.callback(close)
             last.callback(self.rooms.recorder.close)
             last.callback(self.rooms.gateway.close)

@@ -249,6 +249,18 @@ def test_a_process_that_is_killed_while_it_appends_leaves_whole_rows_only(tmp_pa
     assert data.read(where={"device": "after"}, columns=("at",)) == {"at": [0.0]}
 
 
+def test_datasets_that_were_closed_go_on_when_they_are_used_again(tmp_path):
+    datasets = Datasets(tmp_path / "datasets")
+    data = datasets.open("d", columns=COLUMNS, time="at", key=("device", "at"))
+    assert datasets.open("d", columns=COLUMNS, time="at", key=("device", "at")) is data
+    data.append({"at": [1.0], "device": ["a"]})
+    assert data.latest(by=("device",), columns=("at",)) == {"at": [1.0]}
+    datasets.close()
+    data.append({"at": [2.0], "device": ["a"]})
+    assert data.latest(by=("device",), columns=("at",)) == {"at": [2.0]}
+    assert data.size == 2
+
+
 # ------------------------------------------------------------------------------------------------ bad files
 
 
