@@ -5,8 +5,24 @@ import pytest
 from msgspec import structs
 
 from modelkeep import BadInput, Refused, TrainingRows
+from modelkeep.nouns import Rollout
 from modelkeep.runtimes.ensemble import open_model
-from modelkeep.workloads.drilling import anomaly, channels, life, rate, sessions, simulator, telemetry, wear
+from modelkeep.workloads.drilling import (
+    anomaly,
+    channels,
+    health_acts,
+    life,
+    playing,
+    rate,
+    sessions,
+    simulator,
+    telemetry,
+    telemetry_acts,
+    wear,
+)
+from modelkeep.workloads.drilling import (
+    lives as own,
+)
 from modelkeep.workloads.drilling.limits import Limits
 
 
@@ -159,3 +175,27 @@ def test_wear_is_far_from_the_healthy_start_days_before_the_failure_and_healthy_
 def test_training_rows_are_typed(trained):
     assert isinstance(trained[0], TrainingRows)
     assert trained[1].sample["remaining_life"]
+
+
+@pytest.mark.prove
+def test_a_fleet_learns_from_its_own_failures_is_asked_and_is_told_what_happened(app, clock):
+    for number in range(12):
+        fails = simulator.START + (14 + number) * 86400.0
+        rows = simulator.device(f"d{number}", start=simulator.START, days=30, seed=number, fails=fails)
+        telemetry_acts.ingest(app, telemetry_acts.Ingest(file=playing.as_csv(rows), name="simulated"))
+        health_acts.failed(app, health_acts.Failed(device_id=f"d{number}", at=str(fails)))
+    said = health_acts.train_model(app, health_acts.TrainModel(force_retrain=True))
+    assert said.status == "success", said.message
+    with app.rooms.store.write() as ledger:
+        ledger.rollouts.put(
+            Rollout(model="drilling-life", champion=1, since=clock.now()), ledger.rollouts.get("drilling-life")
+        )
+    app.rooms.router.refresh()
+    assert health_acts.model_status(app, health_acts.Nothing()).performance_metrics.rmse > 0
+    fails = simulator.START + 29 * 86400.0
+    rows = simulator.device("new", start=simulator.START, days=30, seed=99, fails=fails)
+    telemetry_acts.ingest(app, telemetry_acts.Ingest(file=playing.as_csv(rows), name="simulated"))
+    (seen,) = health_acts.health_scores(app, health_acts.ListScores(device_id="new")).health_scores
+    assert 0 <= seen.remaining_life_hours < 60
+    assert seen.remaining_life_interval[0] <= seen.remaining_life_hours <= seen.remaining_life_interval[1]
+    assert own.settle(app, "new", at=fails) == 1

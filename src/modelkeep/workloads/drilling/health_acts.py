@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,9 +18,9 @@ from modelkeep.workloads.drilling.fleet import Look, fleet
 from modelkeep.workloads.drilling.watching import LIMITS
 
 if TYPE_CHECKING:
-    from modelkeep import App, Rooms, Version
+    from modelkeep import App, Prediction, Rooms, Version
 
-MODEL = "drilling-life"
+MODEL = lives.MODEL
 Health = Annotated[float, Meta(ge=0, le=100)]
 _IMPORTANCE = re.compile(r"^([^=\s]+)=(\d+)$", re.MULTILINE)
 
@@ -74,6 +75,8 @@ class ScoreView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     trend_per_hour: float | None
     predicted_failure_hours: float | None
+    remaining_life_hours: float | None
+    remaining_life_interval: tuple[float, float] | None
     debug: Debug | None = None
 
 
@@ -186,8 +189,13 @@ def health_scores(app: App, request: ListScores) -> Scores:
     first = (request.page - 1) * request.page_size
     shown = [score.device_id for score in found[first : first + request.page_size]]
     looks = fleet(app.rooms, LIMITS).looks(shown, fresh=fresh) if shown else ()
+    with app.rooms.store.read() as ledger:
+        lasts = {device: ledger.records.latest(MODEL, key=device, limit=1) for device in shown}
     return Scores(
-        health_scores=tuple(_score_view(look, at=app.rooms.clock.now(), debug=request.include_debug) for look in looks),
+        health_scores=tuple(
+            _score_view(look, lasts[look.score.device_id], at=app.rooms.clock.now(), debug=request.include_debug)
+            for look in looks
+        ),
         total_devices=len(found),
         average_health_score=sum(scored) / len(scored) if scored else None,
         at_risk_devices=sum(score < LIMITS.alert_threshold for score in scored),
@@ -232,6 +240,7 @@ def failed(app: App, request: Failed) -> Noted:
     if request.device_id not in known:
         raise NotFound("device", request.device_id, known=known)
     at = lives.note(app.rooms, request.device_id, at=request.at, reason=request.reason)
+    lives.settle(app, request.device_id, at=at)
     return Noted(device_id=request.device_id, at=_utc(at), failures=len(lives.failures(app.rooms)))
 
 
@@ -273,7 +282,7 @@ def _filters(request: ListScores) -> dict[str, str | float]:
     return {name: value for name, value in {**said, **bounds}.items() if value not in {"", None}}
 
 
-def _score_view(look: Look, *, at: float, debug: bool) -> ScoreView:
+def _score_view(look: Look, lasts: Sequence[Prediction], *, at: float, debug: bool) -> ScoreView:
     score = look.score
     parts = tuple(
         FactorView(
@@ -288,10 +297,16 @@ def _score_view(look: Look, *, at: float, debug: bool) -> ScoreView:
         confidence_interval=score.interval, risk_level=score.risk, explanatory_factors=parts, factors=parts,
         last_calculated=_utc(at), reason=score.reason, trend_per_hour=trend.rate if trend else None,
         predicted_failure_hours=trend.hours if trend else None,
+        remaining_life_hours=_life(lasts), remaining_life_interval=lasts[0].interval if lasts else None,
         debug=Debug(
             raw_features=look.features, processing_time=look.seconds, cache_hit=look.cache_hit, cache_hits=look.hits
         ) if debug else None,
     )  # fmt: skip
+
+
+def _life(lasts: Sequence[Prediction]) -> float | None:
+    output = lasts[0].output if lasts else None
+    return float(output) if isinstance(output, int | float) else None
 
 
 def _champion(rooms: Rooms) -> Version | None:

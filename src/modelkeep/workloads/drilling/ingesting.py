@@ -63,6 +63,7 @@ class Ingested(Struct, frozen=True, kw_only=True):
     bad: int
     duplicates: int
     devices: int
+    device_ids: tuple[str, ...]
     sessions: int
     failed_sessions: int
     success: float | None
@@ -123,7 +124,7 @@ def examine(parsed: Parsed, *, name: str, limits: Limits) -> Ingested:
     keys = Counter(zip(parsed.columns["device_id"], parsed.columns["seq"], strict=True))
     return Ingested(
         file=name, read=parsed.read, rows=parsed.rows, known=0, bad=parsed.read - parsed.rows,
-        duplicates=sum(n - 1 for n in keys.values()), devices=len(places), sessions=count,
+        duplicates=sum(n - 1 for n in keys.values()), devices=len(places), device_ids=tuple(places), sessions=count,
         failed_sessions=len(failures), success=1 - len(failures) / total if total else None,
         completeness=1 - missing / cells if cells else None,
         worst={column: round(shares[column], 4) for column in worst}, failures=tuple(failures),

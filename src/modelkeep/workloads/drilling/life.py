@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelkeep import Ensemble, Field, Member, Refused, Signature, Trained, TrainingRows, Value, pack_ensemble
-from modelkeep.workloads.drilling import channels
+from modelkeep.workloads.drilling import channels, signals
 from modelkeep.workloads.drilling.sessions import Floats
 
 CAP = 125.0
-WIDTH, LONGER, START = 15, (30, 60), 20
 LEAST_UNITS = 10
 """Fewer machines that ran to failure teach nothing that would hold for the next one."""
 HELD_OUT = 0.3
@@ -49,7 +48,7 @@ SMOOTH = 0.2
 
 
 def prepare(table: Mapping[str, Sequence[Value]]) -> TrainingRows:
-    """Rows with the inputs of ``features`` and the capped remaining life, oldest first; without a life none.
+    """Rows with the inputs of ``signals.features`` and the capped remaining life, oldest first; without a life none.
 
     The life stands in ``rul`` (or ``remaining_life``, ``label``), or follows from a column ``failed`` that is true at a
     machine's last row. It is known when the machine has failed: at ``label_time``, or the row's moment plus its life.
@@ -58,7 +57,7 @@ def prepare(table: Mapping[str, Sequence[Value]]) -> TrainingRows:
     label = channels.find(table, channels.LIVES)
     machines = channels.read(table, leave_out=[label] if label else [])
     life = _lives(table, machines, label=label)
-    columns = features(machines)
+    columns = signals.features(machines)
     scale = 1.0 if machines.counted else 3600.0
     told_by = channels.find(table, channels.TOLD)
     told = channels.moments([table[told_by][i] for i in machines.order])[0] if told_by else machines.at + life * scale
@@ -71,26 +70,6 @@ def prepare(table: Mapping[str, Sequence[Value]]) -> TrainingRows:
         told=[float(told[i]) for i in rows],
         groups=[machines.keys[i] for i in rows],
     )
-
-
-def features(machines: channels.Machines) -> dict[str, Floats]:
-    """The model's inputs at each row, from that row and those before it of the same machine."""
-    found: dict[str, list[Floats]] = {}
-    for span in machines.spans:
-        values = machines.values[span]
-        mean, known = channels.rolling(values, WIDTH), np.isfinite(values)
-        total = np.cumsum(np.where(known, values, 0.0), axis=0)
-        count = np.cumsum(known, axis=0)
-        place = np.minimum(np.arange(len(values)), START - 1)
-        own = np.where(count[place] > 0, total[place] / np.maximum(count[place], 1), math.nan)
-        parts = {"mean": mean, "trend": channels.slopes(values, WIDTH), "change": mean - own}
-        parts |= {f"trend{width}": channels.slopes(values, width) for width in LONGER}
-        for part, block in parts.items():
-            for i, name in enumerate(machines.names):
-                found.setdefault(f"{name}_{part}", []).append(block[:, i])
-        scale = 1.0 if machines.counted else 3600.0
-        found.setdefault("age", []).append((machines.at[span] - machines.at[span.start]) / scale)
-    return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
 
 def health(remaining: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from modelkeep import Value, iso
-from modelkeep.workloads.drilling import keeping, lives, simulator, telemetry_acts
+from modelkeep.workloads.drilling import health_acts, keeping, simulator, telemetry_acts
 from modelkeep.workloads.drilling.telemetry import NAMES
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def play(app: App, at: float) -> None:
     for number in range(DRILLS):
         fails = failure(number, start)
         if fails is not None and at - HOUR <= fails < at:
-            lives.note(app.rooms, name(number), at=str(fails), reason="simulated: worn out")
+            health_acts.failed(
+                app, health_acts.Failed(device_id=name(number), at=str(fails), reason="simulated: worn out")
+            )
 
 
 def began(app: App, at: float) -> float:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from modelkeep import BadInput, Operation, moment
-from modelkeep.workloads.drilling import features, ingesting, keeping, wear
+from modelkeep.workloads.drilling import features, ingesting, keeping, lives, wear
 from modelkeep.workloads.drilling.fleet import fleet
 from modelkeep.workloads.drilling.ingesting import Gap, Ingested, Pair
 from modelkeep.workloads.drilling.watching import LIMITS
@@ -193,9 +193,12 @@ class ServiceHealth(Struct, frozen=True, kw_only=True):
 def ingest(app: App, request: Ingest) -> Ingested:
     """Take in a telemetry file; bad rows are counted and named with line and reason, and never fatal.
 
-    A row sent again takes the place of the first. Raises BadInput for a file that is no telemetry.
+    A row sent again takes the place of the first. Where a remaining-life model answers, it is asked for each device.
+    Raises BadInput for a file that is no telemetry.
     """
-    return ingesting.ingest(app.rooms, request.file, name=request.name or "telemetry", limits=LIMITS)
+    said = ingesting.ingest(app.rooms, request.file, name=request.name or "telemetry", limits=LIMITS)
+    lives.foresee(app, said.device_ids)
+    return said
 
 
 def list_sessions(app: App, request: Span) -> Sessions:

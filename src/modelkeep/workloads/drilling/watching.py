@@ -13,6 +13,7 @@ from msgspec import Struct, json
 
 from modelkeep import Level, Reading, Rooms, duration
 from modelkeep.workloads.drilling import keeping, limits
+from modelkeep.workloads.drilling.fleet import fleet
 from modelkeep.workloads.drilling.limits import Limits
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ class Risk(Struct, frozen=True, kw_only=True):
 def rules(of: Limits) -> str:
     """The rules of the workload as TOML."""
     text = (files("modelkeep.workloads.drilling") / "rules.toml").read_text(encoding="utf-8")
-    return text.replace("{cooldown}", duration(of.cooldown_hours * HOUR))
+    return text.replace("{cooldown}", duration(of.cooldown_hours * HOUR)).replace("{cap}", str(of.most_alerts))
 
 
 def probe(rooms: Rooms) -> Iterable[Reading]:
-    """The readings of the workload; none while it has no telemetry."""
-    if not keeping.rows(rooms).revision and not keeping.ingests(rooms).revision:
+    """The readings of the workload; none while it has no telemetry, or is switched off by ``ML_ENABLED``."""
+    if not LIMITS.enabled or not (keeping.rows(rooms).revision or keeping.ingests(rooms).revision):
         return []
     return [*_devices(rooms), *_quality(rooms), _memory(rooms)]
 
@@ -103,8 +104,6 @@ def health_reading(of: Score, found: Risk, *, at: float) -> Reading:
 
 
 def _devices(rooms: Rooms) -> Iterator[Reading]:
-    from modelkeep.workloads.drilling.fleet import fleet  # noqa: PLC0415 - it brings numpy, for those who have data
-
     now, begun = rooms.clock.now(), time.perf_counter()
     devices = fleet(rooms, LIMITS)
     devices.slowest = 0.0
