@@ -13,8 +13,8 @@ from modelkeep.workloads.any.splitting import Parts, Places
 
 ROUNDS, PATIENCE = 400, 30
 RATE = 0.05
-MEMORY = 8
-"""The half-life that is tried beside "never forget" is an eighth of the time that the rows span."""
+MEMORIES: tuple[int, ...] = (8,)
+"""Half-lives that are tried beside "never forget", as parts of the time that the rows span."""
 
 
 class Way(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ def found(shape: Shape, split: Parts) -> tuple[Way, list[Output]]:
     objectives = _objectives(shape)
     ways = [Way(objective=objectives[0])]
     if shape.ages is not None:
-        ways.append(Way(objective=objectives[0], forgets=float(shape.ages.max()) / MEMORY))
+        ways += [Way(objective=objectives[0], forgets=float(shape.ages.max()) / part) for part in MEMORIES]
     tried = [_tried(shape, split, way=way) for way in ways]
     best = min(tried, key=lambda pair: pair[0])[1]
     tried += [_tried(shape, split, way=Way(objective=name, forgets=best.forgets)) for name in objectives[1:]]

@@ -44,12 +44,13 @@ def parts(rows: TrainingRows) -> Parts:
 
 def _by_time(rows: TrainingRows) -> Parts:
     at, told = np.asarray(rows.at), np.asarray(rows.told or rows.at)
-    order = np.sort(at)
-    test_from = order[round(len(at) * (1 - TEST))]
-    stop_from = order[round(len(at) * (1 - TEST - STOP))]
+    test_from = np.sort(at)[round(len(at) * (1 - TEST))]
+    usable = (at < test_from) & (told <= test_from)
+    before = np.sort(at[usable])
+    stop_from = before[round(len(before) * (1 - STOP / (1 - TEST)))] if len(before) else test_from
     return Parts(
-        fit=np.flatnonzero((at < stop_from) & (told <= stop_from)),
-        stop=np.flatnonzero((at >= stop_from) & (at < test_from) & (told <= test_from)),
+        fit=np.flatnonzero(usable & (at < stop_from) & (told <= stop_from)),
+        stop=np.flatnonzero(usable & (at >= stop_from)),
         test=np.flatnonzero(at >= test_from),
         by="time",
     )
