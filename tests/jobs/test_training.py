@@ -63,7 +63,7 @@ def test_immature_labels_are_never_trained_on(rooms, tmp_path):
         ledger.versions.add_policy(structs.replace(was, number=2, horizon=20 * HOUR))
     ask(rooms)
     gathered = json.decode(run(rooms).steps[0].evidence)
-    assert gathered == {"start": START - 40 * HOUR, "end": START - 21 * HOUR, "rows": 20}
+    assert gathered == {"start": START - 40 * HOUR, "end": START - 21 * HOUR, "rows": 20, "known": 0, "groups": 3}
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ from modelkeep.jobs.release import Release, enqueue
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Features, Job, Lineage, Match, Policy, Prediction, Version
 from modelkeep.quantities import DAY, HOUR
+from modelkeep.runtimes import examining, kept
+from modelkeep.runtimes.making import HISTORY
 from modelkeep.runtimes.training import RESULT, Trained, TrainingRows, finished, run_trainer
 from modelkeep.store.seams import Ledger
 
 TASK = "retrain"
-MOST_ROWS = 200_000
+MOST_ROWS = kept.MOST_ROWS
 LIMIT = HOUR
 """The longest that a trainer may take, in seconds."""
 
@@ -38,11 +40,16 @@ class Retraining(Struct, frozen=True, kw_only=True):
 
 
 class Gathered(Struct, frozen=True, kw_only=True):
-    """What the training stands on: ``rows`` labelled predictions asked between the moments ``start`` and ``end``."""
+    """What the training stands on: ``rows`` labelled predictions asked between the moments ``start`` and ``end``.
+
+    ``known`` of them are rows that the champion was trained on; ``groups`` counts the different entities.
+    """
 
     start: float
     end: float
     rows: int
+    known: int = 0
+    groups: int = 0
 
 
 class Retrained(Struct, frozen=True, kw_only=True):
@@ -101,16 +108,25 @@ def _train(rooms: Rooms, run: Run, *, champion: Version, policy: Policy, folder:
         end = now - policy.horizon
         found = ledger.records.labelled(champion.model, start=now - policy.retrain.window, end=end, limit=MOST_ROWS)
     rows = rows_from(found, champion, code=_code(rooms, champion))
+    told, known = len(rows.truth), 0
+    if policy.retrain.history and champion.lineage.history and told:
+        rows = kept.together(kept.read(rooms.files.path(champion.lineage.history)), rows)
+        known = max(len(rows.truth) - told, 0)
     if len(rows.truth) < policy.retrain.least:
         raise Conflict(
-            f"{champion.model!r} has {len(rows.truth)} labelled, mature predictions; {policy.retrain.least} are needed",
+            f"{champion.model!r} has {told} labelled, mature predictions; {policy.retrain.least} are needed",
             remedy="tell more outcomes, or lower retrain.least or lengthen retrain.window in its policy",
         )
-    gathered = Gathered(start=rows.at[0], end=rows.at[-1], rows=len(rows.truth))
+    gathered = Gathered(
+        start=rows.at[0], end=rows.at[-1], rows=len(rows.truth), known=known, groups=examining.groups_of(rows)
+    )
     run.step("gathered", evidence=gathered, memo=Progress(gathered=gathered, trainer=policy.retrain.trainer))
     failpoint("retrain.gathered")
     folder.mkdir(parents=True, exist_ok=True)
     trained = run_trainer(policy.retrain.trainer, rows, folder=folder, limit=LIMIT)
+    examining.result(trained, rows, policy=policy.retrain)
+    if policy.retrain.history:
+        kept.write(folder / HISTORY, rows)
     progress = Progress(gathered=gathered, trainer=policy.retrain.trainer, trained=True)
     run.step("trained", detail=f"{policy.retrain.trainer} took {trained.seconds or 0.0:.1f} s", memo=progress)
     failpoint("retrain.trained")
@@ -126,6 +142,8 @@ def rows_from(found: list[tuple[Prediction, Match]], champion: Version, *, code:
         truth=[match.value for _, match in found],
         keys=[prediction.key for prediction, _ in found],
         at=[prediction.at for prediction, _ in found],
+        targets=[prediction.target for prediction, _ in found],
+        told=[match.told for _, match in found],
         code=code,
     )
 
@@ -148,22 +166,27 @@ def _model_of(job: Job) -> str:
 
 def _register(rooms: Rooms, run: Run, *, champion: Version, folder: Path, progress: Progress) -> Progress:
     trained = finished(folder)
-    kept = progress
+    remembered = progress
 
     def remember(ledger: Ledger, version: Version) -> None:
-        nonlocal kept
-        kept = msgspec.structs.replace(progress, number=version.number)
-        run.step("registered", detail=version.name, memo=kept, ledger=ledger)
+        nonlocal remembered
+        remembered = msgspec.structs.replace(progress, number=version.number)
+        run.step("registered", detail=version.name, memo=remembered, ledger=ledger)
 
     register(
         rooms,
         _registration(
-            run.arguments(Retraining), trained, champion=champion, progress=progress, code=_code(rooms, champion)
+            run.arguments(Retraining),
+            trained,
+            champion=champion,
+            progress=progress,
+            code=trained.code.read_bytes() if trained.code else _code(rooms, champion) if trained.prepared else None,
+            history=folder / HISTORY if (folder / HISTORY).exists() else None,
         ),
         also=remember,
     )
     failpoint("retrain.registered")
-    return kept
+    return remembered
 
 
 def _code(rooms: Rooms, champion: Version) -> bytes | None:
@@ -171,7 +194,13 @@ def _code(rooms: Rooms, champion: Version) -> bytes | None:
 
 
 def _registration(
-    asked: Retraining, trained: Trained, *, champion: Version, progress: Progress, code: bytes | None
+    asked: Retraining,
+    trained: Trained,
+    *,
+    champion: Version,
+    progress: Progress,
+    code: bytes | None,
+    history: Path | None,
 ) -> Registration:
     gathered = progress.gathered
     return Registration(
@@ -179,9 +208,11 @@ def _registration(
         path=trained.path,
         runtime=trained.runtime,
         trust=True,  # the trainer is code that the model's owner named; what it makes is no stranger's
-        code=code if trained.prepared else None,
+        code=code,
         signature=trained.signature or champion.signature,
         metrics=trained.metrics,
+        rivals=trained.rivals,
+        history=history,
         columns=trained.sample or None,
         key=trained.key,
         time=trained.time,
@@ -193,6 +224,9 @@ def _registration(
             code=progress.trainer,
             seconds=trained.seconds,
             libraries=trained.libraries,
+            split=trained.split,
+            data_source="database",
+            groups=gathered.groups,
         ),
         note=trained.note,
         why=asked.why,

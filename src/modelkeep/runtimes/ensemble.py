@@ -8,6 +8,7 @@ sum back, and keeps it within ``floor`` and ``ceiling``.
 import itertools
 import json
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -17,7 +18,7 @@ from msgspec import Struct, structs
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Signature
 from modelkeep.runtimes import archives, packing
-from modelkeep.runtimes.formats import Inspected, Opened, format_of
+from modelkeep.runtimes.formats import Inspected, Opened, format_of, recognise
 
 ENSEMBLE = "ensemble.json"
 MAX_MEMBER = 512 * 2**20
@@ -139,9 +140,10 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
     """Load every member. Raises BadArtifact when the members' inputs or classes do not fit the signature."""
     del runtime
-    from modelkeep.runtimes.ensemble_answers import opened  # noqa: PLC0415 - it stands on the structures above
-
-    return opened(read(path.read_bytes()), signature, coded=coded)
+    # The answers stand on the structures above; a process that serves no ensemble need not load them.
+    answers = import_module("modelkeep.runtimes.ensemble_answers")
+    found: Opened = answers.opened(read(path.read_bytes()), signature, coded=coded)
+    return found
 
 
 def linear(data: bytes) -> Linear:
@@ -177,9 +179,15 @@ def _inspect_member(member: Member) -> Inspected:
         if member.runtime == "linear":
             linear(member.data)
             return Inspected(runtime="linear", data=member.data)
-        return format_of(member.runtime).inspect(member.data, trust=False)
+        return format_of(_recognised(member)).inspect(member.data, trust=False)
     except BadArtifact as error:
         raise BadArtifact(f"member {member.name!r}: {error.message}", remedy=error.remedy) from error
+
+
+def _recognised(member: Member) -> str:
+    if recognise(member.data) != member.runtime:
+        raise BadArtifact(f"it is no {member.runtime} file")
+    return member.runtime
 
 
 def _check(ensemble: Ensemble) -> None:
@@ -224,7 +232,7 @@ def _rises(points: tuple[tuple[float, float], ...]) -> bool:
     """Whether both columns of a table never fall, the first always grows, and all of it is finite."""
     if not points:
         return True
-    pairs = list(zip(points, points[1:], strict=False))
+    pairs = list(itertools.pairwise(points))
     finite = all(math.isfinite(value) for point in points for value in point)
     return bool(pairs) and finite and all(a[0] < b[0] and a[1] <= b[1] for a, b in pairs)
 

@@ -149,7 +149,9 @@ def _linked(values: Floats, link: Link) -> Floats:
 
 
 def _ranked(part: Part, table: tuple[float, ...]) -> Part:
-    steps, shares = np.array(table), np.linspace(0.0, 1.0, len(table))
+    steps, place = np.unique(np.array(table, dtype=np.float64), return_inverse=True)
+    # Scores that many rows share stand in the middle of the ranks that they take up.
+    shares = np.bincount(place, np.linspace(0.0, 1.0, len(table))) / np.bincount(place)
     return Part(
         name=part.name,
         answer=lambda rows: np.interp(part.answer(rows), steps, shares),

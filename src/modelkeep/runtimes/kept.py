@@ -51,8 +51,13 @@ def together(old: TrainingRows, new: TrainingRows) -> TrainingRows:
         groups=[*parts[0].groups, *parts[1].groups],
         code=new.code,
     )
-    last = {(key, target): i for i, (key, target) in enumerate(zip(whole.keys, whole.targets, strict=True)) if key}
-    kept = [i for i, key in enumerate(whole.keys) if not key or last[key, whole.targets[i]] == i]
+    last = {name: i for i, name in enumerate(zip(whole.keys, whole.targets, strict=True)) if name[0]}
+    seen = set(parts[1].at)  # a row without a key is known again by the moment at which it was asked
+    kept = [
+        i
+        for i, key in enumerate(whole.keys)
+        if (last[key, whole.targets[i]] == i if key else i >= counts[0] or whole.at[i] not in seen)
+    ]
     kept.sort(key=whole.at.__getitem__)
     return picked(whole, kept[-MOST_ROWS:])
 
