@@ -465,6 +465,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     Once the condition no longer holds, it must stay so for ``keep`` seconds before the alert is resolved. A critical
     alert that nobody acknowledges is told again, ``escalate_after`` seconds after it opened, to ``escalate_to``.
     Without ``channels`` an alert goes to all of them, and so does an escalation without ``escalate_to``.
+    With ``cap`` at most so many alerts of one subject are told within the cooldown; the others are grouped in a digest.
+    ``text`` is the whole message in a wording of one's own; the numbers of the reading's facts may stand in it too.
     """
 
     name: str
@@ -482,6 +484,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     keep: float = 300.0
     escalate_after: float = 300.0
     escalate_to: tuple[str, ...] = ()
+    cap: int = 0
+    text: str = ""
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -496,7 +500,10 @@ class Delivery(Struct, frozen=True, kw_only=True):
 
 
 class Alert(Struct, frozen=True, kw_only=True):
-    """Something that a person should know, opened once and closed once; it survives restarts."""
+    """Something that a person should know, opened once and closed once; it survives restarts.
+
+    ``false`` says that a person found nothing behind it; ``digest`` names the alert that told of it instead of it.
+    """
 
     id: str
     rule: str
@@ -514,6 +521,8 @@ class Alert(Struct, frozen=True, kw_only=True):
     advice: tuple[str, ...] = ()
     command: str = ""
     deliveries: tuple[Delivery, ...] = ()
+    false: bool = False
+    digest: str = ""
 
 
 # ---------------------------------------------------------------------------------------- what we do

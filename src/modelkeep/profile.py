@@ -30,6 +30,9 @@ REFERENCES: dict[str, tuple[str, ...]] = {
 BINS = 120
 MAX_CATEGORIES = 100
 OTHER = "(other)"
+SCORE = "(score)"
+"""The column of a profile that holds the scores of the answers, in 120 equal bins from 0 to 1."""
+SCORES: Floats = np.linspace(0.0, 1.0, BINS + 1)
 LARGEST = 1e140
 """Numbers beyond count as this much wherever they are summed: the squares of larger ones leave the range of a float."""
 LATENCY_EDGES: Floats = np.geomspace(1e-5, 100.0, 71)

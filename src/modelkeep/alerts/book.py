@@ -16,7 +16,7 @@ import psutil
 from msgspec import Raw
 from msgspec.structs import replace
 
-from modelkeep.alerts import outbox, telling
+from modelkeep.alerts import digests, outbox, telling
 from modelkeep.alerts.channels import Channel
 from modelkeep.alerts.conditions import holds
 from modelkeep.clock import Clock
@@ -81,6 +81,7 @@ class Book:
                 found = self._judged(ledger, rule, reading=reading, alert=alert, others=readings)
                 if found is not None:
                     changed.append(found)
+        changed += [self._resolved(ledger, one, now=now) for one in digests.over(ledger)]
         self.escalate(ledger)
         return changed
 
@@ -134,10 +135,18 @@ class Book:
         )
 
     def _told(self, ledger: Ledger, alert: Alert, *, rule: Rule, now: float) -> Alert:
-        """The alert with a delivery for each channel, unless it was told within the cooldown or is taken care of."""
+        """The alert with a delivery for each channel, unless it was told within the cooldown or is taken care of.
+
+        One above the rule's cap is told of by the subject's digest.
+        """
         last = _last_told(ledger, alert)
-        if alert.state == "acknowledged" or (last is not None and now - last < rule.cooldown):
+        if alert.state == "acknowledged" or alert.digest or (last is not None and now - last < rule.cooldown):
             return alert
+        if rule.cap and digests.told(ledger, alert, since=now - rule.cooldown) >= rule.cap:
+            for action in rule.actions:
+                _enqueue(ledger, action, alert=alert, attempt=1, now=now)
+            channels = self._deliveries("open", rule.channels, now=now + digests.GATHER)
+            return replace(alert, digest=digests.added(ledger, alert, cap=rule.cap, deliveries=channels, now=now).id)
         told = sum(d.event == "open" and d.channel == alert.deliveries[0].channel for d in alert.deliveries)
         for action in rule.actions:
             _enqueue(ledger, action, alert=alert, attempt=told + 1, now=now)
@@ -207,9 +216,17 @@ class Book:
         ledger.alerts.put(alert)
         return alert
 
-    def resolve(self, ledger: Ledger, id: str) -> Alert:
-        """Close an alert by hand. Raises NotFound, or Conflict when it is resolved already."""
+    def resolve(self, ledger: Ledger, id: str, *, false: bool = False) -> Alert:
+        """Close an alert by hand; ``false`` notes that there was nothing behind it, also of one that is resolved.
+
+        Raises NotFound, or Conflict when it is resolved already and nothing is to be noted.
+        """
         alert = ledger.alerts.get(id)
+        if false:
+            alert = replace(alert, false=True, changed=self._clock.now())
+            ledger.alerts.put(alert)
+            if alert.state == "resolved":
+                return alert
         if alert.state == "resolved":
             raise Conflict(f"alert {id!r} is resolved", remedy="nothing is left to do")
         return self._resolved(ledger, alert, now=self._clock.now())

@@ -28,11 +28,12 @@ PLACES = frozenset({"subject", "model", "version", "value", "detail"})
 DURATIONS = frozenset({"holds", "cooldown", "keep", "escalate_after"})
 LISTS = frozenset({"actions", "advice", "channels", "escalate_to"})
 TEMPLATES = frozenset({"summary", "advice", "command"})
+COUNTS = frozenset({"cap"})
 ACTIONS = ("retrain", "roll_back")
 FIELDS = (*Rule.__struct_fields__, "disabled")
 _HABITS = {"for": "holds", "expr": "condition", "labels": "severity", "annotations": "summary", "alert": "name"}
 
-Checked: TypeAlias = str | float | bool | tuple[str, ...]
+Checked: TypeAlias = str | float | int | bool | tuple[str, ...]
 
 
 class _Place(Struct, frozen=True, kw_only=True):
@@ -136,6 +137,10 @@ def _checked(key: str, value: object, *, place: _Place) -> Checked:
         checked: Checked = _texts(key, value, place=place)
     elif key in DURATIONS:
         checked = _duration(key, value, place=place)
+    elif key in COUNTS:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1000:
+            raise place.refused(key, expected="a whole number from 0 to 1000", got=repr(value))
+        checked = value
     elif key == "disabled":
         if not isinstance(value, bool):
             raise place.refused(key, expected="true or false", got=repr(value))
@@ -163,13 +168,20 @@ def _parts(key: str, value: Checked, *, place: _Place) -> None:
     if key in TEMPLATES:
         for text in value if isinstance(value, tuple) else (str(value),):
             _template(key, text, place=place)
+    if key == "text":
+        _template(key, str(value), place=place, facts=True)
 
 
-def _template(key: str, text: str, *, place: _Place) -> None:
+def _template(key: str, text: str, *, place: _Place, facts: bool = False) -> None:
     try:
         names = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
     except ValueError as error:
         raise place.refused(key, expected="text with {places}", got=f"{text!r} ({error})") from None
+    if facts:
+        odd = min((name for name in names if not name.isidentifier()), default=None)
+        if odd is not None:
+            raise place.refused(key, expected="names of places or facts in braces", got=f"{{{odd}}}")
+        return
     stranger = min(names - PLACES, default=None)
     if stranger is not None:
         expected = ", ".join(f"{{{name}}}" for name in sorted(PLACES))

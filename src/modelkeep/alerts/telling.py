@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import Formatter
 
 from modelkeep.nouns import Reading, Rule, model_of
 from modelkeep.quantities import duration, iso
@@ -13,6 +14,7 @@ _WEIGHT = {
     "types": 8.0,
     "frozen_inputs": 7.0,
     "missing": 6.0,
+    "novelty": 5.5,
     "new_categories": 5.0,
     "out_of_range": 4.0,
     "error_rate": 3.0,
@@ -31,8 +33,37 @@ def fill(template: str, reading: Reading) -> str:
     )
 
 
+def worded(text: str, reading: Reading) -> str:
+    """A rule's own wording, with places and facts filled in; a fact that is absent, or no number, is ``unknown``.
+
+    >>> drift = Reading(name="x", subject="m@1", value=1.0, level="ok", at=0.0, facts={"recent_mae": 13.2})
+    >>> worded("{model}: {recent_mae:.2f}, before {training_mae:.2f}", drift)
+    'm: 13.20, before unknown'
+    """
+    name, _, number = reading.subject.partition("@")
+    places = {
+        **reading.facts, "subject": reading.subject, "model": name, "version": number, "value": reading.value,
+        "n": reading.n, "reading": reading.name, "Reading": reading.name.capitalize(), "detail": reading.detail,
+    }  # fmt: skip
+    parts = []
+    for literal, place, form, _ in Formatter().parse(text):
+        parts.append(literal)
+        if place is not None:
+            value = places.get(place)
+            try:
+                parts.append("unknown" if value is None else format(value, form or ""))
+            except ValueError:
+                parts.append("unknown")
+    return "".join(parts)
+
+
 def told(rule: Rule, reading: Reading, *, opened: float, causes: Sequence[Reading]) -> str:
-    """The alert's message: one line each for what, since when, how bad, likely causes and the repair."""
+    """The alert's message: one line each for what, since when, how bad, likely causes and the repair.
+
+    A rule with a ``text`` says that alone.
+    """
+    if rule.text:
+        return worded(rule.text, reading)
     since = f"Since {iso(opened)}"
     since += f", after {duration(rule.holds)} without a break." if rule.holds else "."
     lines = [fill(rule.summary, reading), since, _measured(reading)]

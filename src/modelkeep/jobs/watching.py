@@ -12,9 +12,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from modelkeep import profile
+from modelkeep.alerts.verdicts import false_alerts
 from modelkeep.errors import BadArtifact, NotFound
+from modelkeep.jobs.drifting import drifting
 from modelkeep.jobs.probing import Probing, probed
 from modelkeep.jobs.rooms import Done, Rooms, Run
+from modelkeep.jobs.trainings import trainings
 from modelkeep.nouns import Level, Policy, Reading, Role, Rollout, Version, model_of
 from modelkeep.profile import Profile, Slice, Window
 from modelkeep.quantities import DAY, HOUR, WEEK, iso
@@ -30,6 +33,7 @@ RETENTION = 14 * DAY
 SLOW = 1.0
 """A store that takes longer than this to write is slow."""
 SERVER = "server"
+MANY = 10_000
 ANSWERED: tuple[Role, ...] = ("champion", "canary", "fallback")
 _LOG = logging.getLogger("modelkeep.jobs")
 
@@ -58,14 +62,19 @@ def watch(rooms: Rooms, run: Run, *, probes: Sequence[Probing] = ()) -> Done:
     """
     now = rooms.clock.now()
     with rooms.store.read() as ledger:
-        windows = [
-            w for rollout in ledger.rollouts.all() for w in _windows(ledger, rooms.files, rollout=rollout, now=now)
-        ]
+        rollouts = ledger.rollouts.all()
         last = {(r.name, r.subject): r for r in ledger.readings.newest()}
-        models = [rollout.model for rollout in ledger.rollouts.all()]
-    found = [reading for window in windows for measure in MEASURES for reading in measure(window)]
+        models = [rollout.model for rollout in rollouts]
+        told = [reading for model in ledger.versions.models() for reading in trainings(ledger, model, now=now)]
+        windows, found = [], [false_alerts(ledger.alerts.all(limit=MANY), now=now)]
+        for rollout in rollouts:
+            mine = _windows(ledger, rooms.files, rollout=rollout, now=now)
+            windows += mine
+            found += drifting(ledger, mine[0], roles=ANSWERED, rollout=rollout, last=last, fleet=len(models))
+    found += [reading for window in windows for measure in MEASURES for reading in measure(window)]
     found += _server(rooms, last, now=now)
     found += [_artifacts(model, rooms.router.failures, now=now) for model in models]
+    found += told
     found += probed(rooms, probes, now=now)
     kept = [r for r in found if _says_more(rooms, last.get((r.name, r.subject)), reading=r)]
     with rooms.store.write() as ledger:

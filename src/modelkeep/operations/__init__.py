@@ -9,6 +9,7 @@ from typing import Any
 
 from modelkeep.operations import (
     alerts,
+    checking,
     configuration,
     explaining,
     history,
@@ -37,6 +38,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *outcomes.OPERATIONS,
     *readings.OPERATIONS,
     *alerts.OPERATIONS,
+    *checking.OPERATIONS,
     *jobs.OPERATIONS,
     *history.OPERATIONS,
     *configuration.OPERATIONS,

@@ -31,7 +31,8 @@ class DeliveryView(Struct, frozen=True, kw_only=True):
 class AlertView(Struct, frozen=True, kw_only=True):
     """An alert: what (``type``, ``message``), how bad (``severity``), since when, on what evidence, what repairs it.
 
-    ``timestamp`` is when it opened; ``system_metrics`` how the machine was then.
+    ``timestamp`` is when it opened; ``system_metrics`` how the machine was then. ``false``: a person found nothing
+    behind it. ``digest``: the alert that told of it instead of it.
     """
 
     id: str
@@ -50,6 +51,8 @@ class AlertView(Struct, frozen=True, kw_only=True):
     command: str
     readings: tuple[facts.ReadingView, ...]
     deliveries: tuple[DeliveryView, ...]
+    false: bool
+    digest: str
 
 
 class Alerts(Struct, frozen=True, kw_only=True):
@@ -81,9 +84,10 @@ class Acknowledge(Struct, frozen=True, kw_only=True):
 
 
 class Resolve(Struct, frozen=True, kw_only=True):
-    """Which alert is over, and why."""
+    """Which alert is over, and why; ``false`` when there was nothing behind it."""
 
     id: Annotated[str, Meta(description="Id of the alert", min_length=1, max_length=200)]
+    false: Annotated[bool, Meta(description="There was nothing behind it")] = False
     why: Why = ""
     by: By = ""
 
@@ -138,12 +142,15 @@ def acknowledge(app: App, request: Acknowledge) -> AlertView:
 def resolve(app: App, request: Resolve) -> AlertView:
     """Close an alert by hand; it opens again when its rule still finds a reason.
 
+    With ``false`` it is noted that there was nothing behind it, also of one that is resolved already.
+
     Raises NotFound, or Conflict when it is resolved already.
     """
     now = app.rooms.clock.now()
     with app.rooms.store.write() as ledger:
-        alert = app.rooms.book.resolve(ledger, request.id)
-        ledger.acts.append(who=request.by, what="resolve", subject=f"alert {request.id}", why=request.why, at=now)
+        alert = app.rooms.book.resolve(ledger, request.id, false=request.false)
+        what = "mark false" if request.false else "resolve"
+        ledger.acts.append(who=request.by, what=what, subject=f"alert {request.id}", why=request.why, at=now)
     return view(alert)
 
 
@@ -176,6 +183,8 @@ def view(alert: Alert) -> AlertView:
             )
             for d in alert.deliveries
         ),
+        false=alert.false,
+        digest=alert.digest,
     )
 
 

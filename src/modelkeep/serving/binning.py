@@ -16,6 +16,7 @@ from modelkeep.quantities import HOUR
 from modelkeep.store.seams import Files, Folded, Ledger
 
 _log = logging.getLogger("modelkeep.serving")
+_SCORE = Field(name=profile.SCORE, kind="number")
 
 
 class Binning(Struct, frozen=True, kw_only=True):
@@ -83,6 +84,9 @@ def _profile(rows: Sequence[Prediction], binning: Binning) -> Profile:
         name = binning.output.name
         answered = {name: [row.output for row in rows if row.error is None]}
         columns |= profile.fold_columns((binning.output,), answered, edges=binning.edges)
+    scores = [row.score for row in rows if row.error is None and row.score is not None]
+    if scores:
+        columns |= profile.fold_columns((_SCORE,), {profile.SCORE: scores}, edges={profile.SCORE: profile.SCORES})
     return Profile(
         n=len(rows),
         failures=sum(row.error is not None for row in rows),

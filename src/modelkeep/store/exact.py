@@ -125,6 +125,16 @@ def unpack(data: bytes) -> dict[str, Exact]:
     return found
 
 
+def plain(data: bytes) -> dict[str, tuple[float, ...]]:
+    """The totals as ``profile.LIFE`` names them, by answerer: for looking at very many hours, not for corrections."""
+    found = {}
+    for name, (n, _, parts, confusion) in _decoder.decode(data).items():
+        error, absolute, square, _, truth, truth_square = map(sum, parts)
+        wrong = n - sum(row.get(true, 0) for true, row in confusion.items()) if confusion else absolute
+        found[name] = (float(n), float(wrong), error, absolute, square, truth, truth_square)
+    return found
+
+
 def total(many: Sequence[Exact]) -> Exact:
     """The sum of any number of exact sums."""
     whole = Exact()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from modelkeep.nouns import Match, Outcome, Prediction
-from modelkeep.profile import Slice, Sums
+from modelkeep.profile import Life, Slice, Sums
 from modelkeep.store import rows, tables
 from modelkeep.store.hours import Hours
 from modelkeep.store.joining import Joining
+from modelkeep.store.living import Lives
 from modelkeep.store.rows import Asked
 from modelkeep.store.seams import Folded, Told
 from modelkeep.store.tables import insert_rows, upsert
@@ -28,6 +29,7 @@ class SqlRecords:
         self._connection = connection
         self._tallies = Tallies(connection)
         self._hours = Hours(connection)
+        self._lives = Lives(connection)
         self._joining = Joining(connection, hours=self._hours, tallies=self._tallies)
 
     # -------------------------------------------------------------------------------------------- writing
@@ -147,6 +149,28 @@ class SqlRecords:
         asked = {(row.writer, row.seq) for row in found}
         by_id = self._joining.bodies(asked)
         return [(by_id[row.writer, row.seq], rows.match(row)) for row in reversed(found)]
+
+    def life(
+        self, model: str, version: int, *, roles: Sequence[str], names: Sequence[str], start: float, end: float
+    ) -> Life:
+        """See ``seams.Records.life``."""
+        return self._lives.life(model, version, roles=roles, names=names, start=start, end=end)
+
+    def first(self, model: str) -> tuple[float, Mapping[str, float]] | None:
+        """See ``seams.Records.first``."""
+        return self._lives.first(model)
+
+    def lag(self, model: str, *, share: float = 0.95) -> float:
+        """See ``seams.Records.lag``."""
+        return self._lives.lag(model, share=share)
+
+    def newcomers(self, model: str, *, start: float) -> tuple[dict[str, float], int, int]:
+        """See ``seams.Records.newcomers``."""
+        return self._lives.newcomers(model, start=start)
+
+    def first_targets(self, model: str, keys: Iterable[str]) -> dict[str, float]:
+        """See ``seams.Records.first_targets``."""
+        return self._lives.first_targets(model, keys)
 
     def memory(self, model: str) -> dict[str, bytes]:
         """See ``seams.Records.memory``."""

@@ -5,7 +5,7 @@ A ``Store`` opens short transactions; inside one, a ``Ledger`` gives each noun i
 audit entry, can never part. Contract suite: ``tests/store/contract.py``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal, Protocol
 from msgspec import Raw, Struct
 
 from modelkeep.nouns import Act, Alert, Job, Match, Outcome, Policy, Prediction, Reading, Rollout, Version
-from modelkeep.profile import Profile, Slice, Sums
+from modelkeep.profile import Life, Profile, Slice, Sums
 
 ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
 
@@ -108,6 +108,27 @@ class Records(Protocol):
 
     def labelled(self, model: str, *, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
         """The newest ``limit`` answered predictions (not shadows) with their outcomes, oldest first."""
+
+    def life(
+        self, model: str, version: int, *, roles: Sequence[str], names: Sequence[str], start: float, end: float
+    ) -> Life:
+        """The error sums of a version hour by hour, all ``roles`` as one; ``names`` are those of the baselines."""
+
+    def first(self, model: str) -> tuple[float, Mapping[str, float]] | None:
+        """The model's first hour with an outcome, and how many pairs each answerer has in it; None before the first."""
+
+    def lag(self, model: str, *, share: float = 0.95) -> float:
+        """In how many seconds this share of the newest outcomes came; 0 without any."""
+
+    def newcomers(self, model: str, *, start: float) -> tuple[dict[str, float], int, int]:
+        """Keys that were never asked about before the newest predictions since ``start``, with their first target.
+
+        Beside them how many keys those predictions have in all, and how many of the predictions are for new ones.
+        Nothing where keys do not come back.
+        """
+
+    def first_targets(self, model: str, keys: Iterable[str]) -> dict[str, float]:
+        """The earliest target that each key was asked about."""
 
     def memory(self, model: str) -> dict[str, bytes]:
         """State of the automatic baselines by key, as ``remember`` kept it."""

@@ -1,0 +1,79 @@
+"""Checks that a script or a person runs: does what is live keep the floors of its policy?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct
+
+from modelkeep.nouns import Policy, Reading
+from modelkeep.operations.act import Operation
+from modelkeep.operations.models import sought
+from modelkeep.profile import CEILINGS
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+_NAMES = {"f1": "F1", "r2": "R2", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE"}
+
+
+class CheckPerformance(Struct, frozen=True, kw_only=True):
+    """Which model; without a name all of them."""
+
+    model: Annotated[str, Meta(description="Only this model", max_length=200)] = ""
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """What was found: one line for each target that is missed (``alerts``), kept (``met``) or not known (``unknown``)."""
+
+    alerts: tuple[str, ...]
+    met: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def check_performance(app: App, request: CheckPerformance) -> Checked:
+    """Check the live figures of every model against the targets of its policy.
+
+    Raises NotFound for an unknown model.
+    """
+    alerts: list[str] = []
+    met: list[str] = []
+    unknown: list[str] = []
+    with app.rooms.store.read() as ledger:
+        sought(ledger, request.model)
+        for rollout in ledger.rollouts.all():
+            if request.model in {"", rollout.model}:
+                policy = ledger.versions.policy(rollout.model, rollout.policy)
+                live = {r.name: r for r in ledger.readings.newest(f"{rollout.model}@{rollout.champion}")}
+                for name in policy.targets:
+                    _judged(name, live.get(name), policy=policy, alerts=alerts, met=met, unknown=unknown)
+    return Checked(alerts=tuple(alerts), met=tuple(met), unknown=tuple(unknown))
+
+
+def _judged(
+    name: str, reading: Reading | None, *, policy: Policy, alerts: list[str], met: list[str], unknown: list[str]
+) -> None:
+    target, what = policy.targets[name], _NAMES.get(name, name)
+    of = "" if reading is None else f" of {reading.subject}"
+    if reading is None or reading.value is None:
+        why = "it was not measured yet" if reading is None else reading.detail
+        unknown.append(f"UNKNOWN: {policy.model} {what}: {why}")
+        return
+    missed = reading.value > target if name in CEILINGS else reading.value < target
+    side = "above" if name in CEILINGS else "below"
+    if missed:
+        alerts.append(f"ALERT: Model {what} ({reading.value:.2f}) {side} threshold ({target:g})")
+    else:
+        met.append(f"OK: Model {what}{of} ({reading.value:.2f}), threshold {target:g}, n = {reading.n}")
+
+
+def _finding(found: Checked) -> str:
+    return "\n".join(found.alerts)
+
+
+OPERATIONS = (
+    Operation(
+        name="check_performance", method="GET", path="/v1/check/performance", request=CheckPerformance, result=Checked,
+        run=check_performance, words=("check", "performance"), plain=("model",), finding=_finding,
+    ),
+)  # fmt: skip
