@@ -41,9 +41,14 @@ WORKLOAD = Workload(
     policies=(planning.POLICY,),
     rules=watching.RULES,
     probes=(watching.fleet_health, watching.silence),
-    tasks={"devices_weekly": planning.weekly, "devices_daily": planning.daily},
+    tasks={
+        "devices_weekly": planning.weekly,
+        "devices_monthly": planning.monthly,
+        "devices_daily": planning.daily,
+    },
     schedules={
         "devices_weekly": planning.WEEKLY,
+        "devices_monthly": planning.MONTHLY,
         "devices_daily": Schedule(task="devices_daily", when="30 5 * * *"),
     },
     panel=panel.panel,

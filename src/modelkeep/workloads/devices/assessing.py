@@ -1,11 +1,12 @@
 """What is said of each device now: its newest readings, the inputs made of them, and its chance of failing."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Struct
 
-from modelkeep import NotFound, Rooms, Value, Version
+from modelkeep import Dataset, NotFound, Rooms, Value, Version
 from modelkeep.workloads.devices import keeping
 from modelkeep.workloads.devices.features import features, metrics_of, names_of
 from modelkeep.workloads.devices.fleet import DAY, Fleet, Floats, known, of_days
@@ -58,11 +59,27 @@ def devices(rooms: Rooms, *, only: str = "") -> list[Device]:
 
     Raises NotFound naming near ids when the one asked for has not.
     """
-    fleet = keeping.fleet(rooms, device=only, start=rooms.clock.now() - keeping.HISTORY)
-    if only and not len(fleet):
+    if not only:
+        return list(_all(rooms))
+    found = newest(keeping.fleet(rooms, device=only, start=rooms.clock.now() - keeping.HISTORY))
+    if not found:
         names = [str(row[0]) for row in keeping.dataset(rooms, "readings").sql("SELECT DISTINCT device_id FROM data")]
         raise NotFound("device", only, known=names)
-    return newest(fleet)
+    return found
+
+
+_KEPT: WeakKeyDictionary[Dataset, tuple[tuple[int, int], list[Device]]] = WeakKeyDictionary()
+"""What was made of a dataset, with its revision and the day: a page asks many times between two readings."""
+
+
+def _all(rooms: Rooms) -> list[Device]:
+    data = keeping.dataset(rooms, "readings")
+    now = rooms.clock.now()
+    state = (data.revision, int(now // DAY))
+    kept = _KEPT.get(data)
+    if kept is None or kept[0] != state:
+        kept = _KEPT[data] = (state, newest(keeping.fleet(rooms, start=now - keeping.HISTORY)))
+    return kept[1]
 
 
 def beside(rooms: Rooms, device: str, *, taken: Sequence[Taken]) -> Device:
@@ -196,4 +213,4 @@ _CORE = ("response_time", "error_rate", "battery_level", "signal_strength")
 def moves(inputs: Mapping[str, float | None]) -> dict[str, float]:
     """How far each metric is from its device's usual (signed logarithm), where that is known."""
     found = {metric: inputs.get(names_of(metric)[-1]) for metric in metrics_of(inputs)}
-    return {metric: moved for metric, moved in found.items() if moved is not None and not metric.startswith("uptime")}
+    return {metric: moved for metric, moved in found.items() if moved is not None}

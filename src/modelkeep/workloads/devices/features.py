@@ -17,6 +17,8 @@ LAGS = (1, 7, 14)
 USUAL_DAYS = 365
 SLACK = 0.25 * DAY
 """Readings are not taken to the second: a day ago is anything older than 18 hours."""
+AGES = frozenset({"uptime", "uptime_hours", "uptime_s", "age", "age_days", "days_in_service", "operating_hours"})
+"""Metrics that only say how old a device is, or how long it has run: never a feature."""
 _CHANGE, _USUAL = "change_{days}d", "from_usual"
 
 
@@ -53,6 +55,8 @@ def features(fleet: Fleet) -> dict[str, Floats]:
     since = np.maximum(since, first)
     found: dict[str, Floats] = {}
     for metric, values in fleet.metrics.items():
+        if metric in AGES:
+            continue
         level = logged(values)
         moved = [np.where(place < 0, np.nan, level - level[place]) for place in before.values()]
         parts = (values, *moved, level - usual(level, since))

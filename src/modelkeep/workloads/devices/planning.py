@@ -12,6 +12,7 @@ from modelkeep.workloads.devices.fleet import DAY
 from modelkeep.workloads.devices.keeping import HORIZON, MODEL
 
 WEEKLY = Schedule(task="devices_weekly", when="0 2 * * 0")
+MONTHLY = Schedule(task="devices_monthly", when="0 3 1 * *")
 WINDOW = 180 * DAY
 SAMPLE_ROWS, SAMPLE_SEED = 18_000, 1
 _TASKS = ("train", "retrain")
@@ -24,7 +25,9 @@ POLICY = Policy(
     horizon=HORIZON,
     window=28 * DAY,
     trial=Trial(shadow=28 * DAY, canary=(), stage=DAY, last=60 * DAY, look=3600.0),
-    retrain=Retrain(trainer="modelkeep.workloads.devices.training:train", window=WINDOW, least=101, entities=20),
+    retrain=Retrain(
+        trainer="modelkeep.workloads.devices.training:train", window=WINDOW, least=101, history=True, entities=20
+    ),
 )
 
 
@@ -100,6 +103,25 @@ def weekly(rooms: Rooms, run: Run) -> Done:
         return Done()
     job = retrain(rooms, why=f"weekly, {plan.mode}", by=f"job {run.job.id}")
     run.step("begun", detail=job.id)
+    return Done()
+
+
+def monthly(rooms: Rooms, run: Run) -> Done:
+    """The task ``devices_monthly``: make a challenger of what was told since, when a version answers and data came in.
+
+    The release judge decides whether it follows: a fleet that shrinks often teaches it worse.
+    """
+    with rooms.store.read() as ledger:
+        rollout = ledger.rollouts.get(MODEL)
+        _, told, newest = ledger.records.counts(MODEL)
+    now = rooms.clock.now()
+    if rollout is None or told < POLICY.retrain.least or newest is None or now - newest > HORIZON:
+        run.step("skipped", detail=f"no version answers, or too little was told lately ({told} outcomes)")
+        return Done()
+    if rollout.challenger is not None or running(rooms) is not None:
+        run.step("skipped", detail="a challenger is on trial, or a training runs")
+        return Done()
+    run.step("begun", detail=retrain(rooms, why="monthly", by=f"job {run.job.id}").id)
     return Done()
 
 

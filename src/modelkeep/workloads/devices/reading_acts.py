@@ -1,13 +1,16 @@
 """The acts by which readings and failures come in."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from modelkeep import App, BadInput, Operation, Value
-from modelkeep.workloads.devices import keeping
-from modelkeep.workloads.devices.metrics import METRICS
+from modelkeep import App, BadInput, Operation, Value, stamp
+from modelkeep.workloads.devices import assessing, keeping
+from modelkeep.workloads.devices.fleet import DAY
+from modelkeep.workloads.devices.metrics import METRICS, metric_name
 from modelkeep.workloads.devices.readings import DEVICE, NOT_METRICS, TIME, column, instant
+from modelkeep.workloads.devices.streams import Stream, spared
 
 DeviceId = Annotated[str, Meta(description="Id of the device", min_length=1, max_length=200)]
 
@@ -39,6 +42,32 @@ class Failure(Struct, frozen=True, kw_only=True):
     device_id: DeviceId
     failed_at: Annotated[str | float, Meta(description="ISO-8601, or seconds since 1970")] = ""
     mode: Annotated[str, Meta(max_length=200)] = ""
+
+
+class AskAnomalies(Struct, frozen=True, kw_only=True):
+    """Which device, which metric (empty: all), and how many days back."""
+
+    device_id: DeviceId
+    metric: Annotated[str, Meta(max_length=200)] = ""
+    days: Annotated[int, Meta(ge=1, le=366)] = 30
+
+
+class Anomaly(Struct, frozen=True, kw_only=True):
+    """One moment at which a metric left its usual; the score is a sum of standardised deviations, 17 and more."""
+
+    device_id: str
+    metric: str
+    timestamp: datetime
+    value: float
+    score: float
+
+
+class Anomalies(Struct, frozen=True, kw_only=True):
+    """Anomalies, and how many readings of each metric were looked at; ``spared`` of them only taught what is usual."""
+
+    anomalies: tuple[Anomaly, ...]
+    readings: dict[str, int]
+    spared: dict[str, int]
 
 
 class Noted(Struct, frozen=True, kw_only=True):
@@ -104,9 +133,45 @@ def note(app: App, request: Failure) -> Noted:
     return Noted(device_id=request.device_id, answered=answered)
 
 
+def list_anomalies(app: App, request: AskAnomalies) -> Anomalies:
+    """List the moments at which a device's metrics left what is usual for them, newest first.
+
+    Each metric's readings of the last ``days`` are a stream of their own; the first 15 % (750 at most) teach what is
+    usual. Raises NotFound naming near ids when the device has never sent a reading.
+    """
+    assessing.devices(app.rooms, only=request.device_id)
+    start = app.rooms.clock.now() - request.days * DAY
+    where: dict[str, Value | tuple[Value, ...]] = {"device_id": request.device_id}
+    if request.metric:
+        where["metric"] = metric_name(request.metric)
+    kept = keeping.dataset(app.rooms, "readings").read(start=start, where=where)
+    sizes: dict[str, int] = {}
+    for metric in kept["metric"]:
+        sizes[str(metric)] = sizes.get(str(metric), 0) + 1
+    streams = {metric: Stream(spared=spared(size)) for metric, size in sizes.items()}
+    found = []
+    for metric, value, at in zip(kept["metric"], kept["value"], kept["at"], strict=True):
+        moment = float(at or 0.0)
+        said = streams[str(metric)].update(None if value is None else float(value), at=moment)
+        if said.anomaly and value is not None:
+            found.append(
+                Anomaly(
+                    device_id=request.device_id, metric=str(metric), timestamp=stamp(moment), value=float(value),
+                    score=round(said.score, 2),
+                )
+            )  # fmt: skip
+    return Anomalies(
+        anomalies=tuple(reversed(found)), readings=sizes, spared={name: spared(n) for name, n in sizes.items()}
+    )
+
+
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation(
         name="devices_readings", method="POST", path="/api/devices/readings", request=Readings, result=Taken, run=take,
+    ),
+    Operation(
+        name="devices_anomalies", method="GET", path="/api/devices/{device_id}/anomalies", request=AskAnomalies,
+        result=Anomalies, run=list_anomalies, plain=("device_id",),
     ),
     Operation(
         name="devices_failed", method="POST", path="/api/devices/failures", request=Failure, result=Noted, run=note,

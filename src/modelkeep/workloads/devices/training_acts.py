@@ -227,15 +227,18 @@ def show_schedule(app: App, request: Nothing) -> Schedule:
     """Show when trainings run, whether one does now, and how the last one went."""
     del request
     plan, now = keeping.plan(app.rooms), app.rooms.clock.now()
-    last = planning.last(app.rooms)
+    last, version = planning.last(app.rooms), assessing.champion(app.rooms)
+    made = version.created if version else None
     return Schedule(
         enabled=plan.enabled,
         schedule=planning.WEEKLY.when,
         mode="incremental" if plan.mode == "incremental" else "full",
         running=planning.running(app.rooms) is not None,
         next_run_time=stamp(planning.WEEKLY.after(now)) if plan.enabled else None,
-        last_training_time=None if last is None else stamp(last.finished or last.created),
-        last_training_status=None if last is None else {"done": "success"}.get(last.state, last.state),
+        last_training_time=stamp(made) if last is None else stamp(last.finished or last.created),
+        last_training_status=("success" if version else None)
+        if last is None
+        else {"done": "success"}.get(last.state, last.state),
         last_training_error=None if last is None else last.error or None,
         message="" if plan.enabled else "the weekly training is turned off; POST to this path turns it on",
     )
