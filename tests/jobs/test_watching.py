@@ -100,13 +100,15 @@ class House:
             start = NOW // HOUR * HOUR - hour * HOUR
             for i in range(n):
                 self.seq += 1
+                sign = (-1) ** self.seq
+                said = sign * baseline
                 predictions.append(
                     Prediction(
                         id=f"{1}-{self.seq}", model="m", version=version, role=role, features={}, output=0.0,
-                        at=start + i, target=start + i, seconds=0.01, references=(baseline, baseline, baseline),
+                        at=start + i, target=start + i, seconds=0.01, references=(said, said, said),
                     )
                 )  # fmt: skip
-                outcomes.append(Outcome(value=error * (1 + 0.1 * (i % 3 - 1)), at=start, prediction=f"{1}-{self.seq}"))
+                outcomes.append(Outcome(value=sign * error * (1 + 0.1 * (i % 3 - 1)), at=start, prediction=f"{1}-{self.seq}"))
             latency = np.zeros(len(LATENCY_EDGES) + 1)
             latency[np.searchsorted(LATENCY_EDGES, 0.01)] = n
             columns = profile.fold_columns(fields, self.values(n, seed=hour), edges=self.reference.edges)
@@ -153,7 +155,7 @@ def test_a_healthy_model_has_green_readings_and_no_alert(house):
     assert held["mae"].value == pytest.approx(1.0)
     assert held["skill"].level == "ok"
     assert {r.level for r in held.values()} <= {"ok", "unknown"}
-    assert {"records_held", "records_dropped", "store"} == set(house.readings("server"))
+    assert {"records_held", "records_dropped", "store", "false_alerts"} == set(house.readings("server"))
     assert house.readings("m")["artifact"].level == "ok"
     assert house.alerts() == {}
 
@@ -162,7 +164,8 @@ def test_a_model_below_baseline_alerts_asks_for_retraining_and_resolves_when_rep
     house.traffic(range(1, 24 * 8), error=3.0)
     assert len(house.run().opened) == 2
     alert = house.alerts()["below_baseline"]
-    assert (alert.severity, alert.subject) == ("critical", "m@1")
+    assert (alert.severity, alert.subject) == ("warning", "m@1")
+    assert (house.alerts()["skill_fallen"].severity, house.readings("m@1")["rot"].level) == ("high", "critical")
     assert "below baseline" in alert.message
     assert "m@1" in alert.message
     with house.store.read() as ledger:

@@ -45,7 +45,6 @@ class Course(Struct, frozen=True, kw_only=True):
     x: Floats
     level: float
     fall: Fall | None
-    learned: int
 
 
 def drift(window: Window) -> list[Reading]:
@@ -111,16 +110,17 @@ def _old(window: Window, held: Blocks, *, name: str) -> Course:
     z = np.full(len(held), np.nan)
     tail, normal = below(x[first:], spread[first:], ends=ends[first:], tolerance=FALL)
     z[first:] = tail
-    made = window.version.baseline.metrics.get("skill")
-    tests = [z]
     level = math.nan if normal is None else normal.level
-    if made is not None:
+    fall, limit = None, threshold(window, held.length)
+    if normal is not None:
+        fall = lasting([z], x, ends=ends, level=level - FALL / 2, threshold=limit)
+    made = window.version.baseline.metrics.get("skill")
+    if made is not None and fall is None:
         # Until the life of the version says what is normal.
-        level = made - HELD + FALL if normal is None else level
-        early = against(x, spread, level=made - HELD, between=0.1)
-        tests.append(np.where(np.isfinite(z), np.nan, early))
-    fall = lasting(tests, x, ends=held.ends, level=level - FALL / 2, threshold=threshold(window, held.length))
-    return Course(held=held, x=x, level=level, fall=fall, learned=0 if normal is None else normal.n)
+        early = np.where(np.isfinite(z), np.nan, against(x, spread, level=made - HELD, between=0.1))
+        fall = lasting([early], x, ends=ends, level=made - HELD / 2, threshold=limit)
+        level = made if fall is not None or normal is None else level
+    return Course(held=held, x=x, level=level, fall=fall)
 
 
 def _fast(window: Window, held: Blocks, *, name: str) -> Course | None:
@@ -141,7 +141,7 @@ def _fast(window: Window, held: Blocks, *, name: str) -> Course | None:
     if fall is not None and part.ends[-1] < held.ends[-1] if len(held) else False:
         later, _ = ratio(held.part(int(np.searchsorted(held.starts, part.ends[-1]))), name)
         fall = None if np.isfinite(later).any() and np.nanmean(later[-NEED:]) >= level - FAST / 2 else fall
-    return Course(held=part, x=x, level=level, fall=fall, learned=0 if normal is None else normal.n)
+    return Course(held=part, x=x, level=level, fall=fall)
 
 
 def _said(window: Window, course: Course, *, name: str) -> Reading:
@@ -204,7 +204,7 @@ def _world(window: Window, held: Blocks) -> Reading:
         return lacking(window, "world", have=len(held), need=NEED + 1, what="blocks of known outcomes")
     limit = normal.level - math.log1p(window.policy.drift) / 2
     fall = lasting([z], x, ends=held.ends, level=limit, threshold=threshold(window, held.length))
-    course = Course(held=held, x=x, level=normal.level, fall=fall, learned=normal.n)
+    course = Course(held=held, x=x, level=normal.level, fall=fall)
     first = _shown(course)
     now, interval = _mean(x[first:])
     rise = math.expm1(normal.level - now)
@@ -235,7 +235,7 @@ def _shift(window: Window, held: Blocks) -> Reading:
         limit = threshold(window, held.length)
         fall = lasting([z], -sign * signed, ends=held.ends, level=-SHIFT / 2, threshold=limit)
         found = fall if fall is not None else found
-    course = Course(held=held, x=signed, level=0.0, fall=found, learned=len(held))
+    course = Course(held=held, x=signed, level=0.0, fall=found)
     first = _shown(course)
     since = float(held.starts[first])
     now, interval = _mean(signed[first:])

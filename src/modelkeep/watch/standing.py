@@ -22,7 +22,7 @@ SURE = 4
 """What is learned is good enough when its standard error is this part of what is tolerated."""
 DOUBT = 20.0
 """With so much wealth against it, nothing more is learned from a series: it may be falling."""
-STREAMS = 3
+STREAMS = 4
 """So many tests watch one model for rot; they share the promise."""
 
 
