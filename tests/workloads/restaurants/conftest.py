@@ -4,6 +4,7 @@ import pytest
 from msgspec import to_builtins
 
 from modelkeep import App, ManualClock, Settings
+from modelkeep.replaying.driving import Served
 from modelkeep.workloads.restaurants import WORKLOAD, city_life, ingesting, simulator
 
 SEED = 11
@@ -66,6 +67,7 @@ def town(tmp_path_factory, life, tables):
     clock = ManualClock(AT)
     settings = Settings(folder=tmp_path_factory.mktemp("town") / "data", workloads=("restaurants",))
     with App.open(settings, clock=clock) as app:
+        app.start()
         for kind, rows in life.items():
             ingesting.ingest(app.rooms, kind, rows=rows)
         for recipe in WORKLOAD.recipes:
@@ -76,6 +78,7 @@ def town(tmp_path_factory, life, tables):
             else:
                 continue
             app.train(f"restaurants/{recipe.model}", table, source="the test's town", why="a test")
+        Served(app).work()
         yield SimpleNamespace(app=app, clock=clock, ask=lambda act, **fields: asked(app, act, fields))
 
 

@@ -1,13 +1,16 @@
 """Demand, preparation time, churn, lifetime value and inventory for many restaurants."""
 
-from modelkeep import Workload
+from modelkeep import Schedule, Workload
 from modelkeep.workloads.restaurants import (
     customer_acts,
     demand_acts,
     inventory_acts,
     kitchen_acts,
     service_acts,
+    telling,
+    watching,
 )
+from modelkeep.workloads.restaurants.panel import panel
 from modelkeep.workloads.restaurants.recipes import RECIPES
 
 WORKLOAD = Workload(
@@ -22,4 +25,10 @@ WORKLOAD = Workload(
         *inventory_acts.OPERATIONS,
         *service_acts.OPERATIONS,
     ),
+    panel=panel,
+    play="modelkeep.workloads.restaurants.playing:play",
+    rules=watching.rules(),
+    probes=(watching.probe,),
+    tasks={"restaurants_outcomes": telling.outcomes},
+    schedules={"restaurants_outcomes": Schedule(task="restaurants_outcomes", when="every 1h")},
 )

@@ -1,4 +1,4 @@
-"""One simulated hour of a city's restaurants, as they would send it: orders, tickets, purchases, stock. Seeded by hour."""
+"""One simulated hour of a city's restaurants, as they would send it. Seeded by hour."""
 
 from collections.abc import Mapping
 

@@ -1,13 +1,14 @@
 """The columns of a table as arrays: under their own name or one of the names that others use for them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelkeep import BadInput, Value, moment
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.floating[Any]]
 Table = Mapping[str, Sequence[Value]]
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -105,7 +106,7 @@ def texts(values: Sequence[Value]) -> list[str]:
     for value in values:
         if value not in known:
             whole = isinstance(value, float) and value == int(value) if value == value else False  # noqa: PLR0124 - NaN
-            known[value] = "" if value is None else str(int(value)) if whole else str(value).strip()  # type: ignore[arg-type]
+            known[value] = "" if value is None else str(int(value)) if whole else str(value).strip()
     return [known[value] for value in values]
 
 

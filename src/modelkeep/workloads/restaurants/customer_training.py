@@ -4,6 +4,7 @@ Rivals are the rules that people use: how long ago the last purchase was (churn)
 pace (value). Probabilities are calibrated by isotonic regression on the judged looks (Zadrozny and Elkan, 2002).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import lightgbm
@@ -11,7 +12,7 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from modelkeep import Ensemble, Member, Refused, Trained, TrainingRows, pack_ensemble
+from modelkeep import Ensemble, Member, Refused, Trained, TrainingRows, Value, pack_ensemble
 from modelkeep.workloads.restaurants import fitting
 from modelkeep.workloads.restaurants.columns import Floats
 from modelkeep.workloads.restaurants.customers import CHURN, VALUE, WORTH
@@ -116,8 +117,14 @@ def newest(rows: TrainingRows) -> TrainingRows:
     at = np.asarray(rows.at)
     grid = np.unique(at)
     kept = np.flatnonzero(at >= grid[-LOOKS:].min(initial=np.inf)).tolist()
-    lists = {name: [getattr(rows, name)[i] for i in kept] for name in ("truth", "keys", "at", "targets", "told")}
-    return TrainingRows(columns=fitting.taken(rows.columns, kept), **lists)
+    return TrainingRows(
+        columns=fitting.taken(rows.columns, kept),
+        truth=[rows.truth[i] for i in kept],
+        keys=[rows.keys[i] for i in kept],
+        at=[rows.at[i] for i in kept],
+        targets=[rows.targets[i] for i in kept],
+        told=[rows.told[i] for i in kept],
+    )
 
 
 def by_look(rows: TrainingRows) -> Split:
@@ -151,7 +158,12 @@ def _curve(fitted: IsotonicRegression) -> tuple[tuple[float, float], ...]:
 
 def _trained(rows: TrainingRows, frame: Frame, *, file: Ensemble, split: Split, verdict: Verdict) -> Trained:
     output = CHURN if file.link == "logit" else WORTH
-    columns = {**rows.columns, output.name: rows.truth, "entity": rows.keys, "asked": rows.at}
+    columns: dict[str, Sequence[Value]] = {
+        **rows.columns,
+        output.name: rows.truth,
+        "entity": rows.keys,
+        "asked": rows.at,
+    }
     return Trained(
         path=pack_ensemble(file, fitting.place(f"{output.name}.ensemble")),
         runtime="ensemble",

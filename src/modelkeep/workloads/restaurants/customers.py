@@ -90,7 +90,7 @@ def features(purchases: Purchases, look: int) -> tuple[Whole, dict[str, Floats]]
         "recency_days": (look - last).astype(float),
         "tenure_days": (look - first).astype(float),
         "visits": visits.astype(float),
-        "spent": spent,
+        "spent": spent.astype(np.float64),
         "spent_a_visit": spent / np.maximum(visits, 1),
         "spent_last": newest,
         "longest_gap": np.where(visits > 1, longest, np.nan),
@@ -102,7 +102,7 @@ def features(purchases: Purchases, look: int) -> tuple[Whole, dict[str, Floats]]
     for span in SPANS:
         late = visit_day > look - span
         found[f"visits_{span}"] = np.bincount(visit_who[late], minlength=size).astype(float)
-        found[f"spent_{span}"] = np.bincount(who[day > look - span], amount[day > look - span], size)
+        found[f"spent_{span}"] = np.bincount(who[day > look - span], amount[day > look - span], size).astype(np.float64)
     return customers, {name: values[customers] for name, values in found.items()}
 
 
@@ -149,7 +149,7 @@ def _rows(purchases: Purchases, *, after: int, label: Callable[[Floats, Floats],
             columns.setdefault(name, []).extend(optional(values))
         later = (purchases.day > look) & (purchases.day <= look + after)
         visits = np.bincount(purchases.who[later], minlength=size).astype(np.float64)
-        money = np.bincount(purchases.who[later], purchases.amount[later], size)
+        money = np.bincount(purchases.who[later], purchases.amount[later], size).astype(np.float64)
         truth += label(visits, money)[customers].tolist()
         keys += [purchases.names[i] for i in customers]
         at += [(look + 1) * DAY] * len(customers)

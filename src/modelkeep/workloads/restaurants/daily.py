@@ -145,7 +145,7 @@ def _added_up(days: Days) -> Days:
 
 def diary_of(days: Days) -> diary.Diary:
     """The past of the restaurants; peers are those of the same genre and area."""
-    described = {}
+    described: dict[int, tuple[str | float, str | float]] = {}
     for one, genre, area in zip(days.who.tolist(), days.extra["genre"], days.extra["area"], strict=True):
         described.setdefault(one, (genre, area))
     groups, _ = codes(["\t".join(map(str, described.get(one, ("", "")))) for one in range(len(days.names))])
@@ -178,7 +178,7 @@ def columns_of(past: diary.Diary, days: Days) -> dict[str, list[Value]]:
     """The features of questions as a model takes them: categories first, unknown as None."""
     named_by: dict[str, list[Value]] = {
         "restaurant": [days.names[i] for i in days.who],
-        "genre": [value or None for value in days.extra["genre"]],  # type: ignore[dict-item]
-        "area": [value or None for value in days.extra["area"]],  # type: ignore[dict-item]
+        "genre": [value or None for value in days.extra["genre"]],
+        "area": [value or None for value in days.extra["area"]],
     }
     return named_by | {name: optional(values) for name, values in matrix(past, days).items()}

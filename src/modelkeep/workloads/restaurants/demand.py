@@ -7,7 +7,7 @@ blend of both answers that was no worse than the rival there, so nobody is serve
 the blend with the most of the model: what one restaurant shows in eight weeks is mostly chance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm
@@ -30,7 +30,7 @@ BLENDS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 DRAWN = 80.0
 LEAST_DAYS = 7
 """Judged days that a restaurant needs for a verdict of its own."""
-WITHOUT_PAST = frozenset({*CATEGORIES, *CALENDAR, "horizon", "reserved"})
+WITHOUT_PAST = frozenset({*CALENDAR, "horizon", "reserved"})
 PRIORS = ("peers_weekday_4", "peers_level_28", "all_weekday_4", "all_level_28", "all_level_7")
 RIVALS: Mapping[str, str] = {"seasonal_naive": "weekday_last", "ewma": "usual", "mean_of_8_weeks": "weekday_mean_8"}
 """The named baselines and the input that is their answer (log1p); where it is unknown, ``usual`` stands in."""
@@ -165,7 +165,10 @@ def fit_ends(trees: Frame, places: Places) -> tuple[lightgbm.Booster, lightgbm.B
 
 
 def with_cold(trees: Frame, places: Places) -> Frame:
-    """Rows with their truth in log1p, and some of them again as if the restaurant had no past."""
+    """Rows with their truth in log1p, and some of them again as if the restaurant had no past.
+
+    Those know neither genre nor area: in a small fleet these name the restaurant, which a new one's never do.
+    """
     cold = np.random.default_rng(1).choice(places, max(1, round(COLD * len(places))), replace=False)
     blind = trees.values[cold].copy()
     blind[:, [i for i, name in enumerate(trees.names) if name not in WITHOUT_PAST and name not in PRIORS]] = np.nan
@@ -212,7 +215,12 @@ def _level_member(off: dict[str, float]) -> Member:
 
 def _sample(rows: TrainingRows, places: Places) -> dict[str, list[Value]]:
     step = max(1, len(places) // SAMPLE)
-    columns = {**rows.columns, "visitors": rows.truth, "entity": rows.keys, "asked": rows.at}
+    columns: dict[str, Sequence[Value]] = {
+        **rows.columns,
+        "visitors": rows.truth,
+        "entity": rows.keys,
+        "asked": rows.at,
+    }
     return fitting.taken(columns, places[::step].tolist())
 
 

@@ -107,7 +107,7 @@ def looked_up(diary: Diary, series: Whole, *, asked: Floats, target: Whole) -> I
     day = target - diary.first
     same = newest - (newest - day) % 7
     yield "gap", np.where(newest < 0, np.nan, day - newest).astype(float)
-    yield "horizon", target - np.floor(asked / DAY)
+    yield "horizon", target.astype(np.float64) - np.floor(asked / DAY)
     for name, grid, by_week in as_of(diary):
         yield name, read(grid, series, at=same if by_week else newest)
     first = read(_first_open(diary.values), series, at=newest)
@@ -222,27 +222,31 @@ def _first_open(grid: Grid) -> Grid:
 
 
 def _peers(diary: Diary, series: Whole, *, asked: Floats, day: Whole) -> Iterator[tuple[str, Floats]]:
-    """What the group of a series and all of them do: the level that a new one can be expected to have."""
+    """What the others of its group and all others do: the level that a new one can be expected to have."""
     at = np.floor(asked / DAY).astype(np.int64) - diary.first - PEERS_KNOWN
     # After the last day of the calendar nothing more is known: the means stand still there.
     at = np.minimum(at, diary.values.shape[1] - 1)
     same = at - (at - day) % 7
-    grouped = mean_by(diary.soon, diary.peers)
-    everyone = mean_by(diary.soon, np.zeros(len(diary.peers), dtype=np.int64))
-    mine, all_of_them = diary.peers[series], np.zeros(len(series), dtype=np.int64)
-    yield "peers_weekday_4", read(windowed(grouped, 4, step=7), mine, at=same)
-    yield "peers_level_28", read(windowed(grouped, 28), mine, at=at)
-    yield "all_weekday_4", read(windowed(everyone, 4, step=7), all_of_them, at=same)
-    yield "all_level_7", read(windowed(everyone, 7), all_of_them, at=at)
-    yield "all_level_28", read(windowed(everyone, 28), all_of_them, at=at)
+    grouped = others_mean(diary.soon, diary.peers)
+    everyone = others_mean(diary.soon, np.zeros(len(diary.peers), dtype=np.int64))
+    yield "peers_weekday_4", read(windowed(grouped, 4, step=7), series, at=same)
+    yield "peers_level_28", read(windowed(grouped, 28), series, at=at)
+    yield "all_weekday_4", read(windowed(everyone, 4, step=7), series, at=same)
+    yield "all_level_7", read(windowed(everyone, 7), series, at=at)
+    yield "all_level_28", read(windowed(everyone, 28), series, at=at)
 
 
-def mean_by(grid: Grid, groups: Whole) -> Grid:
-    """The mean over the known members of each group, by day."""
+def others_mean(grid: Grid, groups: Whole) -> Grid:
+    """For each series the mean over the other known members of its group, by day.
+
+    Without itself: what a group says of a member is then as good for one that is new.
+    """
     count = int(groups.max(initial=0)) + 1
-    total = np.zeros((count, grid.shape[1]))
-    number = np.zeros((count, grid.shape[1]))
-    np.add.at(total, groups, np.nan_to_num(grid))
-    np.add.at(number, groups, np.isfinite(grid))
+    known = np.isfinite(grid)
+    own = np.where(known, grid, 0).astype(np.float64)
+    total, number = np.zeros((count, grid.shape[1])), np.zeros((count, grid.shape[1]))
+    np.add.at(total, groups, own)
+    np.add.at(number, groups, known)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (total / number).astype(np.float32)
+        rest = number[groups] - known
+        return np.where(rest > 0, (total[groups] - own) / rest, np.nan).astype(np.float32)

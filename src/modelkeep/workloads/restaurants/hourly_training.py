@@ -1,9 +1,11 @@
 """Trains the hourly orders: Poisson trees on level and profile, averaged with the simple forecast where that helps."""
 
+from collections.abc import Sequence
+
 import lightgbm
 import numpy as np
 
-from modelkeep import Ensemble, Linear, Member, Trained, TrainingRows, linear_bytes, pack_ensemble
+from modelkeep import Ensemble, Linear, Member, Trained, TrainingRows, Value, linear_bytes, pack_ensemble
 from modelkeep.workloads.restaurants import fitting
 from modelkeep.workloads.restaurants.columns import Floats
 from modelkeep.workloads.restaurants.fitting import DAY, Frame, Places
@@ -132,7 +134,7 @@ def _trained(
 ) -> Trained:
     said = ", ".join(f"{name.replace('_', ' ')} {found[DEVIANCE]:.3f}" for name, found in rivals.items())
     verdict = "" if metrics[DEVIANCE] < min(found[DEVIANCE] for found in rivals.values()) else "below baseline; "
-    columns = {**rows.columns, "orders": rows.truth, "entity": rows.keys, "asked": rows.at}
+    columns: dict[str, Sequence[Value]] = {**rows.columns, "orders": rows.truth, "entity": rows.keys, "asked": rows.at}
     return Trained(
         path=pack_ensemble(file, fitting.place("hourly.ensemble")),
         runtime="ensemble",

@@ -165,7 +165,8 @@ def items_of(rooms: Rooms, restaurant: str) -> list[stock.Item]:
     """The newest count of every item of a restaurant."""
     found = keeping.dataset(rooms, "stock").sql(
         "SELECT item, arg_max(coalesce(item_name, item), moment), arg_max(current_stock, moment), max(moment), "
-        "arg_max(min_level, moment), arg_max(reorder_level, moment), arg_max(max_level, moment), arg_max(lead_days, moment), "
+        "arg_max(min_level, moment), arg_max(reorder_level, moment), arg_max(max_level, moment), "
+        "arg_max(lead_days, moment), "
         "arg_max(unit_cost, moment), arg_max(order_cost, moment), max_by(earliest_expiry, moment) "
         "FROM data WHERE restaurant = ? GROUP BY item ORDER BY item",
         [restaurant],
@@ -178,8 +179,8 @@ def used_of(rooms: Rooms, restaurant: str, *, item: str) -> list[float]:
     """What was used of an item on each of the last 90 days before today, from the first use on."""
     today = int(rooms.clock.now() // DAY)
     rows = keeping.dataset(rooms, "movements").sql(
-        "SELECT CAST(floor(moment / 86400) AS BIGINT), sum(used) FROM data WHERE restaurant = ? AND item = ? AND moment < ? "
-        "GROUP BY 1",
+        "SELECT CAST(floor(moment / 86400) AS BIGINT), sum(used) FROM data WHERE restaurant = ? AND item = ? "
+        "AND moment < ? GROUP BY 1",
         [restaurant, item, today * DAY],
     )
     by_day = {int(day): float(many) for day, many in rows}
@@ -209,10 +210,14 @@ def recommend(app: App, request: AskItemStock) -> PlanAnswer:
     """
     data, metadata = answered(
         app, request,
-        make=lambda: (plans(app, request.restaurant_id, service=request.service_level, only=[request.item_id])[0], RULE),
+        make=lambda: (_planned(app, request), RULE),
         kinds=KINDS,
     )  # fmt: skip
     return PlanAnswer(data=data, metadata=metadata)
+
+
+def _planned(app: App, request: AskItemStock) -> Plan:
+    return plans(app, request.restaurant_id, service=request.service_level, only=[request.item_id])[0]
 
 
 def optimize(app: App, request: AskItemStock) -> PlanAnswer:
@@ -360,7 +365,8 @@ OPERATIONS = (
                run=recommend),
     _operation("inventory_batch", "POST", path="batch-recommendations", request=AskItems, result=RecommendationsAnswer,
                run=recommend_all),
-    _operation("inventory_reorders", "GET", path="reorder-summary", request=AskStock, result=ReordersAnswer, run=reorders),
+    _operation("inventory_reorders", "GET", path="reorder-summary", request=AskStock, result=ReordersAnswer,
+               run=reorders),
     _operation("inventory_status", "GET", path="status", request=AskStock, result=StocksAnswer, run=standing),
     _operation("inventory_waste", "GET", path="waste-insights", request=AskStock, result=WasteAnswer, run=waste),
     _operation("inventory_costs", "GET", path="cost-analysis", request=AskStock, result=CostsAnswer, run=costs),

@@ -1,4 +1,4 @@
-"""What restaurants send, kept as datasets: orders, visits, tickets, purchases, stock, movements, bookings, the calendar.
+"""What restaurants send, kept as datasets: orders, visits, tickets, purchases, stock, bookings, the calendar.
 
 Ids of restaurants are texts: whole numbers and UUIDs both fit. A row that is sent again takes its own place.
 """
@@ -53,7 +53,8 @@ KINDS: Mapping[str, Kept] = MappingProxyType(
                 about="order lines: one row an item of an order",
                 columns=(
                     RESTAURANT, _text("order", needed=True), _number("moment", "s", needed=True), _text("item"),
-                    _text("item_name"), _text("category"), _number("quantity", "pieces"), _number("unit_price", "money"),
+                    _text("item_name"), _text("category"), _number("quantity", "pieces"),
+                    _number("unit_price", "money"),
                 ),
                 time="moment",
                 key=("restaurant", "order", "item"),

@@ -1,12 +1,14 @@
-"""Trains the preparation minutes: trees on the absolute error, with an interval, judged on later orders or other riders.
+"""Trains the preparation minutes: trees on the absolute error, with an interval, judged by later orders or riders.
 
 Absolute error, because a ticket that was forgotten must not pull the promise of all others.
 """
 
+from collections.abc import Sequence
+
 import lightgbm
 import numpy as np
 
-from modelkeep import Ensemble, Member, Refused, Trained, TrainingRows, pack_ensemble
+from modelkeep import Ensemble, Member, Refused, Trained, TrainingRows, Value, pack_ensemble
 from modelkeep.workloads.restaurants import fitting
 from modelkeep.workloads.restaurants.columns import codes
 from modelkeep.workloads.restaurants.fitting import DAY, Frame, Places, Split
@@ -58,7 +60,7 @@ def train(rows: TrainingRows) -> Trained:
         widen=fitting.widening(low, high, truth=real, cover=COVER),
         floor=0.0,
     )
-    columns = {**rows.columns, "minutes": rows.truth, "entity": rows.keys, "asked": rows.at}
+    columns: dict[str, Sequence[Value]] = {**rows.columns, "minutes": rows.truth, "entity": rows.keys, "asked": rows.at}
     verdict = "" if metrics["mae"] < min(found["mae"] for found in others.values()) else "below baseline; "
     return Trained(
         path=pack_ensemble(file, fitting.place("prep.ensemble")),
@@ -70,7 +72,7 @@ def train(rows: TrainingRows) -> Trained:
         time="" if rows.groups else "asked",
         signature=fitting.signature(frame, OUTPUT),
         split="group" if rows.groups else "time",
-        note=f"{verdict}MAE {metrics['mae']:.2f} min on rows not learnt from, their median {others['median']['mae']:.2f}",
+        note=f"{verdict}MAE {metrics['mae']:.2f} min on rows not learnt from, median {others['median']['mae']:.2f}",
     )
 
 

@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from modelkeep import Rooms, Value
-from modelkeep.workloads.restaurants import daily, hourly, keeping, sides
+from modelkeep.workloads.restaurants import daily, diary, hourly, keeping, sides
 from modelkeep.workloads.restaurants.columns import Floats
 from modelkeep.workloads.restaurants.keeping import EVERYONE
 
@@ -22,8 +22,8 @@ KINDS = ("orders", "visits", "reservations", "about", "calendar")
 OPEN_SHARE = 0.02
 """An hour with less than this share of the orders of the last eight weeks is taken for closed."""
 RECENT = 56
-SURE = 4
-"""So many of a weekday must have been seen before all of them closed means that it is a day off."""
+SURE, WEEKDAYS = 4, 8
+"""So many of a weekday must have been seen before their being closed means a day off; so many are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,8 @@ def _read(rooms: Rooms, at: float) -> Now:
         [start, end],
     )
     visits = keeping.dataset(rooms, "visits").sql(
-        "SELECT restaurant, floor(moment / 86400), sum(visitors) FROM data WHERE moment >= ? AND moment < ? GROUP BY ALL ORDER BY "
-        "ALL",
+        "SELECT restaurant, floor(moment / 86400), sum(visitors) FROM data WHERE moment >= ? "
+        "AND moment < ? GROUP BY ALL ORDER BY ALL",
         [start, today * DAY],
     )
     counted: dict[tuple[str, int], float] = {}
@@ -106,7 +106,7 @@ def _about(rooms: Rooms, names: Sequence[str], *, today: int) -> dict[str, About
     for name, at, holiday, closed in zip(
         *(calendar[n] for n in ("restaurant", "moment", "holiday", "closed")), strict=True
     ):
-        marked.setdefault(str(name), {})[int(float(at or 0) // DAY)] = (holiday, closed)  # type: ignore[assignment]
+        marked.setdefault(str(name), {})[int(float(at or 0) // DAY)] = (holiday, closed)
     first, last = today - SPAN, today + 400
     lands = {
         str(row[2]): sides.public_holidays(str(row[2]), first=first, last=last) for row in known.values() if row[2]
@@ -141,9 +141,7 @@ def _days(counted: Mapping[tuple[str, int], float], about: Mapping[str, About]) 
     )
 
 
-def _extra(
-    names: Sequence[str], day: daily.diary.Whole, *, about: Mapping[str, About]
-) -> dict[str, list[str] | Floats]:
+def _extra(names: Sequence[str], day: diary.Whole, *, about: Mapping[str, About]) -> dict[str, list[str] | Floats]:
     found: dict[str, list[str] | Floats] = {
         "genre": [about[name].genre for name in names],
         "area": [about[name].area for name in names],
@@ -231,10 +229,10 @@ def day_rows(now: Now, restaurant: str, *, days: Sequence[int]) -> list[dict[str
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-_DIARIES: dict[int, tuple[Now, daily.diary.Diary]] = {}
+_DIARIES: dict[int, tuple[Now, diary.Diary]] = {}
 
 
-def _diary(now: Now, days: daily.Days) -> daily.diary.Diary:
+def _diary(now: Now, days: daily.Days) -> diary.Diary:
     kept = _DIARIES.get(0)
     if kept is None or kept[0] is not now:
         kept = (now, daily.diary_of(days))
@@ -272,16 +270,17 @@ def history(now: Now, restaurant: str) -> tuple[int, int]:
 def off(now: Now, restaurant: str, *, day: int) -> str:
     """Why a restaurant is closed on a day, in words, or an empty text.
 
-    It is, when the calendar says so, or when the last four of this weekday were all without a visitor.
+    It is, when the calendar says so, or when of the last eight of this weekday (four at least) at most one was open.
     """
     if day in now.about[restaurant].closed:
         return "closed: the calendar says so"
     place = now.days.names.index(restaurant)
-    mine = now.days.day[(now.days.who == place) & (now.days.visitors > 0)]
+    mine = set(now.days.day[(now.days.who == place) & (now.days.visitors > 0)].tolist())
     last = now.today - 1 - (now.today - 1 - day) % 7
-    same = [last - 7 * week for week in range(SURE)]
-    if len(mine) and mine.min() <= same[-1] and mine.max() >= now.today - 7 and not set(same) & set(mine.tolist()):
-        return f"closed: the last {SURE} of this weekday were"
+    same = [one for one in range(last, last - 7 * WEEKDAYS, -7) if mine and one >= min(mine)]
+    opened = sum(one in mine for one in same)
+    if len(same) >= SURE and max(mine) >= now.today - 7 and opened <= len(same) // WEEKDAYS:
+        return f"closed: {len(same) - opened} of the last {len(same)} of this weekday were"
     return ""
 
 

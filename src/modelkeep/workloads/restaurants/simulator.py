@@ -87,7 +87,7 @@ def city_days(city: City, seed: int, *, days: int, rows: int = 10**9) -> Table:
             came = int(draw.poisson(mean))
             booked = int(draw.binomial(came, 0.12))
             if came and len(found["date"]) < rows:
-                values = (name, iso_day(day), came, booked, city.genre[one], city.area[one])
+                values: tuple[Value, ...] = (name, iso_day(day), came, booked, city.genre[one], city.area[one])
                 for column, value in zip(found.values(), values, strict=True):
                     column.append(value)
                 for column, shift in zip(calendar.values(), (0, -1, 1), strict=True):
@@ -106,7 +106,12 @@ def hours(rows: int, seed: int) -> Table:
         for one, name in enumerate(city.names):
             for hour in range(OPENS, CLOSES):
                 mean = city.expected(one, day) / 2.2 * PROFILE[hour - OPENS] / PROFILE.sum()
-                values = (name, f"{iso_day(day)}T{hour:02d}:00:00", int(draw.poisson(mean)), int(is_holiday(day)))
+                values: tuple[Value, ...] = (
+                    name,
+                    f"{iso_day(day)}T{hour:02d}:00:00",
+                    int(draw.poisson(mean)),
+                    int(is_holiday(day)),
+                )
                 for column, value in zip(found.values(), values, strict=True):
                     column.append(value)
     return found

@@ -1,7 +1,7 @@
 """How kitchen stations do: their times, and whether one has become slower than it was itself.
 
-A station is a bottleneck when its last days are slower than its own earlier ones by more than chance: the Welch interval
-of the difference of log minutes (Welch, 1947) lies above 0, and the slowing is worth a word. "Above its own 75th
+A station is a bottleneck when its last days are slower than its own earlier ones by more than chance: the Welch
+interval (1947) of the difference of log minutes lies above 0, and the slowing is worth a word. "Above its own 75th
 percentile" is not the question: a quarter of all tickets always is.
 """
 
@@ -28,7 +28,7 @@ SURE = 0.99
 
 
 class Station(Struct, frozen=True, kw_only=True):
-    """A station's times in minutes over the last 56 days; ``within_5`` is the share within five minutes of its median."""
+    """A station's times in minutes over the last weeks; ``within_5`` is the share within five minutes of its median."""
 
     station_id: str
     station_name: str
@@ -99,7 +99,8 @@ def performance(found: Times) -> Station:
 def slowed(found: Times, *, now: float) -> Bottleneck:
     """Whether a station is a bottleneck.
 
-    >>> steady = Times(station="grill", name="grill", at=tuple(float(i) for i in range(60)), minutes=(9.0, 10.0, 11.0) * 20)
+    >>> at = tuple(float(i) for i in range(60))
+    >>> steady = Times(station="grill", name="grill", at=at, minutes=(9.0, 10.0, 11.0) * 20)
     >>> slowed(steady, now=40 + 7 * 86400.0).bottleneck
     False
     """

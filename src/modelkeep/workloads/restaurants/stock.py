@@ -1,7 +1,8 @@
 """Stock of an item: when to order, how much, what is about to spoil. Formulas only, from its use by day.
 
-Reorder point d L + z sigma sqrt(L) and safety stock z sigma sqrt(L) (King, "Crack the code", APICS 2011); order quantity
-sqrt(2 D S / H) (Harris, 1913). ``service`` is a share: 0.95 means that in 95 of 100 waits for a delivery nothing runs out.
+Reorder point d L + z sigma sqrt(L) and safety stock z sigma sqrt(L) (King, "Crack the code", APICS 2011); order
+quantity sqrt(2 D S / H) (Harris, 1913). ``service`` is a share: 0.95 means that in 95 of 100 waits for a delivery
+nothing runs out.
 """
 
 from __future__ import annotations

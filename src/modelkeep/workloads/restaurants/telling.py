@@ -1,7 +1,7 @@
 """Tells the models what really happened, from the orders, tickets and purchases that came in.
 
 The task ``restaurants_outcomes`` takes up every recorded prediction of this workload, and once its truth is known from
-what the restaurants sent, tells it. A day without any order is a closed day and no outcome; so is an hour of such a day.
+what the restaurants sent, tells it. A day without any order is a closed day and no outcome; nor are its hours.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -119,11 +119,13 @@ def _days(rooms: Rooms, waiting: Sequence[Asked]) -> dict[str, Output]:
     """Visitors of a day where a restaurant counts them, else its orders."""
     start, end = _span(waiting, DAY)
     orders = keeping.dataset(rooms, "orders").sql(
-        'SELECT restaurant, floor(moment / 86400), count(DISTINCT "order") FROM data WHERE moment >= ? AND moment < ? GROUP BY ALL',
+        'SELECT restaurant, floor(moment / 86400), count(DISTINCT "order") FROM data '
+        "WHERE moment >= ? AND moment < ? GROUP BY ALL",
         [start, end],
     )
     visits = keeping.dataset(rooms, "visits").sql(
-        "SELECT restaurant, floor(moment / 86400), sum(visitors) FROM data WHERE moment >= ? AND moment < ? GROUP BY ALL",
+        "SELECT restaurant, floor(moment / 86400), sum(visitors) FROM data "
+        "WHERE moment >= ? AND moment < ? GROUP BY ALL",
         [start, end],
     )
     known = {(name, int(day)): float(many) for name, day, many in (*orders, *visits)}
@@ -134,7 +136,8 @@ def _days(rooms: Rooms, waiting: Sequence[Asked]) -> dict[str, Output]:
 def _hours(rooms: Rooms, waiting: Sequence[Asked]) -> dict[str, Output]:
     start, end = _span(waiting, DAY)
     rows = keeping.dataset(rooms, "orders").sql(
-        'SELECT restaurant, floor(moment / 3600), count(DISTINCT "order") FROM data WHERE moment >= ? AND moment < ? GROUP BY ALL',
+        'SELECT restaurant, floor(moment / 3600), count(DISTINCT "order") FROM data '
+        "WHERE moment >= ? AND moment < ? GROUP BY ALL",
         [start - DAY, end],
     )
     known = {(name, int(hour)): float(many) for name, hour, many in rows}
@@ -158,14 +161,14 @@ def _tickets(rooms: Rooms, waiting: Sequence[Asked]) -> dict[str, Output]:
 
 
 def _stayed_away(rooms: Rooms, waiting: Sequence[Asked]) -> dict[str, Output]:
-    return {name: not spent for name, spent in _spent(rooms, waiting, AWAY).items()}
+    return {name: not spent for name, spent in _spent(rooms, waiting, after=AWAY).items()}
 
 
 def _worth(rooms: Rooms, waiting: Sequence[Asked]) -> dict[str, Output]:
-    return {name: max(0.0, sum(spent)) for name, spent in _spent(rooms, waiting, WORTH).items()}
+    return {name: max(0.0, sum(spent)) for name, spent in _spent(rooms, waiting, after=WORTH).items()}
 
 
-def _spent(rooms: Rooms, waiting: Sequence[Asked], after: float) -> dict[str, list[float]]:
+def _spent(rooms: Rooms, waiting: Sequence[Asked], *, after: float) -> dict[str, list[float]]:
     """What each customer bought in the time after the target."""
     start, end = _span(waiting, after)
     rows = keeping.dataset(rooms, "purchases").sql(
