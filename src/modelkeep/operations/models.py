@@ -79,6 +79,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     features: str | None
     signature: Signature
     metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
     lineage: Lineage
     below: tuple[str, ...]
     note: str
@@ -295,6 +296,7 @@ def view(version: Version, rollout: Rollout | None) -> VersionView:
         features=version.features,
         signature=version.signature,
         metrics=version.baseline.metrics,
+        baselines=version.baseline.rivals,
         lineage=version.lineage,
         below=version.below,
         note=version.note,

@@ -110,7 +110,7 @@ def pack_ensemble(ensemble: Ensemble, path: Path) -> Path:
     return path
 
 
-def read(data: bytes) -> Ensemble:
+def read_ensemble(data: bytes) -> Ensemble:
     """The ensemble of a file, its members with their bytes. Raises BadArtifact."""
     names = set(archives.members(data))
     try:
@@ -130,7 +130,7 @@ def read(data: bytes) -> Ensemble:
 def inspect(data: bytes, *, trust: bool) -> Inspected:
     """Look at every member as if it were registered alone, without trust: an ensemble holds no code."""
     del trust
-    found = read(data)
+    found = read_ensemble(data)
     libraries: dict[str, str] = {}
     for member in found.members:
         libraries |= _inspect_member(member).libraries
@@ -142,7 +142,7 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
     del runtime
     # The answers stand on the structures above; a process that serves no ensemble need not load them.
     answers = import_module("modelkeep.runtimes.ensemble_answers")
-    found: Opened = answers.opened(read(path.read_bytes()), signature, coded=coded)
+    found: Opened = answers.opened(read_ensemble(path.read_bytes()), signature, coded=coded)
     return found
 
 

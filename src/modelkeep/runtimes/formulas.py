@@ -23,6 +23,7 @@ LEAST = 100
 SAMPLE = 5000
 LEAVES = 8
 LEAST_LEAF = 5
+PURE = 0.1
 LEAST_RARE = 20
 """The rarer class needs so many rows before a rule for it means something."""
 MOST_PAIRS = 30
@@ -30,8 +31,6 @@ MOST_PAIRS = 30
 EXACT = 1 - 1e-9
 ALIKE = 0.995
 """A rule found on one half of the rows must hold for this share of the other."""
-EDGE = 2
-"""Rows between the thresholds of the two halves, which may go wrong however few rows there are."""
 _VALUES = 40
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -164,24 +163,42 @@ def _spread(values: Floats) -> float:
 
 
 def _best(matrix: Floats, label: Floats, *, rows: Leaf) -> tuple[int, float] | None:
-    """The column and the threshold that leave the least squares within both sides; None when no cut is allowed."""
-    best, found = -math.inf, None
-    total, n = label[rows].sum(), len(rows)
+    """The column and the threshold of the best cut; None when no cut is allowed.
+
+    Best is the cut that sets the largest side apart whose label is one and the same, as a rule's does; when no such
+    side has a tenth of the rows, the cut that leaves the least squares.
+    """
+    pure, gain = (PURE * len(rows), -1, 0.0), (-math.inf, -1, 0.0)
     for column in range(matrix.shape[1]):
         order = rows[np.argsort(matrix[rows, column], kind="stable")]
-        values, sums = matrix[order, column], np.cumsum(label[order])[:-1]
-        left = np.arange(1, n)
-        allowed = (values[:-1] < values[1:]) & (left >= LEAST_LEAF) & (n - left >= LEAST_LEAF)
+        values, truth = matrix[order, column], label[order]
+        left = np.arange(1, len(rows))
+        allowed = (values[:-1] < values[1:]) & (left >= LEAST_LEAF) & (len(rows) - left >= LEAST_LEAF)
         if not allowed.any():
             continue
-        gain = np.where(allowed, sums**2 / left + (total - sums) ** 2 / (n - left), -math.inf)
-        place = int(gain.argmax())
-        if gain[place] > best:
-            low, high = values[place], values[place + 1]
-            best, found = gain[place], (column, float(high if math.isinf(low) else (low + high) / 2))
-            if math.isinf(low):
-                found = (column, float(np.nextafter(high, -math.inf)))
-    return found
+        for size, place in _sides(truth, np.flatnonzero(allowed)):
+            pure = max(pure, (size, column, _between(values, place)))
+        sums = np.cumsum(truth)[:-1]
+        less = np.where(allowed, sums**2 / left + (truth.sum() - sums) ** 2 / (len(rows) - left), -math.inf)
+        place = int(less.argmax())
+        gain = max(gain, (float(less[place]), column, _between(values, place)))
+    _, column, threshold = pure if pure[1] >= 0 else gain
+    return (column, threshold) if column >= 0 else None
+
+
+def _sides(truth: Floats, cuts: NDArray[np.int_]) -> list[tuple[float, int]]:
+    """The longest beginning and the longest end of one and the same label, each cut where that is allowed: its size."""
+    other = np.flatnonzero(truth != truth[0])
+    first = int(other[0]) if other.size else len(truth)
+    last = int(np.flatnonzero(truth != truth[-1])[-1]) if other.size else -1
+    before, after = cuts[cuts < first], cuts[cuts >= last]
+    found = [(float(before[-1] + 1), int(before[-1]))] if before.size else []
+    return found + ([(float(len(truth) - 1 - after[0]), int(after[0]))] if after.size else [])
+
+
+def _between(values: Floats, place: int) -> float:
+    low, high = float(values[place]), float(values[place + 1])
+    return math.nextafter(high, -math.inf) if math.isinf(low) else (low + high) / 2
 
 
 def _holds(matrix: Floats, label: Floats, *, half: NDArray[np.bool_]) -> bool:
@@ -198,7 +215,8 @@ def _holds(matrix: Floats, label: Floats, *, half: NDArray[np.bool_]) -> bool:
         leaves += [(grown[~right], tested[~other]), (grown[right], tested[other])]
     near = sum(int(np.isclose(label[tested], label[grown].mean()).sum()) for grown, tested in leaves)
     tested_rows = int((~half).sum())
-    return near >= min(ALIKE * tested_rows, tested_rows - EDGE)
+    # Rows between the thresholds of the two halves go wrong however few rows there are: about one a cut.
+    return near >= min(ALIKE * tested_rows, tested_rows - len(leaves))
 
 
 # ------------------------------------------------------------------------------------------------ equations

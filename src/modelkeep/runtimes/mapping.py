@@ -99,11 +99,14 @@ def _lacking(absent: Sequence[Field], table: Mapping[str, list[Value]], *, colum
 
 
 def _near(name: str, free: Sequence[str]) -> list[str]:
-    """The column of the table that looks most like ``name``, if any does."""
+    """The column of the table that looks most like ``name``, as a whole or by one of its words, if any does."""
     plain = {other.lower().replace("-", "_").replace(" ", "_"): other for other in free}
-    part = next((plain[other] for other in plain if len(name) > 3 and (name in other or other in name) and other), None)
     close = get_close_matches(name, list(plain), n=1, cutoff=0.6)
-    return [plain[close[0]]] if close else [part] if part else []
+    if close:
+        return [plain[close[0]]]
+    words = {word: other for other in plain for word in other.split("_") if len(word) > 3}
+    near = [found for word in name.split("_") for found in get_close_matches(word, list(words), n=1, cutoff=0.8)]
+    return [plain[words[near[0]]]] if near else []
 
 
 def coerced(field: Field, values: list[Value]) -> list[Value]:
