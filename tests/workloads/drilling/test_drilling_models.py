@@ -96,6 +96,12 @@ def test_three_machines_cannot_train(lives):
         life.train(few)
 
 
+def test_machines_that_are_counted_from_1_in_each_set_are_told_apart():
+    table = {"unit": [1, 1, 1, 1], "cycle": [1, 2, 1, 2], "set": ["a", "a", "b", "b"], "x": [1.0, 2.0, 3.0, 4.0]}
+    assert channels.read(table).keys == ("a/1", "a/1", "b/1", "b/1")
+    assert channels.read({**table, "cycle": [1, 2, 3, 4]}).keys == ("1", "1", "1", "1")
+
+
 def test_a_table_without_channels_is_refused_with_what_it_has():
     with pytest.raises(BadInput, match="no column with the moment"):
         channels.read({"x": [1.0]})

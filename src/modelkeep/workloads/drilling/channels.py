@@ -56,6 +56,7 @@ def read(table: Mapping[str, Sequence[Value]], *, leave_out: Sequence[str] = ())
     unit = find(table, UNITS)
     at, counted = moments(table[time])
     keys = [str(value) for value in table[unit]] if unit else ["machine"] * size
+    keys = _told_apart(keys, at, table=table)
     aside = {time, *filter(None, (unit,)), *leave_out} | NOT_CHANNELS
     numeric = {name: numbers(values) for name, values in table.items() if name not in aside}
     columns = {name: values for name, values in numeric.items() if values is not None}
@@ -117,6 +118,22 @@ def numbers(values: Sequence[Value]) -> Floats | None:
             return None
     found[~np.isfinite(found)] = math.nan
     return None if np.isnan(found).all() else found
+
+
+def _told_apart(keys: list[str], at: Floats, *, table: Mapping[str, Sequence[Value]]) -> list[str]:
+    """The machines' names; where one is at two rows at once, with the first text column that tells them apart.
+
+    Files that hold several sets count their machines from 1 in each.
+    """
+    moments_of = at.tolist()
+    if len(set(zip(keys, moments_of, strict=True))) == len(keys):
+        return keys
+    for values in table.values():
+        if all(isinstance(value, str) for value in values):
+            joined = [f"{value}/{key}" for value, key in zip(values, keys, strict=True)]
+            if len(set(joined)) < len(keys) and len(set(zip(joined, moments_of, strict=True))) == len(keys):
+                return joined
+    return keys
 
 
 def rolling(values: Floats, width: int) -> Floats:
