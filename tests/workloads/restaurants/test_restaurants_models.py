@@ -184,3 +184,14 @@ def test_recruit_is_prepared_in_twenty_seconds():
     began = time.process_time()
     assert len(daily.prepare(table).truth) == 252_108
     assert time.process_time() - began < 20
+
+
+def test_public_holidays_of_a_country_come_from_its_calendar():
+    pytest.importorskip("holidays")
+    from modelkeep import BadInput
+
+    day = int(moment("2017-03-20") // 86400)
+    found = sides.public_holidays("JP", first=day - 1, last=day + 1)
+    assert found == {day - 1: False, day: True, day + 1: False}
+    with pytest.raises(BadInput, match="ZZ"):
+        sides.public_holidays("ZZ", first=day, last=day)
