@@ -125,7 +125,7 @@ def _asked(data: Objects, seen: np.ndarray, held: np.ndarray) -> tuple[HeldOut, 
     """Everything fitted on ``seen``; what it answers for ``held``, and whether its intervals hold the truth."""
     fitted = fit(data, seen)
     weighed = _weighed(data, seen)
-    rows = inputs_of(data, fitted.tables, held)
+    rows = inputs_of(data, held, tables=fitted.tables)
     found = HeldOut(
         rows=np.flatnonzero(held),
         trust=np.array([row["trust"] for row in rows]),
@@ -143,7 +143,7 @@ def _weighed(data: Objects, seen: np.ndarray) -> Weighed:
     part = objects_of(
         [data.rows[place] for place in places],
         np.exp(data.truth[places]),
-        [str(group) for group in data.groups[places]],
+        groups=[str(group) for group in data.groups[places]],
     )
     return calibrate(part)[1]
 
@@ -174,7 +174,8 @@ def _measurements(data: Path) -> Iterator[Bar]:
 
 def _objects(rows: TrainingRows) -> Objects:
     table = [dict(zip(rows.columns, values, strict=True)) for values in zip(*rows.columns.values(), strict=True)]
-    return objects_of(*paired(table, np.array(rows.truth, dtype=float), rows.groups))
+    more, truth, groups = paired(table, np.array(rows.truth, dtype=float), groups=rows.groups)
+    return objects_of(more, truth, groups=groups)
 
 
 def _mape(said: np.ndarray, truth: np.ndarray) -> float:

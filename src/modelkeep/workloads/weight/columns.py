@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from modelkeep import Field
 from modelkeep.workloads.weight.features import REFERENCES, SHAPES
 
@@ -78,13 +80,23 @@ INPUTS: tuple[Field, ...] = (
 WEIGHT = Field(name="weight_g", kind="number", unit="g", low=WEIGHTS[0], high=WEIGHTS[1])
 
 COLUMNS: tuple[Field, ...] = (
-    WEIGHT,
+    structs.replace(WEIGHT, nullable=True),
+    *(Field(name=f"weight_{unit}", kind="number", unit=unit, nullable=True) for unit in GRAMS if unit != "g"),
+    Field(name="weight", kind="number", nullable=True),
+    Field(name="unit", kind="category", categories=tuple(GRAMS), nullable=True),
     *INPUTS,
+    *(
+        Field(name=f"{side}{'_' * bool(unit)}{unit}", kind="number", unit=unit or "mm", nullable=True)
+        for side in ("length", "width", "height")
+        for unit in ("", *MILLIMETRES)
+        if unit != "mm"
+    ),
     Field(name="object_id", kind="text", nullable=True),
     Field(name="asked", kind="number", unit="s", nullable=True),
     Field(name="weighed", kind="number", unit="s", nullable=True),
 )
-"""What a table holds: the weight, the inputs, which object it is, and when it was photographed and weighed."""
+"""What a table may hold: the weight (in one unit or another), inputs, which object it is, when it was seen and weighed.
+"""
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "material": ("type", "species", "category"),
@@ -100,7 +112,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
     "width_mm": ("width",),
     "height_mm": ("height", "depth"),
     "thickness_mm": ("thickness",),
-    "reference_mm": (),
+    "reference_mm": ("reference",),
 }
 
 

@@ -52,10 +52,22 @@ DENSITIES: dict[str, float] = {
 SHAPES: dict[str, float] = {"prism": 1.0, "cylinder": 0.785, "pipe": 0.688, "irregular": 0.75, "sphere": 0.524}
 """The share of its box that a shape fills; a thin ``sheet`` is its area times its thickness, with 0.85 of it filled."""
 
-THICKNESS: dict[str, float] = {"aluminum": 1.5875, "steel": 3.175, "copper": 3.175, "brass": 3.175, "zinc": 2.38, "stainless": 2.38}
+THICKNESS: dict[str, float] = {
+    "aluminum": 1.5875,
+    "steel": 3.175,
+    "copper": 3.175,
+    "brass": 3.175,
+    "zinc": 2.38,
+    "stainless": 2.38,
+}
 """mm of a sheet of each metal; any other 6.35."""
 
-NAMES: dict[str, str] = {"aluminium": "aluminum", "stainless steel": "stainless", "stainless_steel": "stainless", "": "unknown"}
+NAMES: dict[str, str] = {
+    "aluminium": "aluminum",
+    "stainless steel": "stainless",
+    "stainless_steel": "stainless",
+    "": "unknown",
+}
 BOTH = " both"
 FEW = 3
 """A material with fewer weighed objects than this is known only roughly."""
@@ -119,21 +131,21 @@ def size_of(row: Row) -> Row:
     measured = [row.get(name) for name in ("length_mm", "width_mm", "height_mm")]
     known = sorted((value for value in measured if value), reverse=True)
     if len(known) >= 2:
-        return _sized("measured", known, row)
+        return _sized("measured", known, row=row)
     first = photo_of(row, "")
     if first is None or first["fault"]:
         return _unsized()
     second = photo_of(row, "second_")
     if second is not None and not second["fault"] and {first["view"], second["view"]} == {"top", "side"}:
         top, side = (first, second) if first["view"] == "top" else (second, first)
-        return _sized("both", [*_sorted(top), side["high"]], row) | _geometry(top)
-    return _sized(first["view"], _sorted(first), row) | _geometry(first)
+        return _sized("both", [*_sorted(top), side["high"]], row=row) | _geometry(top)
+    return _sized(first["view"], _sorted(first), row=row) | _geometry(first)
 
 
 def photo_of(row: Row, prefix: str) -> Row | None:
     """Size and place of an object in one photo, or None without its boxes; ``fault`` says why it tells no scale."""
-    box = [row.get(prefix + name) for name in ("x0", "y0", "x1", "y1")]
-    coin = [row.get(prefix + name) for name in ("cx0", "cy0", "cx1", "cy1")]
+    box: list[Any] = [row.get(prefix + name) for name in ("x0", "y0", "x1", "y1")]
+    coin: list[Any] = [row.get(prefix + name) for name in ("cx0", "cy0", "cx1", "cy1")]
     if any(value is None for value in (*box, *coin)):
         return None
     wide, high = box[2] - box[0], box[3] - box[1]
@@ -141,16 +153,9 @@ def photo_of(row: Row, prefix: str) -> Row | None:
     view = row.get(prefix + "view") or ("side" if prefix else "top")
     bare = {"view": view, "fault": "", "wide": 0.0, "high": 0.0, "coin": 0.0, "coin_ratio": 0.0, "drop": 0.0}
     size = _reference(row)
-    if wide <= 0 or high <= 0:
-        return bare | {"fault": "the object's box has no area"}
-    if size is None:
-        return bare | {"fault": "the size of the reference is not known"}
-    if min(across, down) < SMALLEST:
-        return bare | {"fault": f"the reference measures {across:g} x {down:g} pixels, less than {SMALLEST:g}"}
-    if size[0] == size[1] and max(across, down) > ROUND * min(across, down):
-        return bare | {"fault": f"the box of the round reference measures {across:g} x {down:g} pixels: not round"}
-    if _shared(box, coin) > CROP:
-        return bare | {"fault": "object and reference have the same box"}
+    fault = _fault(box, coin, size=size)
+    if fault or size is None:
+        return bare | {"fault": fault}
     scale = math.sqrt(across * down / (size[0] * size[1]))
     if size[0] != size[1]:
         scale = max(across, down) / size[0]
@@ -163,6 +168,24 @@ def photo_of(row: Row, prefix: str) -> Row | None:
         "coin_ratio": math.log(across / down) if size[0] == size[1] else 0.0,
         "drop": (box[3] - coin[3]) / (scale * 25.0),
     }
+
+
+def _fault(box: list[float], coin: list[float], *, size: tuple[float, float] | None) -> str:
+    """Why boxes tell no scale, or an empty text."""
+    across, down = coin[2] - coin[0], coin[3] - coin[1]
+    measured = f"{across:.0f} x {down:.0f} pixels"
+    found = ""
+    if box[2] <= box[0] or box[3] <= box[1]:
+        found = "the object's box has no area"
+    elif size is None:
+        found = "the size of the reference is not known"
+    elif min(across, down) < SMALLEST:
+        found = f"the reference measures {measured}, less than {SMALLEST:g}"
+    elif size[0] == size[1] and max(across, down) > ROUND * min(across, down):
+        found = f"the box of the round reference measures {measured}: it is not round"
+    elif _shared(box, coin) > CROP:
+        found = "object and reference have the same box"
+    return found
 
 
 def _reference(row: Row) -> tuple[float, float] | None:
@@ -195,7 +218,7 @@ def _unsized() -> Row:
     return {"kind": "none"} | dict.fromkeys(names)
 
 
-def _sized(kind: str, sizes: list[float], row: Row) -> Row:
+def _sized(kind: str, sizes: list[float], *, row: Row) -> Row:
     """Sizes in mm (two or three) as logs, with the log of the volume in cm3 that the shape gives them."""
     long, short = sizes[0], sizes[1]
     third = sizes[2] if len(sizes) > 2 else None
@@ -234,7 +257,9 @@ def _known(material: str, size: Row, *, fitted: Row) -> Row:
     return found | {"physics": physics, "balanced": balanced, "above": above, "trust": trust + BOTH * (kind == "both")}
 
 
-def balance(physics: float, typical: tuple[float, float], *, noise: float, odd: float = 0.25, wide: float = 0.8) -> float:
+def balance(
+    physics: float, typical: tuple[float, float], *, noise: float, odd: float = 0.25, wide: float = 0.8
+) -> float:
     """The expected log weight given what physics says and what objects of the material usually weigh (Bayes' rule).
 
     Physics errs by ``noise``; the usual log weight is ``typical`` = (mean, spread). A share ``odd`` of objects is not

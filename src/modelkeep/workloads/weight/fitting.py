@@ -46,7 +46,7 @@ class Objects(Struct, frozen=True, kw_only=True):
         return len(self.rows)
 
 
-def objects_of(rows: Sequence[dict[str, Any]], truth: Sequence[float], groups: Sequence[str]) -> Objects:
+def objects_of(rows: Sequence[dict[str, Any]], truth: Sequence[float] | Floats, *, groups: Sequence[str]) -> Objects:
     """Request rows with their weights in grams and the object of each."""
     sizes = [code.size_of(row) for row in rows]
     return Objects(
@@ -74,18 +74,18 @@ def fit_tables(data: Objects, take: Mask) -> dict[str, Any]:
         weights[sized] = per_object(data.groups[sized])
     known = np.log([code.DENSITIES.get(str(m), 1.0) for m in data.materials])
     rest = data.truth - data.volume - known
-    kinds = {str(k): _mean(rest, weights, sized & (data.kinds == k)) for k in np.unique(data.kinds[sized])}
+    kinds = {str(k): _mean(rest, sized & (data.kinds == k), weights=weights) for k in np.unique(data.kinds[sized])}
     rest = rest - np.array([kinds.get(str(k), 0.0) for k in data.kinds])
     density = {name: math.log(value) for name, value in code.DENSITIES.items()}
     pairs: dict[str, float] = {}
     for name in (str(m) for m in np.unique(data.materials[sized])):
         mine = sized & (data.materials == name)
-        own = _mean(rest, weights, mine) * _share(data, mine, doubt=MATERIAL)
+        own = _mean(rest, mine, weights=weights) * _share(data, mine, doubt=MATERIAL)
         density[name] = own + math.log(code.DENSITIES.get(name, 1.0))
         for kind in kinds:
             both = mine & (data.kinds == kind)
             if both.any():
-                pairs[f"{name}|{kind}"] = (_mean(rest, weights, both) - own) * _share(data, both, doubt=PAIR)
+                pairs[f"{name}|{kind}"] = (_mean(rest, both, weights=weights) - own) * _share(data, both, doubt=PAIR)
     every = np.array([density[str(m)] for m in data.materials[sized]])
     density[""] = float(np.average(every, weights=weights[sized])) if sized.any() else 0.0
     usual, objects = _usual(data, take)
@@ -93,7 +93,9 @@ def fit_tables(data: Objects, take: Mask) -> dict[str, Any]:
     for place, (name, kind) in enumerate(zip(data.materials.tolist(), data.kinds.tolist(), strict=True)):
         physics[place] += kinds.get(kind, 0.0) + pairs.get(f"{name}|{kind}", 0.0)
     squares = (data.truth - physics) ** 2
-    noise = {kind: max(math.sqrt(_mean(squares, weights, sized & (data.kinds == kind))), 0.02) for kind in kinds}
+    noise = {
+        kind: max(math.sqrt(_mean(squares, sized & (data.kinds == kind), weights=weights)), 0.02) for kind in kinds
+    }
     return {
         "density": density,
         "kinds": kinds,
@@ -105,7 +107,7 @@ def fit_tables(data: Objects, take: Mask) -> dict[str, Any]:
     }
 
 
-def _mean(values: Floats, weights: Floats, take: Mask) -> float:
+def _mean(values: Floats, take: Mask, *, weights: Floats) -> float:
     return float(np.average(values[take], weights=weights[take]))
 
 
@@ -129,11 +131,9 @@ def _usual(data: Objects, take: Mask) -> tuple[dict[str, tuple[float, float]], d
     return usual, objects
 
 
-def inputs_of(data: Objects, tables: dict[str, Any], take: Mask) -> list[dict[str, Any]]:
+def inputs_of(data: Objects, take: Mask, *, tables: dict[str, Any]) -> list[dict[str, Any]]:
     """The members' inputs of the rows that ``take`` picks, as the packed code computes them."""
-    return [
-        code.inputs(data.rows[place], data.sizes[place], fitted=tables) for place in np.flatnonzero(take).tolist()
-    ]
+    return [code.inputs(data.rows[place], data.sizes[place], fitted=tables) for place in np.flatnonzero(take).tolist()]
 
 
 def matrix(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Floats:
@@ -141,7 +141,7 @@ def matrix(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Floats:
     return np.array([[math.nan if row[name] is None else row[name] for name in names] for row in rows], dtype=float)
 
 
-def fit_trees(rows: Sequence[Mapping[str, Any]], truth: Floats, groups: NDArray[np.int64]) -> lightgbm.Booster:
+def fit_trees(rows: Sequence[Mapping[str, Any]], truth: Floats, *, groups: NDArray[np.int64]) -> lightgbm.Booster:
     """Boosted trees on log weights, with Huber's loss: a box drawn round the wrong thing must not bend the others."""
     few = len(np.unique(groups)) < 2000
     parameters = {

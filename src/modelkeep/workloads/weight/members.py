@@ -57,23 +57,25 @@ def fit(data: Objects, take: Mask) -> Fitted:
     tables = fit_tables(data, take)
     sized = take & np.isfinite(data.volume)
     use = sized if sized.any() else take
-    rows = inputs_of(data, tables, use)
+    rows = inputs_of(data, use, tables=tables)
     both = data.kinds[use] == "both"
-    trees = paired = _trees(data, rows, np.flatnonzero(use), mine=~both if not both.all() else both)
+    trees = paired = _trees(data, rows, places=np.flatnonzero(use), mine=~both if not both.all() else both)
     if not both.all() and len(np.unique(data.groups[use][both])) >= LEAST_PAIRS:
-        paired = _trees(data, rows, np.flatnonzero(use), mine=both)
-    return Fitted(tables=tables, line=_ridge(rows, data.truth[use], data.groups[use]), trees=trees, paired=paired)
+        paired = _trees(data, rows, places=np.flatnonzero(use), mine=both)
+    return Fitted(
+        tables=tables, line=_ridge(rows, data.truth[use], groups=data.groups[use]), trees=trees, paired=paired
+    )
 
 
 def _trees(
-    data: Objects, rows: Sequence[Mapping[str, Any]], places: NDArray[np.intp], *, mine: Mask
+    data: Objects, rows: Sequence[Mapping[str, Any]], *, places: NDArray[np.intp], mine: Mask
 ) -> lightgbm.Booster:
     picked = [row for row, wanted in zip(rows, mine.tolist(), strict=True) if wanted]
-    return fit_trees(picked, data.truth[places[mine]], data.groups[places[mine]])
+    return fit_trees(picked, data.truth[places[mine]], groups=data.groups[places[mine]])
 
 
-def _ridge(rows: Sequence[Mapping[str, Any]], truth: Floats, groups: NDArray[np.int64]) -> Linear:
-    """Ridge regression of log weights on log sizes and categories; every object counts once (Hoerl and Kennard 1970)."""
+def _ridge(rows: Sequence[Mapping[str, Any]], truth: Floats, *, groups: NDArray[np.int64]) -> Linear:
+    """Ridge regression of log weights on log sizes and categories (Hoerl and Kennard 1970); an object counts once."""
     plain = matrix(rows, LINE)
     means = np.array([float(np.nanmean(c)) if np.isfinite(c).any() else 0.0 for c in plain.T])
     plain = np.where(np.isnan(plain), means, plain)
@@ -99,6 +101,8 @@ def _ridge(rows: Sequence[Mapping[str, Any]], truth: Floats, groups: NDArray[np.
     for column, values in names.items():
         categories[column] = dict(zip(values, solved[at : at + len(values)].tolist(), strict=True))
         at += len(values)
+    # The trust weighs nothing; among the inputs of an explanation it tells what an answer stands on.
+    categories["trust"] = dict.fromkeys(sorted({str(row["trust"]) for row in rows} | {"new", "scale"}), 0.0)
     return Linear(
         intercept=middle - float(slopes @ means),
         coefficients=dict(zip(LINE, slopes.tolist(), strict=True)),

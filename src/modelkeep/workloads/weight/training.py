@@ -25,13 +25,16 @@ from modelkeep import (
 )
 from modelkeep.workloads.weight import features as code
 from modelkeep.workloads.weight.columns import INPUTS, WEIGHT, WEIGHTS
-from modelkeep.workloads.weight.fitting import LINE, TREES, Floats, Objects, inputs_of, objects_of
+from modelkeep.workloads.weight.fitting import TREES, Floats, Objects, objects_of
 from modelkeep.workloads.weight.members import NAMES, Fitted, fit
+from modelkeep.workloads.weight.scale import LEAST_PAIRS, Pair, shift_of
 from modelkeep.workloads.weight.weighing import HeldOut, Weighed, answer, by_material, by_object, together, weigh
 
 FOLDS, LARGE = 10, 5000
 LEAST_OBJECTS = 5
 SAMPLE = 5000
+SINCE = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+"""Shares of the rows after which the yardstick may have changed."""
 PLAIN = ("shape", "reference", "view", "second_view")
 PAIRED = ("view", "x0", "y0", "x1", "y1", "cx0", "cy0", "cx1", "cy1", "image_width", "image_height")
 
@@ -39,7 +42,8 @@ PAIRED = ("view", "x0", "y0", "x1", "y1", "cx0", "cy0", "cx1", "cy1", "image_wid
 def train(rows: TrainingRows) -> Trained:
     """Train on weighed objects.
 
-    Held out is always whole objects (``rows.groups``, else ``rows.keys``): every photo of one is on the same side.
+    Held out is always whole objects (``rows.groups``, else what has the same key and weight): every photo of one is on
+    the same side.
     Members are weighed against each other, and the 90 % interval is found, on objects held out; so are materials, for
     what the model answers for one that nobody has weighed yet.
 
@@ -47,20 +51,22 @@ def train(rows: TrainingRows) -> Trained:
         rows: Columns by the names of ``columns.INPUTS``, the truth in grams.
 
     Returns:
-        An ensemble with its feature code; metrics of held-out objects, and of simple rules on the same ones (``rivals``).
+        An ensemble with its feature code; metrics of held-out objects, and of simple rules on them (``rivals``).
 
     Raises:
         Refused: Fewer than five objects, one weight for all, or newest photos that all err by one and the same factor.
     """
     table = [dict(zip(rows.columns, values, strict=True)) for values in zip(*rows.columns.values(), strict=True)]
     truth = np.asarray(rows.truth, dtype=np.float64)
-    groups = list(rows.groups or rows.keys)
+    groups = rows.groups or [f"{key} {weight}" for key, weight in zip(rows.keys, rows.truth, strict=True)]
     _refuse(truth, groups)
+    _refuse_scale(table, truth, at=rows.at)
     single = len(table)
-    data = objects_of(*paired(table, truth, groups))
+    more, weights, names = paired(table, truth, groups=groups)
+    data = objects_of(more, weights, groups=names)
     fitted = fit(data, np.ones(data.n, dtype=np.bool_))
-    found, weighed, plain = calibrate(data)
-    return _trained(rows, data, fitted, weighed=weighed, found=plain, single=single)
+    _, weighed, plain = calibrate(data)
+    return _trained(rows, data, fitted=fitted, weighed=weighed, found=plain, single=single)
 
 
 def calibrate(data: Objects) -> tuple[HeldOut, Weighed, HeldOut]:
@@ -74,7 +80,7 @@ def calibrate(data: Objects) -> tuple[HeldOut, Weighed, HeldOut]:
 
 
 def paired(
-    rows: Sequence[dict[str, Any]], truth: NDArray[np.float64], groups: Sequence[str]
+    rows: Sequence[dict[str, Any]], truth: NDArray[np.float64], *, groups: Sequence[str]
 ) -> tuple[list[dict[str, Any]], NDArray[np.float64], list[str]]:
     """The rows, and behind them each object's photos from above paired with those from the side, in their order."""
     above: dict[str, list[int]] = {}
@@ -102,13 +108,39 @@ def _refuse(truth: Floats, groups: Sequence[str]) -> None:
         )
 
 
+def _refuse_scale(table: Sequence[dict[str, Any]], truth: Floats, *, at: Sequence[float]) -> None:
+    """Raise Refused when all materials have been off by one factor since some moment: then the yardstick is wrong."""
+    order = np.argsort(np.asarray(at), kind="stable")
+    if len(set(at)) < 2 * LEAST_PAIRS:
+        return
+    rows = [table[place] for place in order.tolist()]
+    data = objects_of(rows, truth[order], groups=[str(place) for place in order.tolist()])
+    sized = np.isfinite(data.volume)
+    rest = data.volume - data.truth
+    for share in SINCE:
+        since = int(len(rows) * share)
+        before, after = np.arange(len(rows)) < since, np.arange(len(rows)) >= since
+        pairs = []
+        for name in np.unique(data.materials[sized & after]):
+            mine = sized & (data.materials == name)
+            if (mine & before).sum() >= LEAST_PAIRS // 2:
+                usual = float(np.median(rest[mine & before]))
+                pairs += [Pair(material=str(name), error=float(r) - usual) for r in rest[mine & after]]
+        found = shift_of(pairs)
+        if found is not None:
+            raise Refused(
+                f"the newest {len(rows) - since} photos cannot be learnt from: {found.words()}",
+                remedy="put the reference right (which coin is it?); leave out what was measured with the wrong one",
+            )
+
+
 def _some(data: Objects, most: int) -> NDArray[np.bool_]:
     names = np.unique(data.groups)
     return np.isin(data.groups, np.random.default_rng(1).choice(names, most, replace=False))
 
 
 def _trained(
-    rows: TrainingRows, data: Objects, fitted: Fitted, *, weighed: Weighed, found: HeldOut, single: int
+    rows: TrainingRows, data: Objects, *, fitted: Fitted, weighed: Weighed, found: HeldOut, single: int
 ) -> Trained:
     folder = Path(tempfile.mkdtemp(prefix="weight-"))
     alone = found.rows < single  # pairs were made here: what is reported is worth one photo
@@ -199,7 +231,6 @@ def _metrics(truth: Floats, answers: Floats) -> dict[str, float]:
         "mape": float(np.abs(np.expm1(answers - truth)).mean()),
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
-        "bias": float((answers - truth).mean()),
     }
 
 

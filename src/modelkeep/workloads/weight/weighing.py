@@ -44,7 +44,9 @@ class Weighed(Struct, frozen=True, kw_only=True):
 def by_object(data: Objects, *, folds: int, seed: int, take: Mask) -> HeldOut:
     """Every object held out once: what members answer for an object that was never weighed."""
     drawn = _drawn(data.groups, folds=folds, seed=seed)
-    return together([_held_out(data, take & (drawn != fold), take & (drawn == fold)) for fold in range(folds)])
+    return together(
+        [_held_out(data, seen=take & (drawn != fold), held=take & (drawn == fold)) for fold in range(folds)]
+    )
 
 
 def by_material(data: Objects, *, keep: int, seed: int, take: Mask) -> HeldOut | None:
@@ -63,7 +65,7 @@ def by_material(data: Objects, *, keep: int, seed: int, take: Mask) -> HeldOut |
         held = take & (drawn == fold) & ~kept
         seen = take & ~held
         if held.any() and seen.any():
-            parts.append(_held_out(data, seen, held))
+            parts.append(_held_out(data, seen=seen, held=held))
     return together(parts) if parts else None
 
 
@@ -100,7 +102,7 @@ def weigh(data: Objects, found: HeldOut) -> Weighed:
                 offsets[trust], within[trust] = offsets[source], within[source]
             continue
         truth = data.truth[found.rows[mine]]
-        share = simplex(found.answers[mine], truth, per_object(groups))
+        share = simplex(found.answers[mine], truth, weight=per_object(groups))
         rest = truth - found.answers[mine] @ share
         weights[trust] = dict(zip(NAMES, share.tolist(), strict=True))
         offsets[trust] = interval(rest, groups)
@@ -108,7 +110,7 @@ def weigh(data: Objects, found: HeldOut) -> Weighed:
     return Weighed(weights=weights, offsets=offsets, within=within, objects=objects)
 
 
-def simplex(answers: Floats, truth: Floats, weight: Floats) -> Floats:
+def simplex(answers: Floats, truth: Floats, *, weight: Floats) -> Floats:
     """Weights of the members, 0 or more with sum 1, of least mean absolute error.
 
     Exponentiated gradient (Kivinen and Warmuth 1997) on the error relative to that of equal weights, averaged over its
@@ -134,7 +136,8 @@ def interval(rest: Floats, groups: NDArray[np.int64]) -> tuple[float, float]:
     """
     count = len(np.unique(groups))
     tail = max(0.0, 1.0 - COVER * (count + 1) / count) / 2
-    return _quantile(rest, per_object(groups), tail), _quantile(rest, per_object(groups), 1.0 - tail)
+    weight = per_object(groups)
+    return _quantile(rest, tail, weight=weight), _quantile(rest, 1.0 - tail, weight=weight)
 
 
 def answer(found: HeldOut, weighed: Weighed) -> Floats:
@@ -148,16 +151,16 @@ def _near(rest: Floats, groups: NDArray[np.int64]) -> float:
     return float(np.average(np.abs(np.expm1(-rest)) <= NEAR, weights=per_object(groups)))
 
 
-def _quantile(values: Floats, weight: Floats, share: float) -> float:
+def _quantile(values: Floats, share: float, *, weight: Floats) -> float:
     order = np.argsort(values)
     reached = np.cumsum(weight[order]) / weight.sum()
     place = int(np.searchsorted(reached, share - 1e-12))
     return float(values[order][min(place, len(values) - 1)])
 
 
-def _held_out(data: Objects, seen: Mask, held: Mask) -> HeldOut:
+def _held_out(data: Objects, *, seen: Mask, held: Mask) -> HeldOut:
     fitted = fit(data, seen)
-    rows: list[Mapping[str, Any]] = [*inputs_of(data, fitted.tables, held)]
+    rows: list[Mapping[str, Any]] = [*inputs_of(data, held, tables=fitted.tables)]
     return HeldOut(
         rows=np.flatnonzero(held).astype(np.int64),
         trust=np.array([row["trust"] for row in rows], dtype=np.str_),
