@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Kind,
         Level,
         Lineage,
+        Match,
         Outcome,
         Output,
         Policy,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     )
     from modelkeep.operations.act import DurationText, MomentText, Operation, stamp
     from modelkeep.quantities import duration, iso, moment, seconds
-    from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble
+    from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble, read_ensemble
     from modelkeep.runtimes.explaining import Contribution, Explanation
     from modelkeep.runtimes.tables import read_table
     from modelkeep.runtimes.training import Trained, TrainingRows
@@ -100,6 +101,7 @@ __all__ = [
     "Lineage",
     "Linear",
     "ManualClock",
+    "Match",
     "Member",
     "ModelFailed",
     "ModelkeepError",
@@ -147,6 +149,7 @@ __all__ = [
     "linear_bytes",
     "moment",
     "pack_ensemble",
+    "read_ensemble",
     "read_table",
     "scored",
     "seconds",
@@ -159,8 +162,8 @@ _ERRORS = (
     "Problem Refused StoreUnavailable TimedOut Unavailable"
 )
 _NOUNS = (
-    "Act Alert Baseline Features Field Guards Job Kind Level Lineage Outcome Output Policy Prediction Reading Retrain "
-    "Rollout Rule Signature Trial Value Version"
+    "Act Alert Baseline Features Field Guards Job Kind Level Lineage Match Outcome Output Policy Prediction Reading "
+    "Retrain Rollout Rule Signature Trial Value Version"
 )
 _PLACES = {
     "modelkeep.app": "App",
@@ -173,7 +176,7 @@ _PLACES = {
     "modelkeep.nouns": _NOUNS,
     "modelkeep.operations.act": "DurationText MomentText Operation stamp",
     "modelkeep.quantities": "duration iso moment seconds",
-    "modelkeep.runtimes.ensemble": "Ensemble Linear Member linear_bytes pack_ensemble",
+    "modelkeep.runtimes.ensemble": "Ensemble Linear Member linear_bytes pack_ensemble read_ensemble",
     "modelkeep.runtimes.explaining": "Contribution Explanation",
     "modelkeep.runtimes.tables": "read_table",
     "modelkeep.runtimes.training": "Trained TrainingRows",
