@@ -268,3 +268,48 @@ def test_a_model_whose_answers_are_never_true_is_refused(rooms, asked, tmp_path)
     assert (
         register(rooms, asked(path=path, output="left", columns=columns | {"left": known})).baseline.metrics["f1"] > 0.5
     )
+
+
+def held_out(n: int, *, answer: str) -> dict[str, object]:
+    """A model file's source and a sample whose truth is noisy but for ``perfect``."""
+    generator = np.random.default_rng(4)
+    x = generator.normal(size=n)
+    truth = x * x + (0.0 if answer == "perfect" else generator.normal(size=n))
+    return {"x": x.tolist(), "y": truth.tolist()}
+
+
+def file_of(tmp_path: Path, body: str) -> Path:
+    path = tmp_path / "model.py"
+    path.write_text(f"def predict(row):\n    return {body}\n")
+    return path
+
+
+@pytest.mark.parametrize(("n", "said"), [(40, "so few rows prove nothing"), (150, "no real outcome is foreseen")])
+def test_a_perfect_score_is_refused_and_force_is_remembered(rooms: Rooms, tmp_path: Path, n: int, said: str) -> None:
+    asked = Registration(
+        model="m", path=file_of(tmp_path, "row['x'] * row['x']"), trust=True, output="y",
+        columns=held_out(n, answer="perfect"),
+    )  # fmt: skip
+    with pytest.raises(BadArtifact, match=f"every one of its {n} answers is exactly right: {said}"):
+        register(rooms, asked)
+    forced = register(rooms, msgspec.structs.replace(asked, force=True))
+    assert forced.below[0].startswith(f"registered by force: every one of its {n} answers")
+
+
+def test_a_version_worse_than_the_mean_or_a_named_baseline_stays_below(rooms: Rooms, tmp_path: Path) -> None:
+    asked = Registration(
+        model="m", path=file_of(tmp_path, "row['x'] - 9"), trust=True, output="y", columns=held_out(60, answer="noisy")
+    )
+    worse = register(rooms, asked)
+    assert worse.below[0].startswith("r2 -")
+    assert worse.below[0].endswith("< 0: worse than always answering the mean")
+    beaten = register(
+        rooms,
+        msgspec.structs.replace(
+            asked, path=file_of(tmp_path, "row['x'] ** 2 + 0"), metrics={"mae": 3.0}, rivals={"ewma": {"mae": 2.5}}
+        ),
+    )
+    assert beaten.below == ("below baseline ewma: mae 3, baseline 2.5",)
+    assert beaten.baseline.rivals == {"ewma": {"mae": 2.5}}
+    with pytest.raises(BadInput, match="metric 'mae' is inf"):
+        register(rooms, msgspec.structs.replace(asked, rivals={"ewma": {"mae": float("inf")}}))

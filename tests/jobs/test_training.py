@@ -17,7 +17,8 @@ from modelkeep.errors import BadInput, ModelFailed
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release
 from modelkeep.jobs.training import Retrained
-from modelkeep.runtimes import load
+from modelkeep.nouns import Retrain
+from modelkeep.runtimes import kept, load
 from modelkeep.runtimes.training import TrainingRows, run_trainer
 
 HERE = Path(__file__).parent
@@ -183,3 +184,38 @@ def test_an_entry_that_is_none_is_refused(tmp_path):
 def test_a_model_without_a_champion_is_not_trained(rooms):
     ask(rooms)
     assert "has no champion to follow" in run(rooms).error
+
+
+def test_with_history_the_next_version_learns_from_the_champions_rows_too(rooms, tmp_path):
+    site(rooms, tmp_path, history=True)
+    ask(rooms)
+    first = json.decode(run(rooms).result, type=Retrained)
+    with rooms.store.write() as ledger:
+        version = ledger.versions.get("m", first.version)
+        was = ledger.rollouts.get("m")
+        ledger.rollouts.put(structs.replace(was, champion=version.number), was)
+        ledger.versions.add_policy(
+            structs.replace(
+                ledger.versions.policy("m"), number=2, retrain=Retrain(
+                    trainer="trainers:train", least=10, history=True, window=5 * HOUR, per_day=9
+                ),
+            )
+        )  # fmt: skip
+    assert version.lineage.data_source == "database"
+    assert version.lineage.groups == 3
+    assert kept.read(rooms.files.path(version.lineage.history)).truth[:2] == [1.5, 4.5]
+    ask(rooms, "retrain-2")
+    gathered = json.decode(run(rooms, "retrain-2").steps[0].evidence)
+    assert (gathered["rows"], gathered["known"]) == (40, 35)
+
+
+def test_feature_code_and_baselines_of_a_trainer_go_with_the_version(rooms, tmp_path):
+    site(rooms, tmp_path, trainer="trainers:coded")
+    ask(rooms)
+    job = run(rooms)
+    assert job.error == ""
+    with rooms.store.read() as ledger:
+        version = ledger.versions.get("m", 2)
+    assert version.lineage.split == "time"
+    assert version.baseline.rivals["mean"] == {"mae": 2.0}
+    assert load(version, rooms.files.path).predict([{"x": 3.0, "place": None}]).values == [60.0]

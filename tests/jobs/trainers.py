@@ -40,3 +40,14 @@ def prepared(rows: TrainingRows) -> Trained:
     path = Path(columns["folder"][0]) / "prepared.py"
     path.write_text(f"def predict(row):\n    return row['half'] * {len(columns['half'])}\n")
     return Trained(path=path, prepared=True)
+
+
+def coded(rows: TrainingRows) -> Trained:
+    """Ten times what feature code of its own makes of x."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "code.py").write_text("def features(row):\n    return {'half': 2 * row['x']}\n")
+    (folder / "rule.py").write_text("def predict(row):\n    return row['half'] * 10\n")
+    return Trained(
+        path=folder / "rule.py", code=folder / "code.py", split="time", metrics={"mae": 1.0},
+        rivals={"mean": {"mae": 2.0}},
+    )  # fmt: skip
