@@ -92,7 +92,7 @@ def play_file(wanted: Wanted, shown: Shown, *, serve: Serve) -> int:
     end = ending(tape, shown.until)
     with _served(shown, clock, serve=serve, workload=chosen.workload.name, model=chosen.recipe.model) as (app, story):
         story.tell(f"{chosen.name}: {wanted.file.name}, {len(tape.at):,} rows, from {iso(start)} to {iso(end)}")
-        first = _first(app, chosen, tape=tape, start=start, source=wanted.file.name)
+        first = _first(app, chosen, tape=tape, start=start, story=story)
         book = Ledgerbook(tape, classifies=first.signature.classifies, unit=first.signature.output.unit)
         stream = Stream(app, clock, driver=Served(app), tape=tape, book=book, first=first)
         step = wanted.step or step_for(start, end, at=tape.at)
@@ -107,14 +107,15 @@ def play_file(wanted: Wanted, shown: Shown, *, serve: Serve) -> int:
     return 0
 
 
-def _first(app: App, chosen: Chosen, *, tape: Tape, start: float, source: str) -> Version:
+def _first(app: App, chosen: Chosen, *, tape: Tape, start: float, story: Story) -> Version:
     """Version 1, made now unless an earlier run made it."""
     with app.rooms.store.read() as ledger:
         if ledger.rollouts.get(chosen.recipe.model) is not None:
             return ledger.versions.get(chosen.recipe.model, 1)
-    return first_version(
-        app, chosen.recipe, rows=tape.learnt(start), source=f"{source} before {iso(start)}", work=Served(app).work
-    )
+    learnt = tape.learnt(start)
+    story.tell(f"training version 1 on {len(learnt.truth):,} rows ...")
+    source = f"recorded rows before {iso(start)}"
+    return first_version(app, chosen.recipe, rows=learnt, source=source, work=Served(app).work)
 
 
 def _hours(

@@ -47,6 +47,7 @@ class Answers:
     def __init__(self, book: Ledgerbook, places: Sequence[int]) -> None:
         tape = book.tape
         self._book, self._places = book, places
+        self._chances = not book.classifies and set(tape.rows.truth) == {0.0, 1.0}
         self.at = np.array([tape.at[i] for i in places])
         rows = tape.rows
         simple = backtest(
@@ -63,7 +64,8 @@ class Answers:
 
     def _errors(self, values: Sequence[Output | None]) -> Floats:
         truth = self._book.tape.rows.truth
-        return np.array([_error(values[i], truth[i]) for i in self._places], dtype=np.float64)
+        found = np.array([_error(values[i], truth[i]) for i in self._places], dtype=np.float64)
+        return found**2 if self._chances else found  # of a chance the square, as versions are judged (Brier)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -105,7 +107,7 @@ class Answers:
         metrics = {name: self._metrics(name, known) for name in self.errors}
         return Scores(
             n=int(known.sum()),
-            unit=self._book.unit,
+            unit="squared error of a chance" if self._chances else self._book.unit,
             kept=means.pop(KEPT),
             frozen=means.pop(FROZEN),
             baselines=means,

@@ -89,9 +89,10 @@ def picked(rows: TrainingRows, places: Sequence[int]) -> TrainingRows:
 
 def step_for(start: float, end: float, *, at: Sequence[float]) -> float:
     """The shortest of an hour, six hours and a day that gives at most 1,500 steps and mostly some row in each."""
-    moments = len(np.unique(np.asarray(at) // HOUR))
+    moments = np.asarray(at)
+    moments = moments[(moments >= start) & (moments < end)]
     for step in STEPS:
         steps = (end - start) / step
-        if steps <= MOST_STEPS and moments >= steps / 2:
+        if steps <= MOST_STEPS and len(np.unique(moments // step)) >= steps / 2:
             return step
     return max(DAY, float(np.ceil((end - start) / MOST_STEPS / DAY) * DAY))

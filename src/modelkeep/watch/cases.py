@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -41,7 +43,7 @@ class Case(Struct, frozen=True, kw_only=True):
 def cases(window: Window, pairs: Iterable[tuple[Prediction, Match]], *, newcomers: Iterable[str] = ()) -> list[Case]:
     """The answered pairs of the window's version as cases; ``newcomers`` are the keys that are new to it."""
     strangers = frozenset(newcomers)
-    fields = window.version.signature.inputs
+    named = _named(window.version.signature.inputs, window.reference)
     found = []
     for p, match in pairs:
         if p.version != window.version.number or match.output is None:
@@ -49,7 +51,7 @@ def cases(window: Window, pairs: Iterable[tuple[Prediction, Match]], *, newcomer
         lost = Sums.of(match.output, match.value)
         truth = match.value
         size = abs(float(truth)) if isinstance(truth, int | float) and not isinstance(truth, bool) else 1.0
-        parts, new = _segments(p, fields, reference=window.reference)
+        parts, new = _segments(p, named)
         if p.key in strangers:
             parts, new = [NEW, *parts], True
         found.append(Case(at=p.at, key=p.key, loss=lost.loss, size=size, segments=tuple(parts), new=new))
@@ -65,21 +67,20 @@ def known_values(field: Field, reference: Profile | None) -> frozenset[str]:
     return frozenset() if OTHER in held else frozenset(held)
 
 
-def _segments(p: Prediction, fields: Sequence[Field], *, reference: Profile | None) -> tuple[list[str], bool]:
+Naming: TypeAlias = Callable[[Value], tuple[tuple[str, ...], bool]]
+"""The segments that a value lies in, and whether the model never learned of it."""
+
+
+def _segments(p: Prediction, named: Sequence[tuple[str, Naming]]) -> tuple[list[str], bool]:
     found, new = [], False
-    for field in fields:
-        value = p.features.get(field.name)
+    for name, naming in named:
+        value = p.features.get(name)
         if value is None:
-            found.append(f"{field.name} missing")
-        elif field.kind == "category":
-            known = known_values(field, reference)
-            unseen = bool(known) and str(value) not in known
-            new = new or unseen
-            found.append(f"{'unknown ' if unseen else ''}{field.name} {value!r}")
-            if unseen:
-                found.append(f"unknown {field.name}")
-        elif field.numeric and reference is not None and field.name in reference.edges:
-            found.append(_range(field.name, value, edges=reference.edges[field.name]))
+            found.append(f"{name} missing")
+            continue
+        segments, unseen = naming(value)
+        found += segments
+        new = new or unseen
     hour = int(p.target // HOUR) % 24 // 6 * 6
     found.append(f"{hour:02d}-{hour + 6:02d} h UTC")
     found.append(_DAYS[int(p.target // DAY + 3) % 7])
@@ -88,16 +89,47 @@ def _segments(p: Prediction, fields: Sequence[Field], *, reference: Profile | No
     return found, new
 
 
-def _range(name: str, value: Value, *, edges: np.ndarray) -> str:
-    number = float(value)  # type: ignore[arg-type]  # a numeric field holds numbers
-    if number < edges[0]:
-        return f"{name} below {edges[0]:.4g}, its range in training"
-    if number > edges[-1]:
-        return f"{name} above {edges[-1]:.4g}, its range in training"
+def _named(fields: Sequence[Field], reference: Profile | None) -> list[tuple[str, Naming]]:
+    """How the values of each input are named; made once for all cases."""
+    found = []
+    for field in fields:
+        if field.kind == "category":
+            found.append((field.name, _category(field.name, known_values(field, reference))))
+        elif field.numeric and reference is not None and field.name in reference.edges:
+            found.append((field.name, _range(field.name, reference.edges[field.name].tolist())))
+        else:
+            found.append((field.name, lambda _: ((), False)))
+    return found
+
+
+def _category(name: str, known: frozenset[str]) -> Naming:
+    def naming(value: Value) -> tuple[tuple[str, ...], bool]:
+        if known and str(value) not in known:
+            return (f"unknown {name} {value!r}", f"unknown {name}"), True
+        return (f"{name} {value!r}",), False
+
+    return naming
+
+
+def _range(name: str, edges: list[float]) -> Naming:
     cut = len(edges) // 4
-    quarter = min(int(np.searchsorted(edges[cut :: cut][:3], number, side="right")), 3)
-    low, high = edges[quarter * cut], edges[min((quarter + 1) * cut, len(edges) - 1)]
-    return f"{name} {low:.4g} to {high:.4g}"
+    cuts = edges[cut::cut][:3]
+    bounds = [(edges[quarter * cut], edges[min((quarter + 1) * cut, len(edges) - 1)]) for quarter in range(4)]
+    quarters = [(f"{name} {low:.4g} to {high:.4g}",) for low, high in bounds]
+    below, above = (
+        (f"{name} below {edges[0]:.4g}, its range in training",),
+        (f"{name} above {edges[-1]:.4g}, its range in training",),
+    )
+
+    def naming(value: Value) -> tuple[tuple[str, ...], bool]:
+        number = float(value)  # type: ignore[arg-type]  # a numeric field holds numbers
+        if number < edges[0]:
+            return below, False
+        if number > edges[-1]:
+            return above, False
+        return quarters[min(bisect_right(cuts, number), 3)], False
+
+    return naming
 
 
 class Cause(Struct, frozen=True, kw_only=True):
@@ -202,9 +234,7 @@ def strain(held: Sequence[Case], window: Window) -> Strain | None:
     if fall is None:
         return None
     since = starts[fall.since]
-    return Strain(
-        value=-float(np.mean(values[fall.since :])), since=since, n=sum(c.new for c in held if c.at >= since)
-    )
+    return Strain(value=-float(np.mean(values[fall.since :])), since=since, n=sum(c.new for c in held if c.at >= since))
 
 
 def _by_block(held: Sequence[Case]) -> list[list[Case]]:

@@ -110,6 +110,8 @@ def demo(
             raise Unavailable(
                 f"the demo needs the package {missing.name}", remedy="install it: pip install 'modelkeep[demo]'"
             ) from None
+        if name:
+            importlib.import_module("modelkeep.replaying.simulating").checked(name.partition("/")[0])
         shown = live.Shown(
             folder=stage.folder or Path(f"demo-{name.partition('/')[0] or 'data'}"),
             port=stage.port,
