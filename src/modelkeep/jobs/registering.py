@@ -114,7 +114,9 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
         lineage = structs.replace(lineage, history=rooms.files.put(registration.history))
     version = structs.replace(
         version,
-        baseline=Baseline(metrics=worth.metrics, reference=reference, rivals=worth.rivals | registration.rivals),
+        baseline=Baseline(
+            metrics=worth.metrics, reference=reference, rivals=rivals.joined(worth.rivals, registration.rivals)
+        ),
         lineage=lineage,
         below=(*below(worth.metrics, policy), *_against(registration, worth)),
     )

@@ -9,7 +9,7 @@ from msgspec import Struct
 LESS = frozenset(
     {
         *("mae", "rmse", "mse", "rmsle", "mape", "wape", "smape", "medae", "mase", "error", "loss", "logloss", "brier"),
-        *("deviance", "pinball", "crps", "bias", "width", "far", "seconds"),
+        *("deviance", "pinball", "crps", "width", "far", "seconds"),
     }
 )
 """A metric with one of these words in its name is better the smaller it is; of every other one, more is better."""
@@ -56,6 +56,13 @@ def below(metrics: Mapping[str, float], rivals: Mapping[str, Mapping[str, float]
     return ()
 
 
+def joined(
+    simple: Mapping[str, Mapping[str, float]], named: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """The automatic baselines and those that a trainer names; what the trainer says of one counts."""
+    return {name: {**simple.get(name, {}), **named.get(name, {})} for name in (*simple, *named)}
+
+
 def unskilled(metrics: Mapping[str, float], simple: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     """That the best of the automatic baselines errs less than the model (a ``skill`` below 0), in words.
 
@@ -88,8 +95,8 @@ def worse_than_nothing(metrics: Mapping[str, float], rivals: Mapping[str, Mappin
 
 def _compared(metric: str, value: float, *, rivals: Mapping[str, Mapping[str, float]]) -> Compared:
     others = {name: found[metric] for name, found in rivals.items() if metric in found}
-    if not others:
-        return Compared(metric=metric, model=value, baselines={}, verdict="")
+    if not others or metric == "bias":  # a bias has a sign, and nobody is better by it
+        return Compared(metric=metric, model=value, baselines=others, verdict="")
     best = _best(metric, others)
     if _better(metric, value, other=others[best]):
         share = abs(value - others[best]) / abs(others[best]) if others[best] else math.inf
