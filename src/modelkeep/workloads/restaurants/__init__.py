@@ -12,10 +12,12 @@ from modelkeep.workloads.restaurants import (
 )
 from modelkeep.workloads.restaurants.panel import panel
 from modelkeep.workloads.restaurants.recipes import RECIPES
+from modelkeep.workloads.restaurants.sources import SOURCES
 
 WORKLOAD = Workload(
     name="restaurants",
     summary="Demand, preparation time, churn, lifetime value and stock of many restaurants",
+    sources=SOURCES,
     recipes=RECIPES,
     policies=tuple(recipe.policy for recipe in RECIPES),
     operations=(

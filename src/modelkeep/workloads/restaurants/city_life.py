@@ -8,7 +8,7 @@ from modelkeep import Value
 from modelkeep.workloads.restaurants.simulator import CLOSES, DAY, FIRST, HOUR, OPENS, PROFILE, STATIONS, City, iso_day
 
 Rows = list[dict[str, Value]]
-VISITORS_AN_ORDER = 2.2
+VISITORS_AN_ORDER = 1.2
 MENU = tuple((f"dish-{number}", STATIONS[number % len(STATIONS)]) for number in range(8))
 STOCK = {"rice": 0.4, "fish": 0.25, "beer": 0.6}
 """Units used an order."""
