@@ -1,4 +1,4 @@
-"""A price change in one restaurant: only that one drifts, people are told, a retraining takes it in, the drift clears."""
+"""A price change in one restaurant: that one alone drifts, people are told, and a retraining takes it in."""
 
 import pytest
 

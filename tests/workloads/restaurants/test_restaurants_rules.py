@@ -71,7 +71,7 @@ def test_of_two_hundred_restaurants_without_drift_none_is_named_and_one_with_it_
     draw = random.Random(4)
     named = 0
     for one in range(200):
-        days = {day: draw.gauss(-0.45 if one == 77 and day >= 56 else 0.03, 0.25) for day in range(70)}
+        days = {day: draw.gauss(-0.6 if one == 77 and day >= 56 else 0.03, 0.25) for day in range(70)}
         found = watching.left(watching.Course(days=days, misses=days), today=70, others=200)
         named += found.sure
         if one == 77:

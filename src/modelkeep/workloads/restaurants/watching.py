@@ -76,9 +76,9 @@ def _drift_mark(rooms: Rooms) -> object:
 def drift(rooms: Rooms) -> Iterable[Reading]:
     """Reading ``restaurant_drift`` of each restaurant with enough days: how far its visitors left their forecasts.
 
-    The last 7 and the last 14 days are compared with those before, day by day, of the version that serves (a new version is compared
-    with no error at all). Level warning when the difference is at least 15 % and by chance would be seen about any
-    restaurant at one look of a hundred. Facts: ``training_mae``, ``recent_mae``, ``degradation_pct``.
+    The last 7 and the last 14 days are compared with those before, day by day, of the version that serves (a new one is
+    compared with no error at all). Level warning when the difference is at least 15 % and by chance would be seen about
+    any restaurant at one look of a hundred. Facts: ``training_mae``, ``recent_mae``, ``degradation_pct``.
     """
     now = rooms.clock.now()
     with rooms.store.read() as ledger:
