@@ -186,8 +186,8 @@ class Stream:
                     said = self._frozen.predict([rows[i] for i in missing]).values
                 except (ModelFailed, BadFeatures):
                     return
-                for i, output in zip(missing, said, strict=True):
-                    theirs[i] = output
+                for i, answered in zip(missing, said, strict=True):
+                    theirs[i] = answered
         for place, output in zip(places, theirs, strict=True):
             self._book.frozen[place] = output
 

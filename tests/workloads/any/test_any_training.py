@@ -9,6 +9,7 @@ from modelkeep import BadInput, Refused, TrainingRows, check_no_future, iso, mom
 from modelkeep.workloads.any import HISTORY, TABLE, growing
 from modelkeep.workloads.any.columns import roles, truths
 from modelkeep.workloads.any.preparing import prepare, prepare_with_history
+from modelkeep.workloads.any.simulator import simulate
 from modelkeep.workloads.any.splitting import parts
 from modelkeep.workloads.any.training import interval, train
 
@@ -167,3 +168,12 @@ def test_rows_of_a_retraining_have_the_inputs_of_the_first():
         TrainingRows(columns={name: rows.columns[name] for name in names}, truth=rows.truth, keys=rows.keys, at=rows.at)
     )
     assert [field.name for field in again.signature.inputs] == names
+
+
+def test_simulated_households_are_learned_and_say_that_they_are_simulated():
+    table = simulate(2000, 1)
+    assert table == simulate(2000, 1) != simulate(2000, 2)
+    assert all(key.startswith("SIM-") for key in table["entity"])
+    assert min(table["label"]) >= 0
+    trained = train(prepare(table))
+    assert trained.metrics["skill"] > 0.1

@@ -3,6 +3,7 @@
 from modelkeep import Field, Policy, Recipe, Retrain, Trial, Workload
 from modelkeep.workloads.any.acts import OPERATIONS
 from modelkeep.workloads.any.panel import panel
+from modelkeep.workloads.any.sources import SOURCES
 
 DAY = 86400.0
 LABEL = Field(name="label", kind="number", nullable=False)
@@ -28,6 +29,7 @@ TABLE = Recipe(
     columns=COLUMNS,
     prepare="modelkeep.workloads.any.preparing:prepare",
     policy=_policy("any"),
+    simulate="modelkeep.workloads.any.simulator:simulate",
 )
 HISTORY = Recipe(
     model="any-history",
@@ -40,7 +42,9 @@ HISTORY = Recipe(
 WORKLOAD = Workload(
     name="any",
     summary="Any team's own model, with no code of theirs",
+    sources=SOURCES,
     operations=OPERATIONS,
     recipes=(TABLE, HISTORY),
     panel=panel,
+    play="modelkeep.workloads.any.playing:play",
 )
