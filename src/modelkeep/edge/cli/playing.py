@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def replay(
         console = Console(stderr=True)
         # Alerts of a replay stand in its table: the log's channel need not tell them as well.
         logging.getLogger("modelkeep").addHandler(logging.NullHandler())
-        with _moving(console) as moved:
+        with _ended_in_order(), _moving(console) as moved:
             report = engine.replay(wanted, tell=lambda text: console.print(text, markup=False), moved=moved)
         if json:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
@@ -152,6 +153,16 @@ def _step(text: str) -> float | None:
     if step < 60:
         raise Wrongly(f"--step {text}: give 1m or more")
     return step
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Ended by a signal, a replay still takes its folder away: it stands in memory."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
