@@ -26,7 +26,9 @@ __all__ = ["Graph", "Panel", "Recipe", "Row", "Series", "Source", "Table", "Work
 class Source(Struct, frozen=True, kw_only=True):
     """A public data set: where its owner publishes it, its SHA-256, its licence, and what becomes of it here.
 
-    ``convert`` (``module:function``) turns the downloaded file into the table of a recipe.
+    ``convert`` (``module:function``) turns the downloaded file (a path) into the table (a dict of columns) of the
+    recipe whose model is ``recipe`` (empty: the workload's main one). ``size`` is the file's in bytes: whoever sends
+    more is cut off.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Source(Struct, frozen=True, kw_only=True):
     about: str
     file: str
     convert: str = ""
+    recipe: str = ""
+    size: int = 1 << 30
 
 
 class Row(Struct, frozen=True, kw_only=True):

@@ -121,6 +121,17 @@ def test_a_large_table_is_compared_on_whole_entities(monkeypatch):
         future.check(average, found)
 
 
+def test_a_large_table_whose_oldest_rows_are_too_few_days_is_compared_on_entities(monkeypatch):
+    monkeypatch.setattr(future, "MOST", 120)
+
+    def patient(found):
+        if len({at[:10] for at in found["when"]}) < 10:
+            raise Refused("too few days")
+        return past(found)
+
+    assert "are the same" in future.check(patient, table())
+
+
 def test_a_split_that_is_random_by_word_or_by_looks_is_refused():
     truth = GENERATOR.normal(size=N).tolist()
     learned = rows(truth)

@@ -87,7 +87,10 @@ def _smaller(table: Table, prepare: Prepare, *, moments: list[float]) -> dict[st
         return {name: list(values) for name, values in table.items()}
     oldest = np.argsort(np.asarray(moments), kind="stable")[:MOST].tolist()
     picked = {name: [values[i] for i in oldest] for name, values in table.items()}
-    keys = set(prepare({name: list(values) for name, values in picked.items()}).keys)
+    try:
+        keys = set(prepare({name: list(values) for name, values in picked.items()}).keys)
+    except Refused:  # the oldest rows alone are of too short a time
+        keys = set(prepare({name: list(values) for name, values in table.items()}).keys)
     for values in table.values():
         names = {str(value) for value in values[:1000]}
         if len(keys) > 1 and names and names <= keys | {str(v) for v in values} and keys & names == names:

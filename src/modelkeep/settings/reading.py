@@ -17,7 +17,7 @@ from modelkeep.settings.sections import Settings
 from modelkeep.settings.values import Given, bare, value
 
 FILE = "modelkeep.toml"
-ASIDE = frozenset({"MODELKEEP_CONFIG", "MODELKEEP_FAILPOINT"})
+ASIDE = frozenset({"MODELKEEP_CONFIG", "MODELKEEP_DATA_MIRROR", "MODELKEEP_FAILPOINT"})
 """Variables of ours that are no settings: which file to read, and where a test wants the process to end."""
 
 Layer = dict[Key, Given]

@@ -22,6 +22,7 @@ PLAYING = "modelkeep.edge.cli.playing"
 IMPORTING = "modelkeep.edge.cli.importing"
 WORKLOADS = "modelkeep.edge.cli.workloads"
 TRAINING = "modelkeep.edge.cli.training"
+FETCHING = "modelkeep.edge.cli.fetching"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -30,6 +31,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "up": (OWN, "Run the server until Ctrl-C"),
         "demo": (PLAYING, "Watch it live: real flights, simulated workloads, or a recorded file of yours"),
         "replay": (PLAYING, "Live through a recorded table on a simulated clock, and tell what happened"),
+        "data": (FETCHING, "Public data for the workloads: list, get"),
     },
     "Models": {
         "models": (ACTS, "List the models with their state, speed and error rate"),

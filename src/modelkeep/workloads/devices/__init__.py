@@ -11,12 +11,14 @@ from modelkeep.workloads.devices import (
     training_acts,
     watching,
 )
+from modelkeep.workloads.devices.sources import SOURCES
 
 _REPLAY = ("event_time", "entity", "label", "label_time")
 
 WORKLOAD = Workload(
     name="devices",
     summary="Device failures, anomalies, health scores and maintenance",
+    sources=SOURCES,
     operations=(
         *reading_acts.OPERATIONS,
         *prediction_acts.OPERATIONS,

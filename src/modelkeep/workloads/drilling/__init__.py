@@ -2,6 +2,7 @@
 
 from modelkeep import Field, Guards, Policy, Recipe, Retrain, Trial, Workload
 from modelkeep.workloads.drilling import alert_acts, health_acts, panel, telemetry_acts, watching
+from modelkeep.workloads.drilling.sources import SOURCES
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -24,6 +25,7 @@ RATE = Policy(
 WORKLOAD = Workload(
     name="drilling",
     summary="Machine health, remaining life and predictive alerts from telemetry",
+    sources=SOURCES,
     operations=(*telemetry_acts.OPERATIONS, *health_acts.OPERATIONS, *alert_acts.OPERATIONS),
     recipes=(
         Recipe(

@@ -3,6 +3,7 @@
 from modelkeep import Guards, Policy, Recipe, Retrain, Schedule, Trial, Workload
 from modelkeep.workloads.weight import consent, estimating, panel, tier_acts, upkeep, watching, weighing_acts
 from modelkeep.workloads.weight.columns import COLUMNS
+from modelkeep.workloads.weight.sources import SOURCES
 
 DAY = 86400.0
 MODEL = "weight"
@@ -36,6 +37,7 @@ RECIPE = Recipe(
 WORKLOAD = Workload(
     name="weight",
     summary="Weight of an object from a photo or from measurements",
+    sources=SOURCES,
     operations=(
         estimating.OPERATION,
         *weighing_acts.OPERATIONS,
