@@ -131,7 +131,7 @@ def _mapping(making: Making, unused: tuple[str, ...], *, dropped: int) -> str:
     parts = (
         named,
         f"{dropped:,} rows that do not fit left out" if dropped else "",
-        f"unused: {', '.join(unused)}" if unused else "every column is used",
+        f"not among the columns that the recipe names: {', '.join(unused)}" if unused else "every column is named",
     )
     return "; ".join(filter(None, parts))
 
