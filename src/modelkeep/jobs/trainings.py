@@ -37,7 +37,8 @@ def _time(versions: list[Version], *, now: float) -> Reading:
         )  # fmt: skip
     median = statistics.median(before)
     slow = median > 0 and took >= SLOWER * median
-    detail = f"training {newest.name} took {duration(took)}, the median of the {len(before)} before is {duration(median)}"
+    typical = duration(median)
+    detail = f"training {newest.name} took {duration(took)}, the median of the {len(before)} before is {typical}"
     return Reading(
         name="training_time", subject=newest.model, value=took, level="warning" if slow else "ok", at=now,
         n=len(before), unit="s", detail=detail, facts={"median": median},
