@@ -185,3 +185,17 @@ def test_outcomes_are_told_from_the_orders_that_come_in(town, city):
     assert telling.tell_outcomes(town.app.rooms).told == 0
     with town.app.rooms.store.read() as ledger:
         assert ledger.records.outcomes(asked[0])
+
+
+def test_simulated_life_sends_and_asks_and_the_page_shows_it(town):
+    from modelkeep.workloads.restaurants import WORKLOAD, playing, watching
+
+    for hour in (3, 6):
+        playing.play(town.app, town.clock.now() // 86400 * 86400 + 86400 + hour * 3600)
+    page = WORKLOAD.panel(town.app)
+    assert [table.title for table in page.tables] == [
+        "Models", "Restaurants, last 28 days", "Bottlenecks", "Stock that runs out",
+    ]  # fmt: skip
+    assert len(page.tables[0].rows) == 5
+    readings = list(watching.probe(town.app.rooms))
+    assert {"restaurant_silence", "station_slowed", "stock_short"} <= {reading.name for reading in readings}

@@ -1,4 +1,4 @@
-"""Simulated life for the demo: every simulated hour some restaurants send what happened, each morning they ask."""
+"""Simulated life for the demo: some restaurants send what happened every three hours, each morning they ask."""
 
 from modelkeep import App, NotFound
 from modelkeep.workloads.restaurants import city_life, customer_acts, demand_acts, ingesting, keeping, kitchen_acts
@@ -7,19 +7,22 @@ from modelkeep.workloads.restaurants.simulator import DAY, HOUR, City
 N, SEED = 4, 7
 PAST = 70
 """Days of past that are there when the demo begins."""
-MORNING = 6
+EVERY, MORNING = 3, 6
+"""Hours between two sendings, and the hour (UTC) in which forecasts are asked."""
 _CITIES: dict[int, City] = {}
 
 
 def play(app: App, at: float) -> None:
-    """Play the hour before a moment: its orders come in, and in the morning forecasts are asked."""
+    """Play up to a moment: every three hours the orders come in, and in the morning forecasts are asked."""
     city = _CITIES.setdefault(N, City(N, SEED))
-    begin = at - HOUR
+    begin, clock = at - EVERY * HOUR, int(at % DAY // HOUR)
     if not keeping.dataset(app.rooms, "about").revision:
         ingesting.ingest(app.rooms, "about", rows=city_life.about(city, at))
         begin = at // DAY * DAY - PAST * DAY
+    elif clock % EVERY:
+        return
     send(app, city, start=begin, end=at)
-    if int(at % DAY // HOUR) == MORNING:
+    if clock == MORNING:
         ask(app, city)
 
 
