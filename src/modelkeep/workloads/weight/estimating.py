@@ -296,7 +296,7 @@ def _please(answered: Answered, *, shifted: str) -> tuple[str, ...]:
     found = []
     if shifted:
         found.append(f"the yardstick is in doubt: {shifted}")
-    if answered.trust.startswith("new"):
+    if answered.trust.startswith(("new", "listed")):
         found.append("nobody has weighed an object of this material yet")
     if answered.trust == "scale" and not shifted:
         found.append("the photo tells no scale that can be trusted")
@@ -401,7 +401,7 @@ def _suggestions(request: Ask, answered: Answered, *, please: tuple[str, ...]) -
     found = []
     if please:
         found.append("weigh it, and tell the weight by the prediction id: the next estimate of its kind is better")
-    if answered.trust in {"known", "new"} and request.x0 is not None:
+    if answered.trust != "scale" and not answered.trust.endswith(code.BOTH) and request.x0 is not None:
         found.append("send a second photo from the other side: two views err a fifth less")
     if not request.material:
         found.append("say what it is made of")

@@ -87,7 +87,7 @@ def features(row: Row) -> Row:
 
     Returns:
         ``trust`` says what the estimate can stand on: ``known``, ``few`` (fewer than three weighed objects of the
-        material) or ``new`` (none), with " both" behind it for two views; or ``scale`` (no usable size).
+        material), ``listed`` (none, but its density stands in a table) or ``new`` (neither), with " both" behind it for two views; or ``scale`` (no usable size).
     """
     return inputs(row, size_of(row), fitted=FITTED)
 
@@ -245,7 +245,7 @@ def _known(material: str, size: Row, *, fitted: Row) -> Row:
     known = material in usual
     typical = usual.get(material) or usual.get("", (0.0, 1.0))
     objects = fitted.get("objects", {}).get(material, 0)
-    trust = "known" if objects >= FEW else "few" if objects else "new"
+    trust = "known" if objects >= FEW else "few" if objects else "listed" if material in DENSITIES else "new"
     found = {"typical": typical[0], "code": fitted.get("codes", {}).get(material)}
     if size["volume"] is None:
         return found | {"physics": typical[0], "balanced": typical[0], "above": None, "trust": "scale"}

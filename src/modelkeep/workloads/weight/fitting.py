@@ -21,6 +21,7 @@ Mask = NDArray[np.bool_]
 MATERIAL, PAIR = 0.3, 1.0
 """So many objects' worth of doubt stands against a material's own density, and against its own look in one view."""
 SPREAD = 0.15
+UNHEARD = "(unheard of)"
 """The spread of log weights within a material before any was weighed, with the weight of two objects."""
 TREES = ("long", "short", "third", "volume", "flat", "coin", "side", "physics", "above", "code")
 RISING = frozenset({"long", "short", "third", "volume", "physics", "above"})
@@ -131,8 +132,16 @@ def _usual(data: Objects, take: Mask) -> tuple[dict[str, tuple[float, float]], d
     return usual, objects
 
 
-def inputs_of(data: Objects, take: Mask, *, tables: dict[str, Any]) -> list[dict[str, Any]]:
-    """The members' inputs of the rows that ``take`` picks, as the packed code computes them."""
+def inputs_of(data: Objects, take: Mask, *, tables: dict[str, Any], unheard: bool = False) -> list[dict[str, Any]]:
+    """The members' inputs of the rows that ``take`` picks, as the packed code computes them.
+
+    ``unheard`` gives them a material that nobody has heard of.
+    """
+    if unheard:
+        return [
+            code.inputs(data.rows[place] | {"material": UNHEARD}, data.sizes[place], fitted=tables)
+            for place in np.flatnonzero(take).tolist()
+        ]
     return [code.inputs(data.rows[place], data.sizes[place], fitted=tables) for place in np.flatnonzero(take).tolist()]
 
 

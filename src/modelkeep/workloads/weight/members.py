@@ -102,7 +102,7 @@ def _ridge(rows: Sequence[Mapping[str, Any]], truth: Floats, *, groups: NDArray[
         categories[column] = dict(zip(values, solved[at : at + len(values)].tolist(), strict=True))
         at += len(values)
     # The trust weighs nothing; among the inputs of an explanation it tells what an answer stands on.
-    categories["trust"] = dict.fromkeys(sorted({str(row["trust"]) for row in rows} | {"new", "scale"}), 0.0)
+    categories["trust"] = dict.fromkeys(sorted({str(row["trust"]) for row in rows} | {"new", "listed", "scale"}), 0.0)
     return Linear(
         intercept=middle - float(slopes @ means),
         coefficients=dict(zip(LINE, slopes.tolist(), strict=True)),

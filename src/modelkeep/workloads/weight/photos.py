@@ -118,7 +118,9 @@ def _opened(data: bytes) -> tuple[Image.Image, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is checked by our own number
             image = Image.open(io.BytesIO(data), formats=kinds)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as wrong:
+    except Image.DecompressionBombError as bomb:
+        raise BadInput.of("photo", expected=f"at most {MOST_PIXELS:,} pixels", got=str(bomb)[:60]) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as wrong:
         raise BadInput.of(
             "photo", expected="a JPEG, PNG, WebP or HEIC photo", got=f"{_start(data)} ({type(wrong).__name__})"
         ) from None

@@ -15,8 +15,8 @@ LEAST_PAIRS, LEAST_MATERIALS = 12, 3
 LEAST_SHIFT = math.log(1.2)
 """Weights that are all off by less than a fifth are a bias like others."""
 ONE_SIDED = 0.8
-ALIKE = 0.5
-"""Materials may differ by this share of what they have in common."""
+ALIKE, MOST = 0.5, 0.75
+"""Three quarters of the materials differ by no more than this share of what they have in common."""
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class Shift(Struct, frozen=True, kw_only=True):
 def shift_of(pairs: Sequence[Pair]) -> Shift | None:
     """The factor by which all materials are off alike, or None when they are not, or too few were weighed.
 
-    Twelve pairs of three materials at least; four fifths of the pairs err to one side, each material by about the same.
+    Twelve pairs of three materials at least; four fifths of the pairs err to one side, and most materials by about the same.
     """
     by: dict[str, list[float]] = {}
     for pair in pairs:
@@ -69,8 +69,8 @@ def shift_of(pairs: Sequence[Pair]) -> Shift | None:
         return None
     side = sum((pair.error > 0) == (common > 0) for pair in pairs) / len(pairs)
     firm = [name for name, errors in by.items() if len(errors) > 1] or list(by)
-    alike = all(abs(middles[name] - common) <= ALIKE * abs(common) for name in firm)
-    if side < ONE_SIDED or not alike:
+    alike = sum(abs(middles[name] - common) <= ALIKE * abs(common) for name in firm) / len(firm)
+    if side < ONE_SIDED or alike < MOST:
         return None
     return Shift(factor=math.exp(common), pairs=len(pairs), materials=tuple(sorted(by)), one_sided=side)
 

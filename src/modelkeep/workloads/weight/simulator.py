@@ -31,7 +31,7 @@ METALS: dict[str, tuple[float, float]] = {
 KINDS = (*SHAPES, "sheet")
 WIDTH, HEIGHT, FOCAL = 1600, 1200, 1450.0
 COIN = "quarter"
-HOLLOW = 0.18
+HOLLOW = 0.12
 DRAWN = 2.5
 """Boxes are off by so many pixels (standard deviation) on each side."""
 
@@ -78,7 +78,8 @@ def thing(seed: int, number: int, *, metals: Sequence[str] = tuple(METALS)) -> T
     shape = KINDS[int(draw.integers(len(KINDS)))]
     low, high = METALS[metal]
     long = float(np.exp(draw.uniform(math.log(low), math.log(high))))
-    wide, deep = long * float(draw.uniform(0.35, 0.9)), long * float(draw.uniform(0.2, 0.6))
+    wide = long * float(draw.uniform(0.5, 0.9))
+    deep = wide * float(draw.uniform(0.6, 1.0))
     if shape == "sphere":
         wide = deep = long
     if shape in {"cylinder", "pipe"}:
@@ -101,7 +102,7 @@ def photos(one: Thing, count: int, *, seed: int) -> Iterator[dict[str, Value]]:
     """Request rows of so many photos of a piece, from above and from the side by turns."""
     draw = np.random.default_rng((seed, count, 17))
     for number in range(count):
-        view = "top" if number % 2 == 0 else "side"
+        view = "top" if number % 2 == 0 or one.shape == "sheet" else "side"  # a sheet shows its area from above
         long, wide, deep = one.sizes
         across, along, towards = (long, wide, deep) if view == "top" else (long, deep, wide)
         distance = float(draw.uniform(400.0, 900.0))

@@ -7,14 +7,16 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from modelkeep.workloads.weight.features import DENSITIES
 from modelkeep.workloads.weight.fitting import Floats, Mask, Objects, inputs_of, per_object
-from modelkeep.workloads.weight.members import NAMES, fit
+from modelkeep.workloads.weight.members import NAMES, Fitted, fit
 
 COVER = 0.9
 NEAR = 0.2
 LEAST = 8
 """With fewer objects than this, weights and interval are those of the next wider trust."""
-WIDER = {"known": "few", "few": "new", "known both": "known", "few both": "few", "new both": "new"}
+TRUSTS = ("new", "listed", "few", "known")
+WIDER = {"known": "few", "few": "new", "listed": "new"} | {f"{name} both": name for name in TRUSTS}
 STEPS = 400
 MOST = 4000
 """So many objects are enough to weigh members; more would only take longer."""
@@ -65,7 +67,7 @@ def by_material(data: Objects, *, keep: int, seed: int, take: Mask) -> HeldOut |
         held = take & (drawn == fold) & ~kept
         seen = take & ~held
         if held.any() and seen.any():
-            parts.append(_held_out(data, seen=seen, held=held))
+            parts += _held_out_new(data, seen=seen, held=held) if not keep else [_held_out(data, seen=seen, held=held)]
     return together(parts) if parts else None
 
 
@@ -90,7 +92,7 @@ def weigh(data: Objects, found: HeldOut) -> Weighed:
     every = data.groups[found.rows]
     weights["scale"], offsets["scale"] = {"physics": 1.0}, interval(rest, every)
     within["scale"], objects["scale"] = _near(rest, every), len(np.unique(every[found.trust == "scale"]))
-    for trust in ("new", "few", "known", "new both", "few both", "known both"):
+    for trust in (*TRUSTS, *(f"{name} both" for name in TRUSTS)):
         mine = found.trust == trust
         groups = data.groups[found.rows[mine]]
         objects[trust] = len(np.unique(groups))
@@ -159,8 +161,19 @@ def _quantile(values: Floats, share: float, *, weight: Floats) -> float:
 
 
 def _held_out(data: Objects, *, seen: Mask, held: Mask) -> HeldOut:
+    return _answered(data, fit(data, seen), held=held)
+
+
+def _held_out_new(data: Objects, *, seen: Mask, held: Mask) -> list[HeldOut]:
+    """Materials that were not seen: as they are, and those of the table of densities as if it lacked them, too."""
     fitted = fit(data, seen)
-    rows: list[Mapping[str, Any]] = [*inputs_of(data, held, tables=fitted.tables)]
+    listed = held & np.isin(data.materials, list(DENSITIES))
+    parts = [_answered(data, fitted, held=held)]
+    return [*parts, _answered(data, fitted, held=listed, unheard=True)] if listed.any() else parts
+
+
+def _answered(data: Objects, fitted: Fitted, *, held: Mask, unheard: bool = False) -> HeldOut:
+    rows: list[Mapping[str, Any]] = [*inputs_of(data, held, tables=fitted.tables, unheard=unheard)]
     return HeldOut(
         rows=np.flatnonzero(held).astype(np.int64),
         trust=np.array([row["trust"] for row in rows], dtype=np.str_),
