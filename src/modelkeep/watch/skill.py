@@ -23,7 +23,8 @@ COMPLETE = 0.5
 def skill(window: Window) -> list[Reading]:
     """Reading ``skill``: log(error of the best automatic baseline / error of the model); above 0 the model is better.
 
-    The error is the MAE for numbers and the share of wrong answers for classes. The interval is jackknifed over days
+    The error is the MAE for numbers (the Brier score where every truth is 0 or 1) and the share of wrong answers for
+    classes. The interval is jackknifed over days
     (Student's t), because hours of one day err together. Level: critical when the whole interval is below 0 ("below
     baseline"), warning when the skill has fallen by more than 0.1 below the reference (``skill`` among the version's
     baseline metrics) and the interval excludes the reference, else ok; unknown with fewer than ten pairs or five days.
@@ -52,8 +53,9 @@ def best_baseline(errors: Mapping[str, Sums]) -> str | None:
     'persistence'
     """
     pairs = errors["model"].n if "model" in errors else 0
+    chances = "model" in errors and errors["model"].chances
     known = {
-        name: sums.loss / sums.n
+        name: sums.lost(chances=chances) / sums.n
         for name, sums in errors.items()
         if name != "model" and sums.n and sums.n >= COMPLETE * pairs
     }
@@ -62,14 +64,16 @@ def best_baseline(errors: Mapping[str, Sums]) -> str | None:
 
 def log_ratio(model: Sums, baseline: Sums) -> float:
     """The skill: log(mean error of the baseline / mean error of the model); NaN when either never errs or is empty."""
-    if not model.n or not baseline.n or model.loss <= 0 or baseline.loss <= 0:
+    ours, theirs = (sums.lost(chances=model.chances) for sums in (model, baseline))
+    if not model.n or not baseline.n or ours <= 0 or theirs <= 0:
         return math.nan
-    return math.log((baseline.loss / baseline.n) / (model.loss / model.n))
+    return math.log((theirs / baseline.n) / (ours / model.n))
 
 
 def _judged(window: Window, best: str, *, model: list[Sums], rival: list[Sums]) -> Reading:
     mine, other = sum(model, Sums()), sum(rival, Sums())
-    ours, theirs, n = mine.loss / mine.n, other.loss / other.n, mine.n
+    ours, theirs = (sums.lost(chances=mine.chances) / sums.n for sums in (mine, other))
+    n = mine.n
     facts: Facts = {
         "baseline": best,
         "baseline_error": theirs,
@@ -100,7 +104,8 @@ def _level(value: float, interval: Interval, *, reference: float | None) -> Leve
 
 
 def _said(window: Window, facts: Mapping[str, float | str | bool | None], *, value: float, interval: Interval) -> str:
-    unit = "wrong" if window.version.signature.classifies else window.version.signature.output.unit
+    signature = window.version.signature
+    unit = "wrong" if signature.classifies else "(Brier)" if signature.chances else signature.output.unit
     if interval[1] < 0:
         place = f"below baseline {facts['baseline']!r}"
     elif interval[0] > 0:
@@ -119,7 +124,11 @@ def _said(window: Window, facts: Mapping[str, float | str | bool | None], *, val
 def _without_each(model: list[Sums], rival: list[Sums]) -> Floats:
     """The skill of all days but one, for each day that has both."""
     held = [(ours, theirs) for ours, theirs in zip(model, rival, strict=True) if ours.n and theirs.n]
-    table = np.array([[theirs.loss, theirs.n, ours.loss, ours.n] for ours, theirs in held], dtype=float)
+    chances = sum(model, Sums()).chances
+    table = np.array(
+        [[theirs.lost(chances=chances), theirs.n, ours.lost(chances=chances), ours.n] for ours, theirs in held],
+        dtype=float,
+    )
     rest = table.sum(axis=0) - table
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Floats = np.log((rest[:, 0] / rest[:, 1]) / (rest[:, 2] / rest[:, 3]))

@@ -18,7 +18,7 @@ LEAST = 0.03
 """The standard deviation between blocks is never taken for smaller: perfect regularity is luck."""
 MEMORY = 0.8
 """The autocorrelation of neighbouring blocks is never taken for larger."""
-SURE = 4
+SURE = 2
 """What is learned is good enough when its standard error is this part of what is tolerated."""
 DOUBT = 20.0
 """With so much wealth against it, nothing more is learned from a series: it may be falling."""
