@@ -48,6 +48,7 @@ def test_what_is_added_later_is_told_later_and_the_digest_ends_with_its_alerts(h
     for name in names[:6]:
         house.see(1.0, name=name)
     house.wait(1)
+    house.see(1.0, name="r0")  # the digest is sent
     house.see(1.0, name="r6", detail="r6 came late")
     sent = len(house.channel.sent)
     house.wait(5)
