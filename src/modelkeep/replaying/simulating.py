@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from modelkeep.app import App
-from modelkeep.errors import BadInput, NotFound
+from modelkeep.errors import BadInput, NotFound, Refused
 from modelkeep.extending import BUILT_IN
+from modelkeep.nouns import Version
 from modelkeep.replaying.beginning import SIMULATED, first_version
 from modelkeep.replaying.choosing import loaded, workload_of
 from modelkeep.replaying.driving import Served
@@ -19,8 +20,8 @@ from modelkeep.runtimes.training import TrainingRows
 from modelkeep.workload import Recipe, Workload
 
 Tell = Callable[[str], None]
-ROWS, SEED = 4000, 1
-"""Of each simulator so many rows are learned from, drawn with this seed."""
+ROWS, SEED = (4000, 16_000), 1
+"""Of each simulator so many rows are learned from (more where these are refused), drawn with this seed."""
 
 
 def workloads(names: Sequence[str] = ()) -> tuple[Workload, ...]:
@@ -61,14 +62,27 @@ def _train(app: App, played: Sequence[Workload], *, tell: Tell) -> None:
         if _released(app, recipe.model):
             continue
         tell(f"training {recipe.model} on simulated data ({place} of {len(wanted)}) ...")
-        version = first_version(
-            app, recipe, rows=_drawn(recipe), source=f"{SIMULATED} by {workload.name}, seed {SEED}", work=served.work
-        )
-        tell(f"  {version.name}: {version.note or 'answers'}")
+        try:
+            version = _made(app, recipe, source=f"{SIMULATED} by {workload.name}, seed {SEED}", work=served.work)
+        except Refused as refusal:
+            tell(f"  {recipe.model} is left out: {refusal}")  # the others live on
+        else:
+            tell(f"  {version.name}: {version.note or 'answers'}")
 
 
-def _drawn(recipe: Recipe) -> TrainingRows:
-    rows: TrainingRows = loaded(recipe.prepare)(loaded(recipe.simulate)(ROWS, SEED))
+def _made(app: App, recipe: Recipe, *, source: str, work: Callable[[], None]) -> Version:
+    """Version 1 from a simulated table; a table too small to learn from is drawn again, larger."""
+    for rows in ROWS:
+        try:
+            return first_version(app, recipe, rows=_drawn(recipe, rows), source=source, work=work)
+        except Refused:
+            if rows == ROWS[-1]:
+                raise
+    raise Refused("no size of a simulated table is known")
+
+
+def _drawn(recipe: Recipe, n: int) -> TrainingRows:
+    rows: TrainingRows = loaded(recipe.prepare)(loaded(recipe.simulate)(n, SEED))
     if not rows.truth:
         raise BadInput(f"the simulator of {recipe.model} made no row")
     return rows

