@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-FILES = {"requirements.txt": ["demo"], "requirements-dev.txt": ["demo", "dev"]}
+EXTRAS = ["data", "demo", "mlflow", "redis", "restaurants", "weight"]
+FILES = {"requirements.txt": ["demo"], "requirements-dev.txt": [*EXTRAS, "dev"]}
 
 
 def main() -> None:
