@@ -23,6 +23,7 @@ IMPORTING = "modelkeep.edge.cli.importing"
 WORKLOADS = "modelkeep.edge.cli.workloads"
 TRAINING = "modelkeep.edge.cli.training"
 FETCHING = "modelkeep.edge.cli.fetching"
+PROVING = "modelkeep.edge.cli.proving"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -32,6 +33,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": (PLAYING, "Watch it live: real flights, simulated workloads, or a recorded file of yours"),
         "replay": (PLAYING, "Live through a recorded table on a simulated clock, and tell what happened"),
         "data": (FETCHING, "Public data for the workloads: list, get"),
+        "drill": (PROVING, "Hurt a sandbox server in every way, and tell the platform's KPIs: kpis"),
     },
     "Models": {
         "models": (ACTS, "List the models with their state, speed and error rate"),
