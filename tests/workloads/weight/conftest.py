@@ -1,5 +1,4 @@
 import httpx
-import numpy as np
 import pytest
 
 from modelkeep import App, ManualClock, Policy, settings
@@ -89,23 +88,3 @@ def house(app):
 @pytest.fixture(scope="session")
 def policy() -> Policy:
     return POLICY
-
-
-@pytest.fixture(scope="session")
-def snap():
-    """Draws a photo: a wooden table, an object, a grey coin with a pattern; ``snap(...)`` answers JPEG bytes and boxes."""
-    from photographing import photograph
-
-    return photograph
-
-
-@pytest.fixture(scope="session")
-def ecustfd():
-    from photographing import shared
-
-    return shared("weight/ecustfd_boxes.parquet")
-
-
-@pytest.fixture(scope="session")
-def draw():
-    return np.random.default_rng(3)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from msgspec import structs
-from PIL import Image
 from photographing import COIN, OBJECT, located, photograph, picture, shared
+from PIL import Image
 
 from modelkeep import BadInput, read_table
 from modelkeep.workloads.weight.coins import find_coin

@@ -1,4 +1,4 @@
-"""The ensemble on simulated scrap: better than its rivals, honest about what it does not know, refusing what is broken."""
+"""The ensemble on simulated scrap: better than its rivals, honest about what it does not know."""
 
 import math
 

@@ -87,7 +87,8 @@ def features(row: Row) -> Row:
 
     Returns:
         ``trust`` says what the estimate can stand on: ``known``, ``few`` (fewer than three weighed objects of the
-        material), ``listed`` (none, but its density stands in a table) or ``new`` (neither), with " both" behind it for two views; or ``scale`` (no usable size).
+        material), ``listed`` (none, but its density stands in a table) or ``new`` (neither), with " both" behind it for
+        two views; or ``scale`` (no usable size).
     """
     return inputs(row, size_of(row), fitted=FITTED)
 

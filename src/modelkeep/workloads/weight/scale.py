@@ -43,20 +43,20 @@ class Shift(Struct, frozen=True, kw_only=True):
         """What was found, for a person.
 
         >>> Shift(factor=1.8, pairs=9, materials=("steel", "zinc"), one_sided=1.0).words()
-        'weights of all 2 materials are about 1.80 times too heavy (9 photos): as if the coin were 1.22 times its width'
+        'weights of all 2 materials are about 1.80 times too heavy (9 photos), as if a coin were 1.22 times as wide'
         """
         heavy = self.factor > 1
         return (
             f"weights of all {len(self.materials)} materials are about {max(self.factor, 1 / self.factor):.2f} times"
-            f" too {'heavy' if heavy else 'light'} ({self.pairs} photos): as if the coin were {self.yardstick:.2f} times"
-            " its width"
+            f" too {'heavy' if heavy else 'light'} ({self.pairs} photos), as if a coin were {self.yardstick:.2f} times"
+            " as wide"
         )
 
 
 def shift_of(pairs: Sequence[Pair]) -> Shift | None:
     """The factor by which all materials are off alike, or None when they are not, or too few were weighed.
 
-    Twelve pairs of three materials at least; four fifths of the pairs err to one side, and most materials by about the same.
+    Twelve pairs of three materials at least; four fifths of the pairs err to one side, most materials alike.
     """
     by: dict[str, list[float]] = {}
     for pair in pairs:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from modelkeep import Level, Reading
 from modelkeep.workloads.weight import consent
 from modelkeep.workloads.weight.features import material_of
-from modelkeep.workloads.weight.scale import LEAST_PAIRS, Pair, Shift, shift_of
+from modelkeep.workloads.weight.scale import LEAST_PAIRS, Pair, shift_of
 
 if TYPE_CHECKING:
     from modelkeep import Match, Prediction, Rooms
 
 MODEL = "weight"
 DAY, WEEK = 86400.0, 7 * 86400.0
-NEWEST = 40
-"""So many of the newest weighed photos tell of the yardstick: old ones would hide that it changed."""
+LOOKED_AT, NEWEST = 20, 40
+"""So many of the newest weighed photos tell of the yardstick: older ones would hide that it changed."""
 LEAST = 20
 MANY = 0.5
 """A share of estimates that call for the scale, or of photos that are refused, from which something is wrong."""
@@ -77,7 +77,8 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
             name="weight_scale", subject=MODEL, value=None, level="unknown", at=now, n=len(pairs), detail=have
         )
         return
-    shift = max((_newest(pairs, n) for n in (LEAST_PAIRS, 20, NEWEST)), key=lambda one: one.pairs if one else 0)
+    shifts = [one for one in map(shift_of, (pairs[-n:] for n in (LEAST_PAIRS, LOOKED_AT, NEWEST))) if one is not None]
+    shift = max(shifts, key=lambda one: abs(math.log(one.factor)), default=None)
     if shift is None:
         typical = math.exp(sorted(pair.error for pair in pairs)[len(pairs) // 2])
         detail = (
@@ -102,10 +103,6 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
             "yardstick": shift.yardstick,
         },
     )
-
-
-def _newest(pairs: list[Pair], n: int) -> Shift | None:
-    return shift_of(pairs[-n:])
 
 
 def _pair(prediction: "Prediction", match: "Match", *, known: set[str], number: int) -> Pair | None:
