@@ -7,8 +7,8 @@ from modelkeep.replaying.driving import Served
 from modelkeep.workloads.restaurants import city_life, demand_acts, ingesting, simulator, telling, watching
 
 DAY, HOUR = simulator.DAY, simulator.HOUR
-N, SEED, BEGIN = 6, 21, 200
-CHANGED = "restaurant-3"
+N, SEED, BEGIN = 6, 21, 140
+CHANGED = "restaurant-4"
 
 
 def table(sent, until):
