@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from modelkeep.extending import Extension, Probe
+    from modelkeep.jobs.making import training_job
     from modelkeep.jobs.recipes import check_no_future
     from modelkeep.jobs.rooms import Again, Done, Rooms, Run, Task
     from modelkeep.jobs.schedule import Schedule
@@ -155,6 +156,7 @@ __all__ = [
     "seconds",
     "settings",
     "stamp",
+    "training_job",
 ]
 
 _ERRORS = (
@@ -170,6 +172,7 @@ _PLACES = {
     "modelkeep.clock": "Clock ManualClock SystemClock",
     "modelkeep.errors": _ERRORS,
     "modelkeep.extending": "Extension Probe",
+    "modelkeep.jobs.making": "training_job",
     "modelkeep.jobs.recipes": "check_no_future",
     "modelkeep.jobs.rooms": "Again Done Rooms Run Task",
     "modelkeep.jobs.schedule": "Schedule",

@@ -95,6 +95,11 @@ class Signature(Struct, frozen=True, kw_only=True):
         """True when the output is a class, False when it is a number."""
         return self.output.kind not in {"number", "integer"}
 
+    @property
+    def chances(self) -> bool:
+        """True when the output is the probability that something is so, and its truth is told as 0 or 1."""
+        return self.output.kind == "number" and self.output.unit == "probability"
+
     def problems(self, features: Features, row: int | None = None) -> list[Problem]:
         """Everything that is wrong with one row: missing, extra, wrong type, NaN, out of range. Empty when it fits."""
         found, present = [], 0

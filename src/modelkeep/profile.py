@@ -128,6 +128,24 @@ class Sums(Struct, frozen=True, kw_only=True):
             return self.absolute
         return self.n - sum(row.get(truth, 0) for truth, row in self.confusion.items())
 
+    @property
+    def chances(self) -> bool:
+        """Whether truths are 0 and 1, told by numbers, and no error is above 1: then the answers are chances.
+
+        >>> sum((Sums.of(0.2, 0.0), Sums.of(0.9, 1.0)), Sums()).chances
+        True
+        """
+        whole = 0 < self.truth < self.n and self.truth == self.truth_square
+        return whole and 0 < self.square <= self.absolute * (1 + 1e-12)
+
+    def lost(self, *, chances: bool) -> float:
+        """The loss that versions are compared by: for chances the squared errors, else ``loss``.
+
+        The size of a chance's error would favour whoever always answers the commoner of the two; its square (Brier
+        1950) is least for whoever says what is true.
+        """
+        return self.square if chances else self.loss
+
     def labels(self) -> dict[str, Label]:
         """Each class, in sorted order, with its counts."""
         names = sorted({*self.confusion, *(answer for row in self.confusion.values() for answer in row)})
@@ -143,7 +161,8 @@ class Sums(Struct, frozen=True, kw_only=True):
     def metrics(self) -> dict[str, float]:
         """Every metric that these sums allow; empty without pairs.
 
-        Numbers: ``mae``, ``rmse``, ``bias`` (answer - truth), ``mape`` (a fraction, over non-zero truths) and ``r2``.
+        Numbers: ``mae``, ``rmse``, ``bias`` (answer - truth), ``mape`` (a fraction, over non-zero truths) and ``r2``;
+        where every truth is 0 or 1 also ``brier``, the mean squared error of a chance.
         Classes: ``accuracy``, and ``precision``, ``recall``, ``f1``: of the positive class (the last in sorted order)
         when there are two classes, else their unweighted mean.
         """
@@ -157,6 +176,8 @@ class Sums(Struct, frozen=True, kw_only=True):
             "rmse": math.sqrt(max(self.square, 0.0) / self.n),
             "bias": self.error / self.n,
         }
+        if self.chances:
+            found["brier"] = self.square / self.n
         if self.relative_n:
             found["mape"] = self.relative / self.relative_n
         if spread > 1e-12 * max(self.truth_square, 1e-300):

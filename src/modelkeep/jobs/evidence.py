@@ -29,12 +29,17 @@ _BROKEN = re.compile(r"answered .*(where a (finite number|class) is due|values f
 
 
 class Arms(Struct, frozen=True, kw_only=True):
-    """Who is compared with whom: numbers of the versions, and what one answer looks like."""
+    """Who is compared with whom: numbers of the versions, and what one answer looks like.
+
+    ``chances`` says that answers are probabilities of what is told as 0 or 1: their loss is the squared error (Brier).
+    The size of the error would favour a version that always answers the commoner of the two.
+    """
 
     model: str
     champion: int
     challenger: int
     classes: bool
+    chances: bool = False
 
 
 class Cursor(Struct, frozen=True, kw_only=True):
@@ -65,6 +70,7 @@ def arms(champion: Version, challenger: Version) -> Arms:
         champion=champion.number,
         challenger=challenger.number,
         classes=champion.signature.classifies,
+        chances=champion.signature.chances,
     )
 
 
@@ -79,15 +85,17 @@ def opening(ledger: Ledger, model: str, *, at: float) -> Cursor:
 def measure(ledger: Ledger, champion: Version, *, policy: Policy, at: float) -> Yardstick:
     """The yardstick of a trial, from the champion's newest records: service times and errors."""
     seconds = [p.seconds for p in _recent(ledger, champion) if p.error is None]
-    classes = champion.signature.classifies
+    classes, chances = champion.signature.classifies, champion.signature.chances
     errors: list[float] = []
     if not classes:
         rows = ledger.records.labelled(champion.model, start=at - _MONTH, end=at, limit=_RECENT)
         matches = [match for _, match in rows if match.version == champion.number and match.role == "champion"]
-        errors = [abs(e) for e in (_error(m.output, m.value, classes=False) for m in matches) if e is not None]
-    found = yardstick(seconds, errors, classes=classes, grain=policy.guards.grain)
+        known = (_error(m.output, m.value, classes=False, chances=chances) for m in matches)
+        errors = [abs(e) for e in known if e is not None]
+    cap = 1.0 if chances else None
+    found = yardstick(seconds, errors, classes=classes, grain=policy.guards.grain, cap=cap)
     if found.usual is None and not classes:
-        return replace(found, usual=champion.baseline.metrics.get("mae"))
+        return replace(found, usual=champion.baseline.metrics.get("brier" if chances else "mae"))
     return found
 
 
@@ -206,7 +214,7 @@ def _marks(ledger: Ledger, arms: Arms, *, matches: list[Match]) -> Iterator[Even
     known = {m.prediction: m for m in matches}
     paired = {m.of for m in matches if m.role == "shadow"}
     for match in matches:
-        error = _error(match.output, match.value, classes=arms.classes)
+        error = _error(match.output, match.value, classes=arms.classes, chances=arms.chances)
         if error is None:
             continue
         if match.role == "shadow" and match.of is not None:
@@ -225,20 +233,22 @@ def _pair(ledger: Ledger, arms: Arms, *, shadow: Match, known: Match | None) -> 
     answered = known or (ledger.records.prediction(shadow.of) if shadow.of else None)
     if answered is None or {answered.version, shadow.version} != {arms.champion, arms.challenger}:
         return None
-    theirs = _error(answered.output, shadow.value, classes=arms.classes)
-    mine = _error(shadow.output, shadow.value, classes=arms.classes)
+    theirs, mine = (
+        _error(each.output, shadow.value, classes=arms.classes, chances=arms.chances) for each in (answered, shadow)
+    )
     if theirs is None or mine is None:
         return None
     old, new = (theirs, mine) if shadow.version == arms.challenger else (mine, theirs)
     return GradedPair(control=old, candidate=new, at=shadow.at)
 
 
-def _error(answer: Output | None, truth: Output, *, classes: bool) -> float | None:
-    """The signed error, or 1 for wrong and 0 for right; None when it cannot be said."""
+def _error(answer: Output | None, truth: Output, *, classes: bool, chances: bool = False) -> float | None:
+    """The signed error (of a chance its square with the sign), or 1 for wrong and 0 for right; None when unknown."""
     if answer is None:
         return None
     if classes:
         return float(answer != truth)
     if isinstance(answer, str | bool) or isinstance(truth, str | bool):
         return None
-    return float(answer) - float(truth)
+    error = float(answer) - float(truth)
+    return error * abs(error) if chances else error

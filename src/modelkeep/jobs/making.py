@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from modelkeep.errors import Conflict
 from modelkeep.jobs import rivals
 from modelkeep.jobs.changing import adopt
+from modelkeep.jobs.recipes import Recipe
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
 from modelkeep.jobs.rivals import Compared
 from modelkeep.jobs.rooms import Done, Rooms, Run
-from modelkeep.nouns import Lineage, Policy, Version
+from modelkeep.nouns import Job, Lineage, Policy, Value, Version
 from modelkeep.quantities import HOUR
 from modelkeep.runtimes.making import HISTORY, MADE, MAKING, PROGRESS, Made, Making
 from modelkeep.runtimes.training import path_of, supervised
@@ -90,6 +92,53 @@ class Remembered(Struct, frozen=True, kw_only=True):
 def folder_of(rooms: Rooms, job: str) -> Path:
     """Where the table and the results of a training stand while it runs."""
     return rooms.folder / "work" / "training" / _UNSAFE.sub("_", f"job-{job}")
+
+
+def training_job(
+    rooms: Rooms,
+    recipe: Recipe,
+    *,
+    table: Mapping[str, Sequence[Value]],
+    data_source: Literal["database", "file", "sample"] = "database",
+    source: str = "",
+    why: str = "",
+    by: str = "",
+) -> Job:
+    """Lay out a training on a table for a task that has rooms and no app; the job is to be added to the ledger.
+
+    What comes of it is registered and, unless ``data_source`` is ``sample``, put before the release judge.
+    """
+    at = rooms.clock.now()
+    with rooms.store.read() as ledger:
+        own = ledger.versions.policy(recipe.model)
+    retrain = own.retrain if own.retrain.trainer else recipe.policy.retrain
+    asked = Training(
+        model=recipe.model, policy=recipe.policy, source=source, data_source=data_source, release=True, why=why, by=by
+    )
+    job = Job(
+        id=f"train-{recipe.model}-{uuid.uuid4().hex[:12]}",
+        task=TASK,
+        due=at,
+        created=at,
+        arguments=Raw(msgspec.json.encode(asked)),
+        subject=recipe.model,
+        by=by,
+    )
+    folder = folder_of(rooms, job.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "table.msgpack"
+    path.write_bytes(msgspec.msgpack.encode({name: list(values) for name, values in table.items()}))
+    making = Making(
+        model=recipe.model,
+        trainer=retrain.trainer,
+        prepare=recipe.prepare,
+        columns=recipe.columns,
+        retrain=retrain,
+        time=recipe.time,
+        table=str(path),
+    )
+    (folder / MAKING).write_bytes(msgspec.msgpack.encode(making))
+    return job
 
 
 def train(rooms: Rooms, run: Run) -> Done:

@@ -39,12 +39,15 @@ class Yardstick(Struct, frozen=True, kw_only=True):
         return (float(failed), *(float(seconds > threshold) for threshold in self.latency))
 
 
-def yardstick(seconds: Sequence[float], errors: Sequence[float], *, classes: bool, grain: float) -> Yardstick:
+def yardstick(
+    seconds: Sequence[float], errors: Sequence[float], *, classes: bool, grain: float, cap: float | None = None
+) -> Yardstick:
     """Measure a champion before a trial.
 
     ``seconds`` are its newest service times (fewer than 30 give no thresholds), ``errors`` the sizes of its newest
     errors in the output's unit (fewer than 30 give no cap; not used for classes). A threshold is never closer than
-    ``grain`` seconds to the quantile that it is made from. The cap is the ``CAP`` quantile of the errors.
+    ``grain`` seconds to the quantile that it is made from. The cap is the ``CAP`` quantile of the errors,
+    unless ``cap`` is given: of a loss that cannot exceed it, and whose rare large values are the ones that count.
 
     >>> yardstick([0.1] * 100, [], classes=True, grain=0.002).latency
     (0.125, 0.125, 0.2)
@@ -55,7 +58,7 @@ def yardstick(seconds: Sequence[float], errors: Sequence[float], *, classes: boo
         latency = tuple(max(mark * factor, mark + grain) for mark, factor in marks)
     if classes or len(errors) < 30 or not max(errors) > 0:
         return Yardstick(classes=classes, latency=latency)
-    cap = _quantile(errors, CAP) or max(errors)
+    cap = cap or _quantile(errors, CAP) or max(errors)
     return Yardstick(classes=False, latency=latency, cap=cap, usual=sum(min(e, cap) for e in errors) / len(errors))
 
 

@@ -20,7 +20,7 @@ LEAST_PAIRS = 10
 """Fewer rows than this prove neither a leak by correlation nor that a model answers the same to everything."""
 LEAST = 100
 """With fewer rows, a small tree fits anything."""
-SAMPLE = 5000
+SAMPLE = 20_000
 LEAVES = 8
 LEAST_LEAF = 5
 PURE = 0.1

@@ -1,9 +1,8 @@
 """Failures, anomalies, health and maintenance of devices that report metrics (docs/workloads/devices.md)."""
 
-from modelkeep import Field, Recipe, Schedule, Workload
+from modelkeep import Schedule, Workload
 from modelkeep.workloads.devices import (
     health_acts,
-    keeping,
     panel,
     planning,
     prediction_acts,
@@ -12,8 +11,6 @@ from modelkeep.workloads.devices import (
     watching,
 )
 from modelkeep.workloads.devices.sources import SOURCES
-
-_REPLAY = ("event_time", "entity", "label", "label_time")
 
 WORKLOAD = Workload(
     name="devices",
@@ -25,21 +22,7 @@ WORKLOAD = Workload(
         *training_acts.OPERATIONS,
         *health_acts.OPERATIONS,
     ),
-    recipes=(
-        Recipe(
-            model=keeping.MODEL,
-            summary="Does a device fail within 14 days? Ranked under an alert budget",
-            columns=(
-                Field(name="device_id", kind="text", nullable=True),
-                Field(name="timestamp", kind="number", unit="s since 1970", nullable=True),
-                Field(name="failure", kind="number", low=0, high=1, nullable=True),
-            ),
-            prepare="modelkeep.workloads.devices.training:prepare",
-            policy=planning.POLICY,
-            simulate="modelkeep.workloads.devices.simulator:simulate",
-            forms=tuple((*_REPLAY, metric) for metric in ("error_rate", "battery_level", "attribute4")),
-        ),
-    ),
+    recipes=(planning.RECIPE,),
     policies=(planning.POLICY,),
     rules=watching.RULES,
     probes=(watching.fleet_health, watching.silence),

@@ -1,12 +1,27 @@
 """When the model is trained, and on what: asked for, or every Sunday at 02:00 once it is turned on."""
 
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
-from modelkeep import App, Done, Job, Policy, Retrain, Rooms, Run, Schedule, Trial, Version
+from modelkeep import (
+    App,
+    Done,
+    Field,
+    Guards,
+    Job,
+    Policy,
+    Recipe,
+    Retrain,
+    Rooms,
+    Run,
+    Schedule,
+    Trial,
+    Version,
+    training_job,
+)
 from modelkeep.workloads.devices import keeping
 from modelkeep.workloads.devices.fleet import DAY
 from modelkeep.workloads.devices.keeping import HORIZON, MODEL
@@ -24,10 +39,29 @@ POLICY = Policy(
     targets={"lift": 2.0},
     horizon=HORIZON,
     window=28 * DAY,
-    trial=Trial(shadow=28 * DAY, canary=(), stage=DAY, last=60 * DAY, look=3600.0),
+    # A fleet that shrinks teaches a retrained model worse: it follows only when it is proven better on the same devices
+    # (no allowance), and what is not proven in 45 days is given up.
+    guards=Guards(loss=0.0),
+    trial=Trial(shadow=28 * DAY, canary=(), stage=DAY, last=45 * DAY, undecided="roll_back", look=3600.0),
     retrain=Retrain(
         trainer="modelkeep.workloads.devices.training:train", window=WINDOW, least=101, history=True, entities=20
     ),
+)
+
+
+_REPLAY = ("event_time", "entity", "label", "label_time")
+RECIPE = Recipe(
+    model=MODEL,
+    summary="Does a device fail within 14 days? Ranked under an alert budget",
+    columns=(
+        Field(name="device_id", kind="text", nullable=True),
+        Field(name="timestamp", kind="number", unit="s since 1970", nullable=True),
+        Field(name="failure", kind="number", low=0, high=1, nullable=True),
+    ),
+    prepare="modelkeep.workloads.devices.training:prepare",
+    policy=POLICY,
+    simulate="modelkeep.workloads.devices.simulator:simulate",
+    forms=tuple((*_REPLAY, metric) for metric in ("error_rate", "battery_level", "attribute4")),
 )
 
 
@@ -36,11 +70,16 @@ def train(app: App, *, start: float) -> Job:
     failed = any(at >= start for moments in keeping.failures(app.rooms).values() for at in moments)
     if failed:
         table = keeping.table(app.rooms, start=start)
-        return app.train(MODEL, table, release=True, data_source="database", source="devices.readings", by="devices")
+        data = _source(app.rooms)
+        return app.train(MODEL, table, release=True, data_source=data, source="devices.readings", by="devices")
     from modelkeep.workloads.devices.simulator import simulate  # noqa: PLC0415 - only when there is nothing real
 
     table = simulate(SAMPLE_ROWS, SAMPLE_SEED)
     return app.train(MODEL, table, release=True, data_source="sample", source="simulated devices", by="devices")
+
+
+def _source(rooms: Rooms) -> Literal["database", "sample"]:
+    return "sample" if keeping.simulated(rooms) else "database"
 
 
 def retrain(rooms: Rooms, *, why: str, by: str) -> Job:
@@ -101,7 +140,16 @@ def weekly(rooms: Rooms, run: Run) -> Done:
     if busy is not None:
         run.step("skipped", detail=f"{busy.id} runs")
         return Done()
-    job = retrain(rooms, why=f"weekly, {plan.mode}", by=f"job {run.job.id}")
+    by = f"job {run.job.id}"
+    if plan.mode == "incremental":
+        job = retrain(rooms, why="weekly, on what is recent", by=by)
+    else:
+        table = keeping.table(rooms, start=rooms.clock.now() - WINDOW)
+        job = training_job(
+            rooms, RECIPE, table=table, data_source=_source(rooms), source="devices.readings", why="weekly", by=by
+        )
+        with rooms.store.write() as ledger:
+            ledger.jobs.add(job)
     run.step("begun", detail=job.id)
     return Done()
 

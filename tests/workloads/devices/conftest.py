@@ -1,0 +1,14 @@
+import pytest
+
+from modelkeep import App, ManualClock, Settings, moment
+
+
+@pytest.fixture
+def clock():
+    return ManualClock(moment("2025-07-01T07:00:00Z"))
+
+
+@pytest.fixture
+def app(tmp_path, clock):
+    with App.open(Settings(folder=tmp_path / "data", workloads=("devices",)), clock=clock) as found:
+        yield found
