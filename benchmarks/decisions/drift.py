@@ -57,7 +57,8 @@ def life(world: str, *, fall: float, seed: int) -> Life:
     n = draw.poisson(LABELS / 24, YEAR * 24)
     rows = np.repeat(np.arange(YEAR * 24), n)
     size = draw.standard_t(3, rows.size) if world == "heavy" else draw.normal(0, 1, rows.size)
-    mine = np.exp(level + own[day] - SKILL + fall * (day >= BEGINS))[rows] * np.abs(size) * draw.lognormal(0, 0.4, rows.size)
+    worse = level + own[day] - SKILL + fall * (day >= BEGINS)
+    mine = np.exp(worse)[rows] * np.abs(size) * draw.lognormal(0, 0.4, rows.size)
     other = np.exp(level)[rows] * np.abs(size) * draw.lognormal(0, 0.4, rows.size)
     sums = np.zeros((YEAR * 24, len(NAMES), len(LIFE)))
     for place, losses in ((0, mine), (3, other)):
@@ -107,7 +108,8 @@ def bare(held: Life) -> int:
 def main() -> None:
     """Print the table."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    print("| world | false alarms a year | x1.22 found after (days, share) | x1.49 | x2.23 | a bare threshold's, a year |")
+    head = "| world | false alarms a year | x1.22: days until found, share | x1.49 | x2.23 | a bare threshold a year |"
+    print(head)
     print("|---|---|---|---|---|---|")
     for world in WORLDS:
         cells = []

@@ -1,4 +1,4 @@
-"""What is new is noticed at once; what makes up an excess of error is named, and what is new and costs more is found."""
+"""What is new is noticed at once; what makes up an excess of error is named; what is new and costs more is found."""
 
 import pytest
 
@@ -36,7 +36,8 @@ def before(days=20, keys=20):
 def test_new_entities_are_named_with_how_many_and_how_much(build):
     news = [pair(20 * DAY + 600 * i, key=f"new {i}", error=3.0) for i in range(30)]
     same = [pair(20 * DAY + 600 * i, key=f"old {i % 20}") for i in range(20)]
-    held = cases(window(build), before() + sorted(news + same, key=lambda p: p[0].at), newcomers=[f"new {i}" for i in range(30)])
+    late = sorted(news + same, key=lambda p: p[0].at)
+    held = cases(window(build), before() + late, newcomers=[f"new {i}" for i in range(30)])
     found = causes([c for c in held if c.at >= 20 * DAY], [c for c in held if c.at < 20 * DAY])
     assert found[0].segment == NEW
     assert told(found, keys=50)["cause"] == "new entities (30 of 50 keys, 100% of the excess error)"
@@ -62,7 +63,8 @@ def test_the_segment_that_errs_is_named(build, more, said):
 
 
 def test_a_hard_day_for_everybody_has_no_cause(build):
-    held = cases(window(build), before() + [pair(20 * DAY + 600 * i, key=f"old {i % 20}", error=3.0) for i in range(80)])
+    hard = [pair(20 * DAY + 600 * i, key=f"old {i % 20}", error=3.0) for i in range(80)]
+    held = cases(window(build), before() + hard)
     now, then = [c for c in held if c.at >= 20 * DAY], [c for c in held if c.at < 20 * DAY]
     assert not [c for c in causes(now, then) if c.segment.startswith(("entity", "town", "age", "unknown"))]
 
@@ -110,7 +112,9 @@ def test_an_unseen_category_is_known_on_the_first_prediction(build):
     assert "unknown town: z" in reading.detail
 
 
-@pytest.mark.parametrize(("count", "keys", "level"), [(485, 829, "warning"), (1, 829, "ok"), (4, 10, "ok"), (0, 9, "ok")])
+@pytest.mark.parametrize(
+    ("count", "keys", "level"), [(485, 829, "warning"), (1, 829, "ok"), (4, 10, "ok"), (0, 9, "ok")]
+)
 def test_many_new_entities_are_told_and_single_ones_counted(build, count, keys, level):
     held = reference(build)
     hours = [build.slice(0, n=50, columns={"age": [1.0] * 50, "town": ["a"] * 50}, reference=held)]

@@ -18,12 +18,16 @@ from modelkeep.watch.novelty import SHOWN, Newcomers, novelty
 LONGEST = 400 * DAY
 """So far back the life of a version is looked at."""
 WARM = 28 * DAY
-"""An automatic baseline that began with the model's first outcome has seen every hour of the week four times by then."""
+"""By then a baseline that began with the model's first outcome has seen every hour of the week four times."""
 ROWS = 20_000
 """At most so many cases are read for causes."""
 BESIDE = 28 * DAY
 """So far back cases are read."""
+AGAIN = 6 * HOUR
+"""Not sooner than this the cases of an alarm that lasts are read again."""
 MADE = ("rot", "world", "level_shift")
+CAUSES = ("cause", "cause 2", "cause 3")
+ALARMED = frozenset({"warning", "critical"})
 
 Last = Mapping[tuple[str, str], Reading]
 
@@ -41,7 +45,10 @@ def drifting(
     if all(_still(one, window, labelled=labelled) for one in same[:2]):
         return [found, *(msgspec.structs.replace(one, at=window.end) for one in same if one is not None)]
     window = _whole(ledger, window, roles=roles, rollout=rollout, fleet=fleet)
-    made = _explained(ledger, window, drift(window), found=found)
+    plain = drift(window)
+    before = {name: last.get((name, window.version.name)) for name in MADE}
+    known = _known(plain, before=before, found=found, now=window.end)
+    made = known if known is not None else _explained(ledger, window, made=plain, found=found)
     made = [_blamed(one, last) if one.name == "rot" else one for one in made]
     return [found, *(_noting(one, labelled=labelled) for one in made)]
 
@@ -109,9 +116,37 @@ def _least(one: float | None, other: float | None) -> float | None:
 # ------------------------------------------------------------------------------------------------- causes
 
 
-def _explained(ledger: Ledger, window: Window, made: Sequence[Reading], *, found: Reading) -> list[Reading]:
+def _known(
+    made: Sequence[Reading], *, before: Mapping[str, Reading | None], found: Reading, now: float
+) -> list[Reading] | None:
+    """The readings with the causes that were found lately; None when cases must be read again."""
+    result = []
+    for one in made:
+        old = before.get(one.name)
+        looked = _fact(old, "looked")
+        fresh = looked is not None and now - looked < AGAIN
+        alarmed = one.level in ALARMED
+        if alarmed and not (fresh and old is not None and old.level in ALARMED):
+            return None
+        if one.name == "rot" and not alarmed and "until" in found.facts:
+            if not fresh:
+                return None
+            if old is not None and old.level in ALARMED and "new" in old.facts:
+                result.append(msgspec.structs.replace(old, at=one.at))
+                continue
+        result.append(one if old is None or looked is None else _carried(one, old, alarmed=alarmed))
+    return result
+
+
+def _carried(one: Reading, old: Reading, *, alarmed: bool) -> Reading:
+    causes_of = {name: old.facts[name] for name in CAUSES if alarmed and name in old.facts}
+    reading = _because(one, causes_of)
+    return msgspec.structs.replace(reading, facts={**reading.facts, "looked": old.facts["looked"]})
+
+
+def _explained(ledger: Ledger, window: Window, *, made: Sequence[Reading], found: Reading) -> list[Reading]:
     """The readings with their causes; rot also where what is new to the model raises its error."""
-    alarmed = [one for one in made if one.level in {"warning", "critical"}]
+    alarmed = [one for one in made if one.level in ALARMED]
     news = "until" in found.facts
     if not alarmed and not news:
         return list(made)
@@ -122,13 +157,13 @@ def _explained(ledger: Ledger, window: Window, made: Sequence[Reading], *, found
         cost = strain(held, window) if one.name == "rot" and one.level in {"ok", "unknown"} and news else None
         if cost is not None:
             reading = _strained(one, cost, window=window)
-        if reading.level in {"warning", "critical"}:
+        if reading.level in ALARMED:
             since = _fact(reading, "since") or window.start
             now, before = [c for c in held if c.at >= since], [c for c in held if c.at < since]
             if cost is not None:
                 before = before or [c for c in now if not c.new]
             reading = _because(reading, told(causes(now, before), keys=keys))
-        result.append(reading)
+        result.append(msgspec.structs.replace(reading, facts={**reading.facts, "looked": window.end}))
     return result
 
 
@@ -165,7 +200,7 @@ def _blamed(rot: Reading, last: Last) -> Reading:
     model = model_of(rot.subject)
     knows = [
         r for r in last.values()
-        if r.facts.get("explains") == "rot" and model_of(r.subject) == model and r.level in {"warning", "critical"}
+        if r.facts.get("explains") == "rot" and model_of(r.subject) == model and r.level in ALARMED
     ]  # fmt: skip
     if not knows:
         return msgspec.structs.replace(rot, facts={**rot.facts, "explained": 0.0})

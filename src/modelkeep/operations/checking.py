@@ -24,7 +24,7 @@ class CheckPerformance(Struct, frozen=True, kw_only=True):
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """What was found: one line for each target that is missed (``alerts``), kept (``met``) or not known (``unknown``)."""
+    """One line for each target that is missed (``alerts``), kept (``met``) or not known (``unknown``)."""
 
     alerts: tuple[str, ...]
     met: tuple[str, ...]

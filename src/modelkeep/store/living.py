@@ -97,5 +97,5 @@ class Lives:
         for start in range(0, len(wanted), CHUNK):
             some = wanted[start : start + CHUNK]
             query = select(c.key, func.min(c.target)).where(c.model == model, c.key.in_(some)).group_by(c.key)
-            found |= {key: target for key, target in self._connection.execute(query)}
+            found |= {row.key: row[1] for row in self._connection.execute(query)}
         return found

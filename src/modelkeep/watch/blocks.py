@@ -79,9 +79,9 @@ class Blocks(Struct, frozen=True, kw_only=True):
         """The loss of ``name`` in each block; where it answered nothing, not a number.
 
         The loss is the size of the error, for classes whether it is wrong, and where every truth is 0 or 1 the squared
-        error (Brier): the size of the error would there favour whoever always answers the commoner one. To each block half
-        an error of the usual kind is added, with the pairs that it takes, so that a block without any has a finite
-        logarithm and a day without a rare event says little.
+        error (Brier): the size of the error would there favour whoever always answers the commoner one. To each block
+        half an error of the usual kind is added, with the pairs that it takes, so that a block without any has a
+        finite logarithm and a day without a rare event says little.
         """
         n, lost = self.of("n", name), self.of(self._loss, name)
         first = max(int(np.searchsorted(self.ends, self.ends[0] + LEARN)), 1) if len(self) else 0
@@ -134,4 +134,3 @@ def best(held: Blocks, window: Window) -> str | None:
     known = [name for name in references(window.version.signature) if name in held.names]
     means = {name: held.error(name) for name in known if held.of("n", name).sum() >= held.n / 2 > 0}
     return min(means, key=lambda name: means[name], default=None)
-

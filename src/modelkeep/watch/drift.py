@@ -1,4 +1,4 @@
-"""Two questions about an error that grows: has the model rotted, or has the world become harder? And which way is it off?
+"""An error grows: has the model rotted, or has the world become harder? And which way is it off?
 
 ``rot`` looks at the skill, log(error of the best automatic baseline / error of the model): what makes both err more is
 no fault of the model. ``world`` looks at the error itself, ``level_shift`` at its sign.
@@ -162,7 +162,8 @@ def _said(window: Window, course: Course, *, name: str) -> Reading:
         facts["certain"] = float(course.held.ends[course.fall.at])
     unit = "wrong" if window.version.signature.classifies else window.version.signature.output.unit
     errors = f"; its error is {held.error():.4g} {unit}".rstrip() + f", that of {name!r} {held.error(name):.4g}"
-    said = f"skill {now:+.3f} beside {name!r} since {'never' if since is None else iso(since)}, {course.level:+.3f} before"
+    begun = "never" if since is None else iso(since)
+    said = f"skill {now:+.3f} beside {name!r} since {begun}, {course.level:+.3f} before"
     if level != "ok":
         said = f"the error grew by {math.expm1(fall):.0%} beside the baseline {name!r}: {said}{errors}"
         said += ", below baseline" if now < 0 else ""
@@ -210,11 +211,13 @@ def _world(window: Window, held: Blocks) -> Reading:
     rise = math.expm1(normal.level - now)
     since = float(held.starts[first])
     said = f"the error is {rise:+.0%} against the version's first weeks, since {iso(since)}"
-    ends_of = None if interval is None else (math.expm1(normal.level - interval[1]), math.expm1(normal.level - interval[0]))
+    risen = None
+    if interval is not None:
+        risen = math.expm1(normal.level - interval[1]), math.expm1(normal.level - interval[0])
     return honest(
         Reading(
             name="world", subject=window.version.name, value=rise, level="ok" if fall is None else "warning",
-            at=window.end, n=held.part(first).n, interval=ends_of, detail=said,
+            at=window.end, n=held.part(first).n, interval=risen, detail=said,
             facts={"since": since, "reference": math.exp(-normal.level), "promise": promise(window)},
         )
     )  # fmt: skip

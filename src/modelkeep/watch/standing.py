@@ -100,9 +100,7 @@ def against(x: Floats, spread: Floats, *, level: float, between: float) -> Float
     return found
 
 
-def lasting(
-    tests: Sequence[Floats], x: Floats, *, ends: Floats, level: float, threshold: float
-) -> Fall | None:
+def lasting(tests: Sequence[Floats], x: Floats, *, ends: Floats, level: float, threshold: float) -> Fall | None:
     """The fall that lasts at the end of the series; None when there was none, or all was well again afterwards.
 
     It is over when the mean of a week is back above ``level``; then the test begins anew.
