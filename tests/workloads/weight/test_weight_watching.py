@@ -15,9 +15,9 @@ SHRUNK = 20.5 / 25.0
 METALS = ("steel", "copper", "brass", "zinc")
 
 
-def ask(app, number, *, coin=1.0):
+def ask(app, number, *, coin=1.0, metals=METALS):
     """Ask about a piece, and weigh it; the coin may be smaller than it is said to be."""
-    one = thing(21, number, metals=METALS)
+    one = thing(21, number, metals=metals)
     row = {k: v for k, v in next(iter(photos(one, 1, seed=number))).items() if v is not None}
     for low, high in (("cx0", "cx1"), ("cy0", "cy1")):
         middle, half = (row[low] + row[high]) / 2, (row[high] - row[low]) / 2 * coin
@@ -85,9 +85,18 @@ def test_shares_are_told_from_twenty_on(app):
 
 
 def test_a_challenger_is_made_when_objects_were_weighed_and_only_then(app):
-    assert upkeep.why_not(app.rooms).startswith("0 objects were weighed")
-    for number in range(6):
+    assert "objects were weighed" in upkeep.why_not(app.rooms)
+    for number in range(21):
         ask(app, number)
+    assert "after a week" in upkeep.why_not(app.rooms)
+    app.rooms.clock.advance(7 * DAY)
+    assert upkeep.why_not(app.rooms) == ""
+
+
+def test_five_objects_of_new_materials_are_worth_a_challenger_at_once(app):
+    for number in range(5):
+        assert upkeep.why_not(app.rooms)
+        ask(app, number, metals=("lead",))
     assert upkeep.why_not(app.rooms) == ""
     assert WORKLOAD.tasks["weight_daily"] is upkeep.daily
 

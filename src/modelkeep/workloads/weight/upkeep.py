@@ -5,11 +5,13 @@ from msgspec import Raw, Struct
 
 from modelkeep import Done, Job, Rooms, Run
 from modelkeep.workloads.weight import watching
+from modelkeep.workloads.weight.features import material_of
 
 MODEL = "weight"
 DAY = 86400.0
-LEAST = 5
-"""So many newly weighed objects are worth a training."""
+NEW, LEAST, PAUSE = 5, 20, 7 * DAY
+"""Five weighed objects of materials that the model does not know are worth a training at once; else it takes twenty,
+and a week since the last one."""
 OPEN = frozenset({"waiting", "running"})
 
 
@@ -62,9 +64,18 @@ def why_not(rooms: Rooms) -> str:
         jobs = [job for job in ledger.jobs.all(task="retrain", limit=50) if job.subject == MODEL]
         if any(job.state in OPEN for job in jobs):
             return "a training runs"
-        newest = max(version.created for version in ledger.versions.all(MODEL))
+        last = max([version.created for version in ledger.versions.all(MODEL)] + [job.created for job in jobs])
+        known = watching.materials(ledger.versions.get(MODEL, rollout.champion))
         found = ledger.records.labelled(MODEL, start=now - 60 * DAY, end=now, limit=1000)
-    fresh = {(match.key, match.value) for _, match in found if match.told > newest}
-    if len(fresh) < LEAST:
-        return f"{len(fresh)} objects were weighed since the last training, {LEAST} are worth one"
-    return ""
+    fresh = {(match.key, match.value) for _, match in found if match.told >= last}
+    new = {
+        (match.key, match.value)
+        for prediction, match in found
+        if match.told >= last and material_of(dict(prediction.features)) not in known
+    }
+    if len(new) >= NEW or (len(fresh) >= LEAST and now - last >= PAUSE):
+        return ""
+    return (
+        f"{len(fresh)} objects were weighed since the last training, {len(new)} of them of new materials: "
+        f"{NEW} of these are worth one, or {LEAST} of all after a week"
+    )

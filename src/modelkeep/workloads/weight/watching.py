@@ -10,7 +10,7 @@ from modelkeep.workloads.weight.features import material_of
 from modelkeep.workloads.weight.scale import LEAST_PAIRS, Pair, shift_of
 
 if TYPE_CHECKING:
-    from modelkeep import Match, Prediction, Rooms
+    from modelkeep import Match, Prediction, Rooms, Version
 
 MODEL = "weight"
 DAY, WEEK = 86400.0, 7 * 86400.0
@@ -67,10 +67,9 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
         rollout = ledger.rollouts.get(MODEL)
         if rollout is None:
             return
-        version = ledger.versions.get(MODEL, rollout.champion)
-        found = ledger.records.labelled(MODEL, start=now - 60 * DAY, end=now, limit=NEWEST * 2)
-    known = {name for field in version.signature.inputs if field.name == "material" for name in field.categories}
-    pairs = [pair for one in found if (pair := _pair(*one, known=known, number=rollout.champion)) is not None][-NEWEST:]
+        found = ledger.records.labelled(MODEL, start=now - 60 * DAY, end=now, limit=NEWEST * 4)
+        known = {one.version: materials(ledger.versions.get(MODEL, one.version)) for one, _ in found}
+    pairs = [pair for one in found if (pair := _pair(*one, known=known)) is not None][-NEWEST:]
     if len(pairs) < LEAST_PAIRS:
         have = f"{len(pairs)} weighed photos of known materials, {LEAST_PAIRS} are needed"
         yield Reading(
@@ -105,9 +104,17 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
     )
 
 
-def _pair(prediction: "Prediction", match: "Match", *, known: set[str], number: int) -> Pair | None:
+def materials(version: "Version") -> frozenset[str]:
+    """The materials of which objects were weighed when a version was trained."""
+    return frozenset(
+        name for field in version.signature.inputs if field.name == "material" for name in field.categories
+    )
+
+
+def _pair(prediction: "Prediction", match: "Match", *, known: dict[int, frozenset[str]]) -> Pair | None:
+    """What an answer says of the yardstick: nothing, where its version did not know the material."""
     material = material_of(dict(prediction.features))
-    if material not in known or prediction.version != number or prediction.features.get("x0") is None:
+    if material not in known[prediction.version] or prediction.features.get("x0") is None:
         return None
     said, told = prediction.output, match.value
     if isinstance(said, bool | str) or isinstance(told, bool | str) or said is None or said <= 0 or told <= 0:
