@@ -81,6 +81,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "Say how everything stands: models, open alerts, work under way, and whether records are kept",
         ),
         "readings": (ACTS, "What is known: list, series"),
+        "check": (ACTS, "Does what is live keep the targets of its policy: performance"),
         "alerts": (ACTS, "Alerts: list, show, ack, resolve, rules"),
         "timeline": (ACTS, "Tell what happened: acts, alerts and steps of jobs, newest first"),
         "acts": (ACTS, "Read the audit chain, newest first, and check that no entry was changed"),
