@@ -90,6 +90,9 @@ def test_a_challenger_is_made_when_objects_were_weighed_and_only_then(app):
         ask(app, number)
     assert "after a week" in upkeep.why_not(app.rooms)
     app.rooms.clock.advance(7 * DAY)
+    assert "where training promised" in upkeep.why_not(app.rooms)
+    for number in range(21, 60):
+        ask(app, number, coin=1.3 if number % 2 else 0.75)
     assert upkeep.why_not(app.rooms) == ""
 
 
