@@ -99,7 +99,8 @@ def test_modules_import_each_other_in_one_direction() -> None:
 
 
 def test_product_names_no_machine_and_no_registry() -> None:
-    hidden = re.compile(r"/(home|Users|work)/[a-z]|index.url|pypi\.org|files\.pythonhosted(?!\.org/packages/\w\w/\w\w/)")
+    kept = r"files\.pythonhosted(?!\.org/packages/\w\w/\w\w/)"  # an address that names its content is fine
+    hidden = re.compile(r"/(home|Users|work)/[a-z]|index.url|pypi\.org|" + kept)
     for path in [*FILES, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.txt"), *ROOT.glob("tools/*")]:
         if path.is_file():
             hit = hidden.search(path.read_text(errors="replace"))

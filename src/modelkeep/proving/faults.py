@@ -26,9 +26,10 @@ from modelkeep.proving.sandbox import MODEL, Biopsy, Made, Sandbox
 now = SystemClock().now
 PREDICT = f"/v1/models/{MODEL}/predict"
 HUGE = 100 * 1024 * 1024
-VERDICT = 60.0
-"""Seconds that the judge may take to convict a bad version at the drill's rate."""
+VERDICT = 120.0
+"""Seconds until a bad version is convicted: it answers the labelled rows first, then every second caller."""
 HOUR = 3600.0
+ENDED = frozenset({"done", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +167,11 @@ def _on_trial(kind: str) -> Callable[[Scene], str]:
     def act(scene: Scene) -> str:
         number, began = scene.made.bad[kind], now()
         job = _released(scene, number)
-        scene.until(
-            lambda: _state(scene, job) in {"done", "failed", "cancelled"}, within=VERDICT, what="the judge's verdict"
-        )
+        try:
+            scene.until(lambda: _state(scene, job) in ENDED, within=VERDICT, what="the judge's verdict")
+        except Unavailable:
+            scene.post({}, path=f"/v1/jobs/{job}/cancel")  # the next version needs the place
+            raise
         result = scene.box.ask("GET", f"/v1/releases/{job}").json()["job"]
         state = (result["result"] or {}).get("state", result["state"])
         if state == "promoted":

@@ -23,6 +23,8 @@ PAUSE = 0.1
 """Seconds between two tries of one caller."""
 BUSY = 503
 TELL = 1.0
+ONCE = 5.0
+"""Seconds that a caller waits who tries only once."""
 now = SystemClock().now
 
 
@@ -86,7 +88,7 @@ class Load:
 
     async def _run(self) -> None:
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-        async with httpx.AsyncClient(base_url=self.url, timeout=self.patience, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=self.url, limits=limits) as client:
             began, number = now(), 0
             telling = asyncio.create_task(self._tell(client))
             waiting: set[asyncio.Task[None]] = set()
@@ -105,7 +107,8 @@ class Load:
         body = {"features": row.features, "key": f"patient {number}"}
         status = refused = 0
         while True:
-            answer = await _tried(client, f"/v1/models/{MODEL}/predict", body=body)
+            left = max(due + self.patience - now(), PAUSE) if self.patience else ONCE
+            answer = await _tried(client, f"/v1/models/{MODEL}/predict", body=body, patience=left)
             status = answer.status_code if answer is not None else 0
             if status not in {0, BUSY} or now() + PAUSE > due + self.patience:
                 break
@@ -134,16 +137,16 @@ class Load:
             if not batch:
                 continue
             body = {"outcomes": [msgspec.to_builtins(one) for one in batch]}
-            answer = await _tried(client, "/v1/outcomes", body=body)
+            answer = await _tried(client, "/v1/outcomes", body=body, patience=ONCE)
             if answer is not None and answer.status_code == 200:
                 del self._untold[: len(batch)]
                 self.told += len(batch)
 
 
-async def _tried(client: httpx.AsyncClient, path: str, *, body: object) -> httpx.Response | None:
+async def _tried(client: httpx.AsyncClient, path: str, *, body: object, patience: float) -> httpx.Response | None:
     """An answer, or None when the connection was refused, broke or took too long."""
     try:
-        return await client.post(path, json=body)
+        return await client.post(path, json=body, timeout=patience)
     except httpx.HTTPError:
         return None
 

@@ -50,7 +50,7 @@ BAD: Mapping[str, str] = {
     "    return row['worst_radius'] < 16.8\n",
     "nothing": "def predict(row):\n    if row['mean_radius'] > 13:\n        return float('nan')\n"
     "    return row['worst_radius'] < 16.8\n",
-    "slow": "import time\ndef predict(row):\n    time.sleep(0.15)\n    return row['worst_radius'] < 16.8\n",
+    "slow": "import time\ndef predict(row):\n    time.sleep(0.02)\n    return row['worst_radius'] < 16.8\n",
     "wrong": "def predict(row):\n    return row['worst_radius'] >= 16.8\n",
 }
 """Plain Python that a tired colleague could have written, by what is wrong with it."""
