@@ -1,8 +1,11 @@
 """What is watched of weights beyond every model's: the yardstick, how often the scale is called for, refused photos."""
 
 import math
+import statistics
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from modelkeep import Level, Reading
 from modelkeep.workloads.weight import consent
@@ -16,6 +19,9 @@ MODEL = "weight"
 DAY, WEEK = 86400.0, 7 * 86400.0
 LOOKED_AT, NEWEST = 20, 40
 """So many of the newest weighed photos tell of the yardstick: older ones would hide that it changed."""
+AGAIN = math.log(1.12)
+"""A yardstick that was wrong is right again when the newest weights are right but for an eighth."""
+BEFORE = "before, "
 LEAST = 20
 MANY = 0.5
 """A share of estimates that call for the scale, or of photos that are refused, from which something is wrong."""
@@ -26,6 +32,7 @@ name = "weight_scale"
 reading = "weight_scale"
 condition = "level >= critical"
 severity = "high"
+keep = "3d"
 kind = "modelFailure"
 summary = "The yardstick is wrong: {detail}"
 advice = [
@@ -79,13 +86,7 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
     shifts = [one for one in map(shift_of, (pairs[-n:] for n in (LEAST_PAIRS, LOOKED_AT, NEWEST))) if one is not None]
     shift = max(shifts, key=lambda one: abs(math.log(one.factor)), default=None)
     if shift is None:
-        typical = math.exp(sorted(pair.error for pair in pairs)[len(pairs) // 2])
-        detail = (
-            f"weights are right on average: the median of {len(pairs)} weighed photos is {typical:.2f} times the truth"
-        )
-        yield Reading(
-            name="weight_scale", subject=MODEL, value=typical, level="ok", at=now, n=len(pairs), detail=detail
-        )
+        yield _right(rooms, pairs, now=now)
         return
     yield Reading(
         name="weight_scale",
@@ -102,6 +103,23 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
             "yardstick": shift.yardstick,
         },
     )
+
+
+def _right(rooms: "Rooms", pairs: list[Pair], *, now: float) -> Reading:
+    """What is said when nothing speaks against the yardstick; one that was wrong is right when weights are right again."""
+    newest = [pair.error for pair in pairs[-LOOKED_AT:]]
+    typical = math.exp(statistics.median(newest))
+    with rooms.store.read() as ledger:
+        before = next((one for one in ledger.readings.newest(MODEL, "weight_scale") if one.level == "critical"), None)
+    if before is not None and abs(math.log(typical)) > AGAIN:
+        detail = (
+            f"not put right yet: the newest {len(newest)} weighed photos are {typical:.2f} times the truth; {BEFORE}"
+        )
+        said = before.detail.removeprefix(before.detail[: before.detail.rfind(BEFORE) + len(BEFORE)])
+        facts = {**before.facts, "now": typical}
+        return structs.replace(before, at=now, n=len(newest), detail=f"{detail}{said or before.detail}", facts=facts)
+    detail = f"weights are right on average: the newest {len(newest)} weighed photos are {typical:.2f} times the truth"
+    return Reading(name="weight_scale", subject=MODEL, value=typical, level="ok", at=now, n=len(newest), detail=detail)
 
 
 def materials(version: "Version") -> frozenset[str]:
