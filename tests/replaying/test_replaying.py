@@ -31,7 +31,7 @@ def test_the_break_is_noticed_and_repaired_with_the_test_shown(broken):
     assert repairs[0].test is not None
     assert repairs[0].test.challenger < repairs[0].test.champion
     assert repairs[0].test.n >= 30
-    assert repairs[0].after < repairs[0].before
+    assert repairs[0].after < 0.6 * repairs[0].test.champion
     assert broken.champion > 1
 
 

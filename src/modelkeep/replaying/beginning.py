@@ -22,13 +22,18 @@ from modelkeep.workload import Recipe
 
 LIMIT = 3600.0
 BY = "replay"
+GRAIN = 1.0
 SIMULATED = "simulated"
 """A source that says so makes a version that says so."""
 
 
 def policy_for(recipe: Recipe, rows: TrainingRows) -> Policy:
-    """The recipe's policy, with what only the data tells: how late labels come, and whether a canary can be drawn."""
+    """The recipe's policy, with what only the data tells: how late labels come, and whether a canary can be drawn.
+
+    How busy this machine is while it replays is nobody's harm: a version that is slower by less than GRAIN is not.
+    """
     policy = recipe.policy
+    policy = structs.replace(policy, guards=structs.replace(policy.guards, grain=max(policy.guards.grain, GRAIN)))
     if not policy.horizon and rows.told:
         late = np.asarray(rows.told) - np.asarray(rows.at)
         policy = structs.replace(policy, horizon=float(np.quantile(late, 0.99)))

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from modelkeep.jobs.release_memo import Released
 from modelkeep.jobs.training import Gathered, Retrained
+from modelkeep.jobs.watching import SERVER
 from modelkeep.nouns import Alert, Job, Step, gravity, model_of
 from modelkeep.quantities import DAY
 from modelkeep.replaying.report import Decision, Happening, Test
@@ -31,7 +32,7 @@ _OWN = ("release_", "job_failed")
 
 
 class Past(Struct, frozen=True, kw_only=True):
-    """Alerts, trainings, releases and rollbacks of one model, each oldest first."""
+    """All alerts, and the trainings, releases and rollbacks of one model, each oldest first."""
 
     alerts: tuple[Alert, ...]
     retrains: tuple[Job, ...]
@@ -59,7 +60,8 @@ class Witness:
         """Everything that was seen of the model."""
         alerts = sorted(self._alerts.values(), key=lambda alert: alert.opened)
         jobs = sorted((job for job in self._jobs.values() if _of(job, self._model)), key=lambda job: job.created)
-        mine = [a for a in alerts if model_of(a.subject) == self._model and not a.rule.startswith(_OWN)]
+        # What the workload tells of its own subjects wakes people too; how the machine fares is not the data's doing.
+        mine = [a for a in alerts if a.subject != SERVER and not a.rule.startswith(_OWN)]
         return Past(
             alerts=tuple(mine),
             retrains=tuple(job for job in jobs if job.task == "retrain"),

@@ -17,7 +17,8 @@ from modelkeep.replaying.tape import Tape
 from modelkeep.watch.baselines import backtest
 
 Floats = NDArray[np.float64]
-MONTH = 28 * DAY
+PARTS = ((180 * DAY, 28 * DAY), (30 * DAY, 7 * DAY), (0.0, DAY))
+"""From how long a replay on its parts are how long."""
 LOOK = 56 * DAY
 LEAST, CLEAR = 30, 3.0
 COMPLETE = 0.5
@@ -135,13 +136,13 @@ class Answers:
         return float(errors.mean()) if errors.size else None
 
     def months(self, start: float, end: float) -> tuple[Month, ...]:
-        """The mean errors in parts of 28 days."""
+        """The mean errors in parts of 28 days, of a week or of a day, by the length of the replay."""
+        part = next(length for least, length in PARTS if end - start >= least)
         rivals = {name: self.errors[name] for name in self.errors if name not in {KEPT, FROZEN}}
         best = min(rivals, key=lambda name: float(np.nanmean(rivals[name])), default=None)
         found = []
-        edges = np.arange(start, end, MONTH)
-        for edge in edges:
-            inside = (self.at >= edge) & (self.at < edge + MONTH)
+        for edge in np.arange(start, end, part):
+            inside = (self.at >= edge) & (self.at < edge + part)
             if inside.any():
                 found.append(
                     Month(
@@ -149,7 +150,7 @@ class Answers:
                         n=int(inside.sum()),
                         kept=float(np.nanmean(self.errors[KEPT][inside])),
                         frozen=float(np.nanmean(self.errors[FROZEN][inside])),
-                        best=None if best is None else self.mean(edge, edge + MONTH, who=best),
+                        best=None if best is None else self.mean(edge, edge + part, who=best),
                     )
                 )
         return tuple(found)

@@ -81,7 +81,7 @@ def _change(decision: Decision) -> str:
 
 
 def _months(report: Report) -> Table:
-    table = Table(title="mean error of each 28 days", title_justify="left")
+    table = Table(title="mean error, part by part", title_justify="left")
     for name in ("from", "rows", "version 1 left alone", "what was answered", "best baseline"):
         table.add_column(name, justify="right")
     for month in report.months:
