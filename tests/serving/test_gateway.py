@@ -158,7 +158,7 @@ def test_without_a_fallback_version_the_automatic_baseline_of_the_key_answers(ho
     (prediction,) = house.predict(1.0, keys=["stop"]).predictions
     assert (prediction.output, prediction.stand_in) == (11.0, 0)
     house.flush()
-    assert house.recorded(prediction.id).references == (20.0, None, 11.0)
+    assert house.recorded(prediction.id).references == (20.0, None, 11.0, 11.0)
 
 
 @pytest.mark.row("SRV-09")

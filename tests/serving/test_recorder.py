@@ -76,7 +76,7 @@ def test_a_prediction_refers_to_what_was_known_when_it_was_asked(house):
     after = made(house, key="k")
     house.recorder.take(after).result(10)
     house.flush()
-    assert house.recorded(before[0].id).references == (None, None, None)
+    assert house.recorded(before[0].id).references == (None,) * 4
     assert house.recorded(after[0].id).references[::2] == (30.0, 12.0)
 
 
@@ -104,7 +104,7 @@ def test_an_outcome_by_prediction_id_teaches_the_predictions_key(house):
     later = made(house, key="k")
     house.recorder.take(later).result(10)
     house.flush()
-    assert house.recorded(later[0].id).references == (6.0, 6.0, 4.0)  # the newest is corrected, the mean stays
+    assert house.recorded(later[0].id).references == (6.0, 6.0, 4.0, 4.0)  # the newest is corrected, the mean stays
 
 
 def test_outcomes_by_key_and_time_join_within_the_policys_tolerance(house):

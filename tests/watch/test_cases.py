@@ -62,6 +62,14 @@ def test_the_segment_that_errs_is_named(build, more, said):
     assert found[0].share == pytest.approx(1.0, abs=0.01)
 
 
+def test_an_input_that_is_the_entity_itself_names_new_entities(build):
+    bad = [pair(20 * DAY + 600 * i, key=f"shop {i}", town=f"shop {i}", error=5.0) for i in range(40)]
+    held = cases(window(build), before() + bad)
+    found = causes([c for c in held if c.at >= 20 * DAY], [c for c in held if c.at < 20 * DAY])
+    assert found[0].segment == NEW
+    assert all(c.new for c in held if c.at >= 20 * DAY)
+
+
 def test_a_hard_day_for_everybody_has_no_cause(build):
     hard = [pair(20 * DAY + 600 * i, key=f"old {i % 20}", error=3.0) for i in range(80)]
     held = cases(window(build), before() + hard)

@@ -53,7 +53,7 @@ def cases(window: Window, pairs: Iterable[tuple[Prediction, Match]], *, newcomer
         size = abs(float(truth)) if isinstance(truth, int | float) and not isinstance(truth, bool) else 1.0
         parts, new = _segments(p, named)
         if p.key in strangers:
-            parts, new = [NEW, *parts], True
+            parts, new = [NEW, *(part for part in parts if part != NEW)], True
         found.append(Case(at=p.at, key=p.key, loss=lost.loss, size=size, segments=tuple(parts), new=new))
     return found
 
@@ -79,7 +79,8 @@ def _segments(p: Prediction, named: Sequence[tuple[str, Naming]]) -> tuple[list[
             found.append(f"{name} missing")
             continue
         segments, unseen = naming(value)
-        found += segments
+        # An input that is the entity itself: what is unseen there is a new entity.
+        found += [NEW] if unseen and value == p.key else segments
         new = new or unseen
     hour = int(p.target // HOUR) % 24 // 6 * 6
     found.append(f"{hour:02d}-{hour + 6:02d} h UTC")
