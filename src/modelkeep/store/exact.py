@@ -127,7 +127,7 @@ def unpack(data: bytes) -> dict[str, Exact]:
 
 def plain(data: bytes) -> dict[str, tuple[float, ...]]:
     """The totals as ``profile.LIFE`` names them, by answerer: for looking at very many hours, not for corrections."""
-    found = {}
+    found: dict[str, tuple[float, ...]] = {}
     for name, (n, _, parts, confusion) in _decoder.decode(data).items():
         error, absolute, square, _, truth, truth_square = map(sum, parts)
         wrong = n - sum(row.get(true, 0) for true, row in confusion.items()) if confusion else absolute
