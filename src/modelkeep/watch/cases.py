@@ -146,7 +146,8 @@ def causes(now: Sequence[Case], before: Sequence[Case]) -> list[Cause]:
     """What makes up the excess of the error of ``now`` over that of ``before``, the largest first, at most SHOWN.
 
     A segment counts by how much its share of the excess exceeds its share of the cases before: what concerns everybody
-    alike is no cause, what is new is one whole. Of two segments with the same cases the first named stays.
+    alike is no cause, what is new is one whole. What the model never learned of comes before what else is odd about the
+    same cases. Of two segments with the same cases the first named stays.
     """
     if len(now) < LEAST or len(before) < LEAST:
         return []
@@ -163,12 +164,18 @@ def causes(now: Sequence[Case], before: Sequence[Case]) -> list[Cause]:
         gain = share - count / len(before)
         if n >= LEAST and gain >= WORTH and share >= WORTH:
             found.append((gain, Cause(segment=segment, share=share, n=n, keys=len(keys)), keys))
-    found.sort(key=lambda item: (-round(item[0], 2), item[1].segment != NEW, -item[1].n))
+    most = max((gain for gain, _, _ in found), default=0.0)
+    found.sort(key=lambda item: (not (_fresh(item[1]) and item[0] >= most / 2), -round(item[0], 2), -item[1].n))
     kept: list[Cause] = []
     for _, cause, _ in found:
         if not any(abs(cause.share - other.share) < 0.01 and cause.n == other.n for other in kept):
             kept.append(cause)
     return kept[:SHOWN]
+
+
+def _fresh(cause: Cause) -> bool:
+    """Whether it is something that the model never learned of: then what is odd about it follows from that."""
+    return cause.segment == NEW or cause.segment.startswith("unknown ")
 
 
 def _gathered(held: Sequence[Case]) -> Mapping[str, tuple[float, int, frozenset[str]]]:
