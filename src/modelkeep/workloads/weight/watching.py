@@ -21,7 +21,6 @@ LOOKED_AT, NEWEST = 20, 40
 """So many of the newest weighed photos tell of the yardstick: older ones would hide that it changed."""
 AGAIN = math.log(1.12)
 """A yardstick that was wrong is right again when the newest weights are right but for an eighth."""
-BEFORE = "before, "
 LEAST = 20
 MANY = 0.5
 """A share of estimates that call for the scale, or of photos that are refused, from which something is wrong."""
@@ -98,6 +97,7 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
         detail=shift.words(),
         facts={
             "cause": "scale",
+            "found": shift.words(),
             "materials": ", ".join(shift.materials),
             "one_sided": shift.one_sided,
             "yardstick": shift.yardstick,
@@ -106,18 +106,16 @@ def yardstick(rooms: "Rooms") -> Iterator[Reading]:
 
 
 def _right(rooms: "Rooms", pairs: list[Pair], *, now: float) -> Reading:
-    """What is said when nothing speaks against the yardstick; one that was wrong is right when weights are right again."""
+    """What is said when nothing speaks against the yardstick; one that was wrong stays so until weights are right."""
     newest = [pair.error for pair in pairs[-LOOKED_AT:]]
     typical = math.exp(statistics.median(newest))
     with rooms.store.read() as ledger:
         before = next((one for one in ledger.readings.newest(MODEL, "weight_scale") if one.level == "critical"), None)
     if before is not None and abs(math.log(typical)) > AGAIN:
         detail = (
-            f"not put right yet: the newest {len(newest)} weighed photos are {typical:.2f} times the truth; {BEFORE}"
+            f"not put right yet: {before.facts['found']}; the newest {len(newest)} are {typical:.2f} times the truth"
         )
-        said = before.detail.removeprefix(before.detail[: before.detail.rfind(BEFORE) + len(BEFORE)])
-        facts = {**before.facts, "now": typical}
-        return structs.replace(before, at=now, n=len(newest), detail=f"{detail}{said or before.detail}", facts=facts)
+        return structs.replace(before, at=now, n=len(newest), detail=detail)
     detail = f"weights are right on average: the newest {len(newest)} weighed photos are {typical:.2f} times the truth"
     return Reading(name="weight_scale", subject=MODEL, value=typical, level="ok", at=now, n=len(newest), detail=detail)
 
