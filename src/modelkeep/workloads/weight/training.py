@@ -33,7 +33,7 @@ from modelkeep.workloads.weight.weighing import HeldOut, Weighed, answer, by_mat
 FOLDS, LARGE = 10, 5000
 LEAST_OBJECTS = 5
 SAMPLE = 5000
-SINCE = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+SINCE = (0.03, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 """Shares of the rows after which the yardstick may have changed."""
 PLAIN = ("shape", "reference", "view", "second_view")
 PAIRED = ("view", "x0", "y0", "x1", "y1", "cx0", "cy0", "cx1", "cy1", "image_width", "image_height")
