@@ -159,6 +159,9 @@ def _explained(ledger: Ledger, window: Window, *, made: Sequence[Reading], found
             reading = _strained(one, cost, window=window)
         if reading.level in ALARMED:
             since = _fact(reading, "since") or window.start
+            # The test dates a fall by when it became plain; what is new dates it better.
+            came = _fact(found, "since")
+            since = since if came is None or came < since - WEEK else min(since, came)
             now, before = [c for c in held if c.at >= since], [c for c in held if c.at < since]
             if cost is not None:
                 before = before or [c for c in now if not c.new]
