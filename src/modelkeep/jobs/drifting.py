@@ -49,8 +49,16 @@ def drifting(
     before = {name: last.get((name, window.version.name)) for name in MADE}
     known = _known(plain, before=before, found=found, now=window.end)
     made = known if known is not None else _explained(ledger, window, made=plain, found=found)
-    made = [_blamed(one, last) if one.name == "rot" else one for one in made]
+    made = [_since(_blamed(one, last) if one.name == "rot" else one, before[one.name]) for one in made]
     return [found, *(_noting(one, labelled=labelled) for one in made)]
+
+
+def _since(one: Reading, old: Reading | None) -> Reading:
+    """An alarm that lasts began when it was first said to have begun."""
+    then, now = _fact(old, "since"), _fact(one, "since")
+    if old is None or old.level not in ALARMED or one.level not in ALARMED or then is None or now is None:
+        return one
+    return msgspec.structs.replace(one, facts={**one.facts, "since": min(then, now)})
 
 
 def _still(one: Reading | None, window: Window, *, labelled: int) -> bool:
