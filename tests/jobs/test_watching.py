@@ -108,7 +108,9 @@ class House:
                         at=start + i, target=start + i, seconds=0.01, references=(said, said, said),
                     )
                 )  # fmt: skip
-                outcomes.append(Outcome(value=sign * error * (1 + 0.1 * (i % 3 - 1)), at=start, prediction=f"{1}-{self.seq}"))
+                outcomes.append(
+                    Outcome(value=sign * error * (1 + 0.1 * (i % 3 - 1)), at=start, prediction=f"{1}-{self.seq}")
+                )
             latency = np.zeros(len(LATENCY_EDGES) + 1)
             latency[np.searchsorted(LATENCY_EDGES, 0.01)] = n
             columns = profile.fold_columns(fields, self.values(n, seed=hour), edges=self.reference.edges)
