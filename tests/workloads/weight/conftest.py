@@ -1,19 +1,15 @@
 import httpx
 import pytest
+from yard import NEW, installed
 
 from modelkeep import App, ManualClock, Policy, settings
 from modelkeep.claims import key_of
 from modelkeep.edge import KEY_HEADER
 from modelkeep.edge.server import running
-from modelkeep.jobs.registering import Registration, register
-from modelkeep.nouns import Lineage, Rollout
 from modelkeep.workloads.weight import POLICY
 from modelkeep.workloads.weight.preparing import prepare
 from modelkeep.workloads.weight.simulator import METALS, START, simulate
 from modelkeep.workloads.weight.training import train
-
-NEW = "lead"
-"""The metal that the model of the tests has never seen."""
 
 
 @pytest.fixture(scope="session")
@@ -44,35 +40,6 @@ def app(tmp_path, clock, trained):
     with App.open(found, clock=clock) as one:
         installed(one, trained)
         yield one
-
-
-def installed(app, trained, *, number=1, release=True):
-    """The ensemble as a version that answers."""
-    register(
-        app.rooms,
-        Registration(
-            model="weight",
-            path=trained.path,
-            runtime=trained.runtime,
-            trust=True,
-            code=packed(trained),
-            signature=trained.signature,
-            metrics=trained.metrics,
-            rivals=trained.rivals,
-            columns=trained.sample,
-            lineage=Lineage(rows=len(trained.sample["material"]), split="group", data_source="sample"),
-        ),
-    )
-    if release:
-        with app.rooms.store.write() as ledger:
-            ledger.rollouts.put(Rollout(model="weight", champion=number, since=app.rooms.clock.now()), None)
-        app.rooms.router.refresh()
-
-
-def packed(trained):
-    from modelkeep.runtimes import pack_features
-
-    return pack_features(trained.code)
 
 
 @pytest.fixture

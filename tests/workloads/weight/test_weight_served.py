@@ -6,9 +6,9 @@ import time
 
 import httpx
 import pytest
-from conftest import NEW, installed
 from msgspec import structs
 from photographing import COIN, OBJECT, located, photograph
+from yard import NEW, installed
 
 from modelkeep import App, Outcome, settings
 from modelkeep.claims import key_of
