@@ -3,11 +3,15 @@
 import json
 import math
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from drills import DAY, as_csv, columns_of, hundred_sessions, shared
+from msgspec.structs import replace
 
 from modelkeep import BadSettings, Refused
 from modelkeep.workloads.drilling import (
@@ -163,13 +167,28 @@ def test_a_device_is_scored_in_2_s_and_6_s_raise_the_alert(app):
     assert [alert.rule for alert in opened] == ["drilling_scoring_slow"]
 
 
-@pytest.mark.row("PER-15")
-def test_more_than_a_gigabyte_of_memory_raises_the_alert(app):
-    taken(app, as_csv(hundred_sessions()[0]))
-    reading = next(r for r in watching.probe(app.rooms) if r.name == "drilling_memory")
-    assert 10 < reading.value < 512
-    from msgspec.structs import replace
+WHOLE = """
+import sys
+from pathlib import Path
 
+from drills import as_csv, hundred_sessions
+from modelkeep import App, ManualClock, Settings
+from modelkeep.workloads.drilling import simulator, telemetry_acts, watching
+
+clock = ManualClock(simulator.START + 30 * 86400.0)
+with App.open(Settings(folder=Path(sys.argv[1]), workloads=("drilling",)), clock=clock) as app:
+    telemetry_acts.ingest(app, telemetry_acts.Ingest(file=as_csv(hundred_sessions()[0])))
+    print(next(r for r in watching.probe(app.rooms) if r.name == "drilling_memory").value)
+"""
+
+
+@pytest.mark.row("PER-15")
+def test_more_than_a_gigabyte_of_memory_raises_the_alert(app, tmp_path):
+    # The test's own process holds what other tests left: a process of its own tells what the workload takes.
+    command = [sys.executable, "-c", WHOLE, str(tmp_path / "own")]
+    ran = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    assert 10 < float(ran.stdout) < 512
+    reading = next(r for r in watching.probe(app.rooms) if r.name == "drilling_memory")
     with app.rooms.store.write() as ledger:
         opened = app.rooms.book.evaluate(ledger, [replace(reading, value=1126.0, level="warning")])
     assert [alert.rule for alert in opened] == ["drilling_memory"]
