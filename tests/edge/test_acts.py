@@ -398,11 +398,11 @@ def test_readings_come_newest_and_as_a_series(house):
     now = house.rooms.clock.now()
     with house.rooms.store.write() as ledger:
         ledger.readings.add(
-            [Reading(name="weighed", subject="doubler@1", value=float(i), level="ok", at=now - 60 + i) for i in range(3)]
+            [Reading(name="depth", subject="doubler@1", value=float(i), level="ok", at=now - 60 + i) for i in range(3)]
         )
-    newest = house.get("/v1/readings", subject="doubler", name="weighed").json()["readings"]
+    newest = house.get("/v1/readings", subject="doubler", name="depth").json()["readings"]
     assert [(r["value"], r["at"][-1]) for r in newest] == [(2.0, "Z")]
-    series = house.get("/v1/readings/series", name="weighed", subject="doubler@1", window="1h").json()["readings"]
+    series = house.get("/v1/readings/series", name="depth", subject="doubler@1", window="1h").json()["readings"]
     assert [r["value"] for r in series] == [0.0, 1.0, 2.0]
 
 

@@ -188,6 +188,7 @@ def test_more_than_a_gigabyte_of_memory_raises_the_alert(app, tmp_path):
     command = [sys.executable, "-c", WHOLE, str(tmp_path / "own")]
     ran = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     assert 10 < float(ran.stdout) < 512
+    taken(app, as_csv(hundred_sessions()[0]))
     reading = next(r for r in watching.probe(app.rooms) if r.name == "drilling_memory")
     with app.rooms.store.write() as ledger:
         opened = app.rooms.book.evaluate(ledger, [replace(reading, value=1126.0, level="warning")])
