@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-WORKLOADS = ("weight", "drilling", "restaurants", "any", "devices")
+WORKLOADS = ("weight", "drilling", "restaurants", "any", "devices", "speed")
 WIDTH = 170
 
 

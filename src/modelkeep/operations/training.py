@@ -6,7 +6,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -136,9 +136,17 @@ def train_table(app: App, table: Mapping[str, Sequence[Value]], *, wanted: Train
     job = _job(app, recipe, wanted=wanted, source=wanted.source or f"a table of {wanted.name}", data_source=data_source)
     folder = _laid_out(app, job)
     path = folder / "table.msgpack"
-    path.write_bytes(msgspec.msgpack.encode({column: list(values) for column, values in table.items()}))
+    columns = {column: list(values) for column, values in table.items()}
+    path.write_bytes(msgspec.msgpack.encode(columns, enc_hook=_plain))
     told = msgspec.structs.replace(_making(app, recipe, wanted=wanted), table=str(path))
     return _begun(app, job, told=told, folder=folder, say=silent)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as Python's own. Raises BadInput for what no table holds."""
+    if not hasattr(value, "item"):
+        raise BadInput.of("table", expected="numbers, text, true and false", got=type(value).__name__)
+    return value.item()
 
 
 def found(app: App, name: str) -> Recipe:
