@@ -390,7 +390,8 @@ class Window(Struct, frozen=True, kw_only=True):
     """What a Measure sees: one version of a model in one role over a span of time.
 
     ``slices`` are its hourly profiles in time order (hours without traffic are absent); ``before`` those of the four
-    weeks before ``start``, for learning what is normal. ``start`` is inclusive, ``end`` exclusive. ``champion`` says
+    weeks before ``start``, for learning what is normal; ``others`` those of the same span that another version answered
+    before this one took over. ``start`` is inclusive, ``end`` exclusive. ``champion`` says
     whether the version is the one that answers now. ``life`` holds the error sums alone of every hour since the version
     took over, 400 days back at most; ``warm`` is the moment from which the automatic baselines are as good as they
     get, ``horizon`` the age in seconds at which the outcomes of an hour are known, and ``fleet`` the number of models
@@ -404,6 +405,7 @@ class Window(Struct, frozen=True, kw_only=True):
     end: float
     slices: tuple[Slice, ...]
     before: tuple[Slice, ...] = ()
+    others: tuple[Slice, ...] = ()
     reference: Profile | None = None
     champion: bool = True
     life: Life = Life()

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from modelkeep.nouns import Policy
 from modelkeep.profile import Sums
@@ -33,6 +34,14 @@ def test_predictions_that_stop_are_silence_and_never_green(build, read):
     reading = read(silence(window), "silence")
     assert (reading.level, reading.value) == ("warning", 3 * 3600.0)
     assert "150 were expected in its full hours" in reading.detail
+
+
+def test_a_version_that_has_just_taken_over_is_not_silent(build, read):
+    before, own = traffic(build, range(-WEEKS, 0)), traffic(build, range(100))
+    alone = build.window([], before=before, hours=100)
+    assert read(silence(alone), "silence").level == "warning"
+    taken_over = replace(alone, others=tuple(own))
+    assert (read(silence(taken_over), "silence").level, read(silence(taken_over), "silence").value) == ("ok", 0.0)
 
 
 def test_the_night_and_the_weekend_are_no_silence(build, read):

@@ -126,6 +126,7 @@ class _View:
         model, records = self.policy.model, self.ledger.records
         version = self.ledger.versions.get(model, number)
         early = self.start - BEFORE
+        others = [(n, r) for n, r in learn if n != number]
         return Window(
             version=version,
             policy=self.policy,
@@ -136,6 +137,9 @@ class _View:
                 s for r in roles for s in records.slices(model, number, role=r, start=self.start, end=self.end)
             ),
             before=_by_hour(s for n, r in learn for s in records.slices(model, n, role=r, start=early, end=self.start)),
+            others=_by_hour(
+                s for n, r in others for s in records.slices(model, n, role=r, start=self.start, end=self.end)
+            ),
             reference=_reference(self.files, version),
             champion=role == "champion",
         )

@@ -40,7 +40,11 @@ def silence(window: Window) -> list[Reading]:
 
 
 def _predictions(window: Window) -> Reading:
-    counts = {s.start: s.profile.n for s in (*window.before, *window.slices) if s.profile.n}
+    # Whoever answered: a model whose version has just changed is not silent.
+    counts: dict[float, int] = {}
+    for s in (*window.before, *window.others, *window.slices):
+        counts[s.start] = counts.get(s.start, 0) + s.profile.n
+    counts = {start: n for start, n in counts.items() if n}
     if not counts:
         return unknown(window, "silence", detail="there was never a prediction", facts={"reason": "no predictions"})
     last = max(counts) + HOUR
