@@ -20,6 +20,8 @@ INDENT = " " * 13
 BESIDE = 29
 LINES = 2
 """Of what an event tells, so much is shown; the page and ``modelkeep timeline`` have the rest."""
+TOLD = frozenset({"release", "retrain", "roll_back", "train"})
+"""Work that is told here; the page shows the daily rounds of the workloads."""
 EVERY = 12 * 3600.0
 """Simulated seconds between two looks at the server's timeline."""
 
@@ -95,6 +97,8 @@ class Story:
             self._notices.add(event.id)
         if event.id in self._notices or event.what.startswith("release.") or event.what == "policy":
             return  # the page shows notices; the acts of a release are told by its steps; policies come with the demo
+        if event.kind == "job" and event.what.partition(":")[0] not in TOLD:
+            return
         colour = {"alert": "red", "job": "cyan", "act": "green"}[event.kind]
         colour = "green" if event.what == "resolved" else colour
         claim, _, detail = (event.detail.splitlines() or [""])[0].partition(": ")
