@@ -64,7 +64,7 @@ def test_immature_labels_are_never_trained_on(rooms, tmp_path):
         ledger.versions.add_policy(structs.replace(was, number=2, horizon=20 * HOUR))
     ask(rooms)
     gathered = json.decode(run(rooms).steps[0].evidence)
-    assert gathered == {"start": START - 40 * HOUR, "end": START - 21 * HOUR, "rows": 20, "known": 0, "groups": 3}
+    assert gathered == {"start": START - 40 * HOUR, "end": START - 21 * HOUR, "rows": 20, "known": 0, "groups": 3, "answered": 4.5}
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,29 @@ def test_a_version_below_its_floors_stays_a_candidate(rooms, tmp_path):
     assert result == Retrained(version=2, release=None, below=("mae 0.5 > 0.25",))
     with rooms.store.read() as ledger:
         assert ledger.jobs.all(task="release") == []
+
+
+def test_a_version_that_only_a_simple_rule_beats_is_tried_when_what_answers_errs_far_more(rooms, tmp_path):
+    site(rooms, tmp_path, trainer="trainers:beaten")
+    ask(rooms)
+    job = run(rooms)
+    result = json.decode(job.result, type=Retrained)
+    assert result.below == ("below baseline ewma: mae 0.5, baseline 0.4",)
+    with rooms.store.read() as ledger:
+        release = json.decode(ledger.jobs.get(result.release).arguments, type=Release)
+    assert release.force
+    assert "where what was answered errs 4" in release.why
+
+
+def test_a_target_of_the_policy_binds_however_bad_the_champion_is(rooms, tmp_path):
+    site(rooms, tmp_path, trainer="trainers:beaten")
+    with rooms.store.write() as ledger:
+        policy = ledger.versions.policy("m")
+        ledger.versions.add_policy(structs.replace(policy, number=2, targets={"mae": 0.1}))
+    ask(rooms)
+    result = json.decode(run(rooms).result, type=Retrained)
+    assert result.release is None
+    assert len(result.below) == 2
 
 
 def test_the_champions_feature_code_stays_before_a_model_that_takes_its_columns(rooms, tmp_path):

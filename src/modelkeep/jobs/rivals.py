@@ -38,6 +38,15 @@ def compared(metrics: Mapping[str, float], rivals: Mapping[str, Mapping[str, flo
     return tuple(_compared(metric, value, rivals=rivals) for metric, value in metrics.items())
 
 
+def about_baselines(reason: str) -> bool:
+    """Whether a reason against a version tells of simple rules, and not of a target of its policy.
+
+    >>> about_baselines("below baseline ewma: mae 3.2, baseline 2.9"), about_baselines("r2 0.40 < 0.50")
+    (True, False)
+    """
+    return reason.startswith("below baseline ") or reason.endswith("always answering the mean")
+
+
 def below(metrics: Mapping[str, float], rivals: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     """The best baseline when it is at least as good as the model by the first metric that they share, in words.
 

@@ -6,17 +6,20 @@ where it was; the version and the step that says so are written together, so it 
 
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from modelkeep.errors import Conflict
+from modelkeep.jobs import rivals
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Features, Job, Lineage, Match, Policy, Prediction, Version
+from modelkeep.profile import Sums
 from modelkeep.quantities import DAY, HOUR
 from modelkeep.runtimes import examining, kept
 from modelkeep.runtimes.making import HISTORY
@@ -25,6 +28,8 @@ from modelkeep.store.seams import Ledger
 
 TASK = "retrain"
 MOST_ROWS = kept.MOST_ROWS
+BETTER = 0.9
+"""A version that a simple rule beats is tried when its error is at most this share of that of what is answered."""
 LIMIT = HOUR
 """The longest that a trainer may take, in seconds."""
 
@@ -42,7 +47,8 @@ class Retraining(Struct, frozen=True, kw_only=True):
 class Gathered(Struct, frozen=True, kw_only=True):
     """What the training stands on: ``rows`` labelled predictions asked between the moments ``start`` and ``end``.
 
-    ``known`` of them are rows that the champion was trained on; ``groups`` counts the different entities.
+    ``known`` of them are rows that the champion was trained on; ``groups`` counts the different entities. ``answered``
+    is the mean error (the share of wrong classes) of what was answered in the newest fifth of the predictions.
     """
 
     start: float
@@ -50,6 +56,7 @@ class Gathered(Struct, frozen=True, kw_only=True):
     rows: int
     known: int = 0
     groups: int = 0
+    answered: float | None = None
 
 
 class Retrained(Struct, frozen=True, kw_only=True):
@@ -118,7 +125,12 @@ def _train(rooms: Rooms, run: Run, *, champion: Version, policy: Policy, folder:
             remedy="tell more outcomes, or lower retrain.least or lengthen retrain.window in its policy",
         )
     gathered = Gathered(
-        start=rows.at[0], end=rows.at[-1], rows=len(rows.truth), known=known, groups=examining.groups_of(rows)
+        start=rows.at[0],
+        end=rows.at[-1],
+        rows=len(rows.truth),
+        known=known,
+        groups=examining.groups_of(rows),
+        answered=_erred(found),
     )
     run.step("gathered", evidence=gathered, memo=Progress(gathered=gathered, trainer=policy.retrain.trainer))
     failpoint("retrain.gathered")
@@ -234,6 +246,31 @@ def _registration(
     )
 
 
+def _erred(found: Sequence[tuple[Prediction, Match]]) -> float | None:
+    """The mean error, or the share of wrong classes, of the newest fifth of what was answered; None without any."""
+    newest = found[len(found) - max(len(found) // 5, 1) :]
+    pairs = [Sums.of(p.output, match.value) for p, match in newest if p.output is not None]
+    return _error(sum(pairs, Sums()).metrics()) if pairs else None
+
+
+def _error(metrics: Mapping[str, float]) -> float | None:
+    return metrics.get("mae", 1 - metrics["accuracy"] if "accuracy" in metrics else None)
+
+
+def better_than_answered(version: Version, answered: float | None) -> str:
+    """Why a version that only a simple rule beats is tried all the same: what answers now errs far more. Else "".
+
+    To keep a champion that errs twice as much, because its successor is not yet as good as a simple rule, helps nobody;
+    the trial decides, and the readings go on to say who is below which baseline. Targets of the policy stay binding.
+    """
+    own = _error(version.baseline.metrics)
+    if not version.below or answered is None or own is None or own > BETTER * answered:
+        return ""
+    if not all(rivals.about_baselines(reason) for reason in version.below):
+        return ""
+    return f"{', '.join(version.below)}, but it errs {own:.4g} where what was answered errs {answered:.4g}"
+
+
 def _release(rooms: Rooms, run: Run, *, asked: Retraining, progress: Progress) -> Retrained:
     """Ask for the release, once, unless the version misses the policy's floors or another release is under way."""
     number = progress.number or 0
@@ -241,8 +278,10 @@ def _release(rooms: Rooms, run: Run, *, asked: Retraining, progress: Progress) -
     with rooms.store.write() as ledger:
         version = ledger.versions.get(asked.model, number)
         detail = f"{version.name} stays a candidate: {', '.join(version.below)}"
-        if not version.below:
-            wanted = Release(model=asked.model, number=number, why=asked.why, by=asked.by)
+        better = better_than_answered(version, progress.gathered.answered)
+        if better or not version.below:
+            why = f"{asked.why}; {better}".strip("; ")
+            wanted = Release(model=asked.model, number=number, why=why, by=asked.by, force=bool(better))
             try:
                 job = enqueue(ledger, wanted, at=rooms.clock.now()).id
                 detail = job
