@@ -27,6 +27,8 @@ from modelkeep.store.seams import Ledger, Store
 
 LOOK_BACK = DAY
 MANY = 10_000
+AT_FAULT = "input_at_fault"
+"""The rule whose open alert says that an input is wrong."""
 
 
 class Event(TypedDict):
@@ -305,10 +307,16 @@ def _enqueue(ledger: Ledger, action: str, *, alert: Alert, attempt: int, now: fl
 
 
 def _trainable(ledger: Ledger, model: str) -> bool:
-    """Whether the model has a trainer, and no challenger is being tried already."""
+    """Whether a training can help: there is a trainer, no challenger is on trial, and no input is known to be at fault.
+
+    A fault of an input (a wrong yardstick) is repaired where it arises; learning from it would make it lasting.
+    """
     rollout = ledger.rollouts.get(model)
     policy = ledger.versions.policy(model, None if rollout is None else rollout.policy)
-    return bool(policy.retrain.trainer) and (rollout is None or rollout.challenger is None)
+    at_fault = any(
+        a.rule == AT_FAULT and model_of(a.subject) == model for a in ledger.alerts.all(active=True, limit=MANY)
+    )
+    return bool(policy.retrain.trainer) and not at_fault and (rollout is None or rollout.challenger is None)
 
 
 def _id(*said: str, at: float) -> str:
