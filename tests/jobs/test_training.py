@@ -64,7 +64,14 @@ def test_immature_labels_are_never_trained_on(rooms, tmp_path):
         ledger.versions.add_policy(structs.replace(was, number=2, horizon=20 * HOUR))
     ask(rooms)
     gathered = json.decode(run(rooms).steps[0].evidence)
-    assert gathered == {"start": START - 40 * HOUR, "end": START - 21 * HOUR, "rows": 20, "known": 0, "groups": 3, "answered": 4.5}
+    assert gathered == {
+        "start": START - 40 * HOUR,
+        "end": START - 21 * HOUR,
+        "rows": 20,
+        "known": 0,
+        "groups": 3,
+        "answered": 4.5,
+    }
 
 
 @pytest.mark.parametrize(
