@@ -44,6 +44,7 @@ def test_everybody_is_scored_over_the_same_rows(broken):
     assert broken.days == pytest.approx(45.5, abs=1.0)
 
 
+@pytest.mark.prove
 def test_before_the_break_nobody_is_woken(tmp_path):
     report = played(parquet(world(breaks=99), tmp_path / "calm.parquet"), step=DAY / 2)
     assert report.pages == 0
