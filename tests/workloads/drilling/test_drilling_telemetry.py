@@ -32,7 +32,6 @@ def test_a_simulated_file_of_3900_rows_is_taken_in_within_5_s_with_bad_rows_name
     assert kept["current_amp"][kept["seq"].index(int(rows[12]["seq"]))] is None
 
 
-@pytest.mark.row("WK1-02")
 def test_sessions_of_the_guides_file_are_told_apart_where_they_overlap(app):
     file = shared("drilling", "raw_drilling_sessions_SIMULATED.csv").read_bytes()
     said = telemetry_acts.ingest(app, telemetry_acts.Ingest(file=file))
