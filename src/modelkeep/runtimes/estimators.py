@@ -1,6 +1,7 @@
 """How a scikit-learn estimator, however it was stored, answers rows."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,18 +13,23 @@ from modelkeep.runtimes import matrix
 from modelkeep.runtimes.classes import text_of
 from modelkeep.runtimes.formats import Answer, Opened
 
-Make: TypeAlias = Callable[[Sequence[Features]], Any]
-"""What turns rows into the matrix that the estimator takes."""
+Make: TypeAlias = Callable[[Any], Any]
+"""What turns rows, or a matrix of the signature's inputs, into the matrix that the estimator takes."""
 
 
 def opened(model: Any, signature: Signature, *, coded: bool) -> Opened:
     """An estimator that answers rows; it cannot tell what each input contributes. Raises BadArtifact."""
     reason = f"a {type(model).__name__} does not tell what its inputs contribute"
-    return Opened(answer=answering(model, signature, coded=coded), unexplained=reason)
+    answer, table = answering(model, signature, coded=coded)
+    return Opened(answer=answer, matrix=table, unexplained=reason)
 
 
-def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
-    """What asks ``model``: a float64 matrix when all inputs are numbers or booleans, else an object matrix.
+def answering(
+    model: Any, signature: Signature, *, coded: bool
+) -> tuple[Answer, Callable[[matrix.Matrix], Outputs] | None]:
+    """What asks ``model`` with rows, and with a matrix of the signature's inputs where all of them are numbers.
+
+    It gets a float64 matrix when all inputs are numbers or booleans, else an object matrix.
 
     Raises BadArtifact when it cannot predict, or takes other inputs than the signature names.
     """
@@ -34,8 +40,9 @@ def answering(model: Any, signature: Signature, *, coded: bool) -> Answer:
     _check_width(model, columns)
     for part in _parts(model, seen=set()):
         _settle(part)
-    make = _make(columns, signature, coded=coded)
-    return _classes(model, make, output=signature.output) if signature.classifies else _numbers(model, make)
+    ask = partial(_classes, output=signature.output) if signature.classifies else _numbers
+    table = None if coded else matrix.reordered(columns, signature)
+    return ask(model, _make(columns, signature, coded=coded)), None if table is None else ask(model, table)
 
 
 def scoring(
@@ -80,22 +87,22 @@ def _settle(part: Any) -> None:
         part.n_jobs = 1  # threads of its own would cost a single row more than they bring
 
 
-def _numbers(model: Any, make: Make) -> Answer:
-    def answer(rows: Sequence[Features]) -> Outputs:
+def _numbers(model: Any, make: Make) -> Callable[[Any], Outputs]:
+    def answer(rows: Any) -> Outputs:
         found = np.asarray(model.predict(make(rows)), dtype=np.float64)
         return Outputs(values=[*found.reshape(len(rows)).tolist()])
 
     return answer
 
 
-def _classes(model: Any, make: Make, *, output: Field) -> Answer:
+def _classes(model: Any, make: Make, *, output: Field) -> Callable[[Any], Outputs]:
     known = getattr(model, "classes_", None)
     if known is None or not callable(getattr(model, "predict_proba", None)):
         # Such a model (a linear SVM, say) answers classes without probabilities.
         return lambda rows: Outputs(values=[text_of(value, output) for value in model.predict(make(rows))])
     labels = [text_of(value, output) for value in known]
 
-    def answer(rows: Sequence[Features]) -> Outputs:
+    def answer(rows: Any) -> Outputs:
         chances = np.asarray(model.predict_proba(make(rows)), dtype=np.float64)
         best = chances.argmax(axis=1)
         return Outputs(values=[labels[place] for place in best], scores=chances.max(axis=1).tolist())

@@ -8,11 +8,13 @@ starts in a quarter of a second: scikit-learn and LightGBM alone are 150 MB and 
 import importlib
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Outputs, Signature
@@ -20,6 +22,12 @@ from modelkeep.runtimes import archives, packing
 
 MAX_BYTES = 2 * 2**30
 """The largest model file that is taken in, in bytes."""
+
+Matrix: TypeAlias = NDArray[np.float64]
+"""Rows as numbers, of shape (rows, inputs)."""
+
+UNSEEN = -1.0
+"""The code of a category's value that training did not have."""
 
 Answer: TypeAlias = Callable[[Sequence[Features]], Outputs]
 """Prepared rows in, outputs out."""
@@ -41,12 +49,15 @@ class Contributions(Struct, frozen=True, kw_only=True):
 class Opened(Struct, frozen=True, kw_only=True):
     """A model opened by its format. ``explain`` takes one prepared row; without it ``unexplained`` says why.
 
-    Both callables raise whatever the library raises.
+    ``matrix`` answers the signature's inputs as numbers, categories coded by ``codes`` (see ``Loaded.matrix``); None
+    where the model must see rows. All callables raise whatever the library raises.
     """
 
     answer: Answer
     explain: Callable[[Features], Contributions] | None = None
     unexplained: str = ""
+    matrix: Callable[[Matrix], Outputs] | None = None
+    codes: Mapping[str, Mapping[str, float]] = {}
 
 
 class Inspected(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
 from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.explaining import Explain, Explanation, explanation, refused, singly
-from modelkeep.runtimes.formats import format_of
+from modelkeep.runtimes.formats import Matrix, format_of
 from modelkeep.runtimes.signatures import example
 
 _TIMED = 20
@@ -26,12 +26,20 @@ class Loaded(Struct, frozen=True, kw_only=True):
     ``predict`` applies the feature code, asks the model and checks the answer; it raises ModelFailed for whatever goes
     wrong in there. ``seconds`` is the median time of a single row measured at loading, NaN when the row made up from
     the signature could not be answered. ``explain`` takes one row of a request apart.
+
+    ``matrix`` is ``predict`` without dictionaries, or None where only rows can be asked: it takes float64 of shape
+    (rows, len(columns)), C order, whose columns are ``columns`` (the signature's inputs in its order). None is NaN,
+    true and false are 1 and 0, and the value of a category is its place in ``codes``, UNSEEN when it is not there.
+    ``codes`` has an entry for each category among the columns. It raises and answers as ``predict`` does.
     """
 
     version: Version
     predict: Predict
     seconds: float
     explain: Explain
+    columns: tuple[str, ...] = ()
+    matrix: Callable[[Matrix], Outputs] | None = None
+    codes: Mapping[str, Mapping[str, float]] = {}
 
 
 def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
@@ -74,8 +82,23 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
             raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
         return explanation(version, inputs, outputs=outputs, found=found)
 
-    seconds = _single_row(predict, version.signature)
-    return Loaded(version=version, predict=predict, seconds=seconds, explain=explain)
+    def asked(table: Matrix) -> Outputs:
+        try:
+            outputs = opened.matrix(table)  # type: ignore[misc]  # offered only where there is one
+            check(outputs, len(table))
+        except (Exception, SystemExit) as error:  # a model's call: it may raise anything
+            raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
+        return outputs
+
+    return Loaded(
+        version=version,
+        predict=predict,
+        seconds=_single_row(predict, version.signature),
+        explain=explain,
+        columns=tuple(field.name for field in version.signature.inputs),
+        matrix=None if opened.matrix is None or prepare is not None else asked,
+        codes=opened.codes,
+    )
 
 
 def mismatch(trained: Mapping[str, str]) -> str:

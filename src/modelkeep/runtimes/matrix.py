@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Signature
+from modelkeep.runtimes.formats import UNSEEN
 
 Matrix: TypeAlias = NDArray[np.float64]
 Objects: TypeAlias = NDArray[np.object_]
@@ -55,6 +56,33 @@ def numbers(columns: tuple[str, ...] | None, codes: Codes) -> Callable[[Sequence
         return lambda rows: np.array([[row.get(name) for name in plain] for row in rows], dtype=np.float64)
     known = columns
     return lambda rows: _matrix(rows, known, codes=codes, strict=False)
+
+
+def reordered(
+    columns: tuple[str, ...] | None, signature: Signature, *, codes: Codes | None = None
+) -> Callable[[Matrix], Matrix] | None:
+    """What turns the signature's inputs as numbers into the model's own matrix; None when it needs more than numbers.
+
+    ``columns`` are the model's inputs in its order, None when feature code names them. ``codes`` are the categories
+    that it takes as numbers; UNSEEN ones become NaN.
+    """
+    coded = codes or {}
+    known = {field.name: place for place, field in enumerate(signature.inputs) if field.numeric or field.name in coded}
+    if columns is None or not all(name in known for name in columns):
+        return None
+    places = [known[name] for name in columns]
+    kinds = [place for place, name in enumerate(columns) if name in coded]
+    if kinds:
+        return lambda table: _unseen(table[:, places], kinds)
+    if places == list(range(len(signature.inputs))):
+        return lambda table: table
+    return lambda table: np.ascontiguousarray(table[:, places])
+
+
+def _unseen(table: Matrix, kinds: list[int]) -> Matrix:
+    inside = table[:, kinds]
+    table[:, kinds] = np.where(inside == UNSEEN, math.nan, inside)
+    return np.ascontiguousarray(table)
 
 
 def _matrix(rows: Sequence[Features], columns: tuple[str, ...], *, codes: Codes, strict: bool) -> Matrix:

@@ -4,7 +4,7 @@ Category inputs are coded in the order that the file carries (``pandas_categoric
 signature's categories; a value that training did not have, and None, become NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -34,17 +34,25 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
     del runtime
     trees = Trees(lightgbm_text.checked(path.read_bytes()), signature, coded=coded)
     if not signature.classifies:
-        return Opened(answer=trees.numbers, explain=trees.explain)
+        return Opened(answer=trees.numbers, explain=trees.explain, matrix=trees.tabled(_numbers), codes=trees.codes)
     known = labels(signature.output, max(trees.classes, 2))
 
-    def chosen(rows: Sequence[Features]) -> Outputs:
-        chances = trees.plain(rows)
+    def chosen(chances: Floats) -> Outputs:
         if chances.ndim == 1:
             chances = np.column_stack((1.0 - chances, chances))
         best = chances.argmax(axis=1)
         return Outputs(values=[known[place] for place in best], scores=chances.max(axis=1).tolist())
 
-    return Opened(answer=chosen, explain=trees.explain)
+    return Opened(
+        answer=lambda rows: chosen(trees.plain(rows)),
+        explain=trees.explain,
+        matrix=trees.tabled(chosen),
+        codes=trees.codes,
+    )
+
+
+def _numbers(found: Floats) -> Outputs:
+    return Outputs(values=[*found.tolist()])
 
 
 class Trees:
@@ -63,11 +71,20 @@ class Trees:
         self.link, self.classes = head.link, head.classes
         self._order = order
         self._booster = lightgbm.Booster(model_str=sound.text)
-        self._make = matrix.numbers(order, _codes(signature, sound.categories))
+        self.codes = _codes(signature, sound.categories)
+        self._make = matrix.numbers(order, self.codes)
+        self._table = None if coded else matrix.reordered(order, signature, codes=self.codes)
 
     def numbers(self, rows: Sequence[Features]) -> Outputs:
         """Answers in the output's unit; kept to one call, because it runs for every single request."""
         return Outputs(values=self._booster.predict(self._make(rows), num_threads=1).tolist())  # type: ignore[union-attr]
+
+    def tabled(self, read: Callable[[Floats], Outputs]) -> Callable[[Floats], Outputs] | None:
+        """What answers a matrix of the signature's inputs, its plain answers read by ``read``."""
+        table = self._table
+        if table is None:
+            return None
+        return lambda rows: read(cast("Floats", self._booster.predict(table(rows), num_threads=1)))
 
     def plain(self, rows: Sequence[Features]) -> Floats:
         """Answers in the output's unit; probabilities for classes, of shape (rows, classes) when more than two."""
