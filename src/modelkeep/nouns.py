@@ -29,6 +29,8 @@ LEVELS: tuple[Level, ...] = ("ok", "unknown", "warning", "critical")
 Severity = Literal["info", "warning", "medium", "error", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "medium", "error", "high", "critical")
 _LARGEST = sys.float_info.max
+EXTERNAL = "external"
+"""The runtime of a version that predicts elsewhere."""
 
 
 # ---------------------------------------------------------------------------------------------- models
@@ -200,6 +202,11 @@ class Version(Struct, frozen=True, kw_only=True):
         """``model@number``."""
         return f"{self.model}@{self.number}"
 
+    @property
+    def external(self) -> bool:
+        """True when it runs elsewhere: its file here says what it takes and answers, and cannot be run."""
+        return self.runtime == EXTERNAL
+
 
 class Outputs(Struct, frozen=True, kw_only=True):
     """What a model answers for a batch, column-wise; all columns have one entry per row.
@@ -347,6 +354,25 @@ def arm(salt: str, key: str) -> float:
 
 # --------------------------------------------------------------------------------------------- records
 
+GIVEN = 1 << 62
+"""Writers from here on stand for ids that services elsewhere gave; the recorder's own are below."""
+
+
+def given_id(model: str, name: str) -> str:
+    """The id under which a prediction is kept that its service calls ``name``: always the same, and nobody else's.
+
+    125 bits of BLAKE2b: two names meet with a chance of 1e-24 among ten million.
+
+    >>> given_id("churn", "order 17") == given_id("churn", "order 17") != given_id("price", "order 17")
+    True
+    """
+    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16, key=_keyed(model)).digest(), "big")
+    return f"{GIVEN | number >> 66}-{number & (1 << 63) - 1}"
+
+
+def _keyed(model: str) -> bytes:
+    return hashlib.blake2b(model.encode(), digest_size=16).digest()
+
 
 class Prediction(Struct, frozen=True, kw_only=True):
     """One answer of one version, or its failure; the same record for both.
@@ -356,6 +382,8 @@ class Prediction(Struct, frozen=True, kw_only=True):
     of the prediction that was answered for the same input. ``references`` are the automatic baselines' answers for the
     same key, in the order of ``profile.REFERENCES`` (None where unknown), filled in by the recorder. ``stand_in`` is
     the version that answered when ``error`` says why ``version`` did not (0 = the automatic baseline).
+    A prediction that was made elsewhere has the id that its service ``given`` it, and a ``flag`` in words when something
+    about it is odd (a moment in the future); its ``seconds`` are NaN when nobody measured them.
     """
 
     id: str
@@ -376,13 +404,16 @@ class Prediction(Struct, frozen=True, kw_only=True):
     of: str | None = None
     request: str = ""
     references: tuple[Output | None, ...] = ()
+    given: str = ""
+    flag: str = ""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """What really happened, told by prediction id, or by model + key + the moment that it is about.
 
     ``at`` is when it became known. Telling the same value twice changes nothing; another value is a correction: all
-    revisions are kept, the newest counts. ``value`` None withdraws the outcome.
+    revisions are kept, the newest counts. ``value`` None withdraws the outcome. ``tolerance`` is the largest distance in
+    seconds between ``target`` and that of its prediction, where it is not the policy's.
     """
 
     value: Output | None
@@ -392,6 +423,32 @@ class Outcome(Struct, frozen=True, kw_only=True):
     key: str = ""
     target: float | None = None
     source: str = ""
+    tolerance: float | None = None
+
+
+class Feedback(Struct, frozen=True, kw_only=True):
+    """What a person says of one prediction: a ``rating`` from 1 (worst) to 5, and a comment.
+
+    ``id`` makes it idempotent: sent again it changes nothing. ``model`` is empty while the prediction is not known.
+    """
+
+    id: str
+    prediction: str
+    rating: int
+    at: float
+    comment: str = ""
+    by: str = ""
+    model: str = ""
+
+
+class Review(Struct, frozen=True, kw_only=True):
+    """That a person has looked at one prediction, when, and what they noted."""
+
+    prediction: str
+    model: str
+    by: str
+    at: float
+    note: str = ""
 
 
 class Match(Struct, frozen=True, kw_only=True):

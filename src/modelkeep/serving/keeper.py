@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.binning import Binnings, fold
+from modelkeep.serving.blocks import Block
 from modelkeep.store.seams import Files, Ledger, Store, Told
 from modelkeep.watch.baselines import Baselines
 
@@ -27,16 +28,18 @@ class Group(Struct, frozen=True, kw_only=True):
     number: int
     predictions: tuple[Prediction, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
     @property
     def size(self) -> int:
         """How many records it holds."""
-        return len(self.predictions) + len(self.outcomes)
+        return len(self.predictions) + len(self.outcomes) + sum(block.size for block in self.blocks)
 
     def singly(self) -> list[Group]:
         """Its records one by one, each in a group of its own without a number: each is recognised by its id."""
         return [
             *(Group(writer=0, number=0, predictions=(prediction,)) for prediction in self.predictions),
+            *(Group(writer=0, number=0, blocks=(row,)) for block in self.blocks for row in block.singly()),
             *(Group(writer=0, number=0, outcomes=(outcome,)) for outcome in self.outcomes),
         ]
 
@@ -68,6 +71,8 @@ class Keeper:
         ``suspect`` says that it may have been kept before: then it is looked up, and nothing is kept twice.
         """
         kept = False
+        if group.blocks:
+            group = self._unpacked(group)
         try:
             with self._store.write() as ledger:
                 told = self._written(ledger, group, suspect=suspect)
@@ -93,8 +98,19 @@ class Keeper:
         found = []
         for p in predictions:
             baselines = self._baselines.get(p.model) or self._attended(p.model)
-            found.append(p if baselines is None else structs.replace(p, references=baselines.answer(p.key, p.target)))
+            if baselines is None or (p.given and baselines.later(p.key, p.at)):
+                found.append(p)  # told after the fact: baselines that have seen what came later are no yardstick
+            else:
+                found.append(structs.replace(p, references=baselines.answer(p.key, p.target)))
         return tuple(found)
+
+    def _unpacked(self, group: Group) -> Group:
+        """The group with a record for each row of its blocks.
+
+        Their baselines are asked here, in the order of the line: whatever was told before them is learned by now.
+        """
+        rows = [prediction for block in group.blocks for prediction in block.predictions()]
+        return structs.replace(group, predictions=(*group.predictions, *self.referred(rows)), blocks=())
 
     def estimate(self, model: str, key: str, *, target: float) -> Output | None:
         """The automatic baseline that stands in for a model, or None when nothing is known."""
@@ -123,10 +139,13 @@ class Keeper:
         records = ledger.records
         if suspect and int(records.memory(RECORDER).get(str(group.writer), b"-1")) >= group.number:
             return [Told(state="repeated") for _ in group.outcomes]
-        if group.predictions:
+        fresh: Sequence[Prediction] = group.predictions
+        if any(p.given for p in fresh):
+            fresh = [p for p in fresh if not p.given] + records.unknown([p for p in fresh if p.given])
+        if fresh:
             records.add(
-                group.predictions,
-                fold(group.predictions, lambda model, n: self._binnings.of(ledger, model=model, version=n)),
+                fresh,
+                fold(fresh, lambda model, n: self._binnings.of(ledger, model=model, version=n)),
             )
         told: list[Told] = []
         if group.outcomes:

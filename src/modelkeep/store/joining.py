@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, and_, bindparam, delete, func, select, update
 
-from modelkeep.nouns import Outcome, Prediction
+from modelkeep.nouns import GIVEN, Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.hours import Hours, Shift
 from modelkeep.store.rows import ASKED, Asked
@@ -26,6 +26,7 @@ from modelkeep.store.told import Address, Outcomes, Revision, address, head, sam
 
 _Id = tuple[int, int]
 _ASKED = select(*ASKED)
+_IDS = select(predictions.c.writer, predictions.c.seq)
 _MATCHED = select(
     *(matches.c[name] for name in ("writer", "seq", "outcome", "value", "told", "revision")), outcomes.c.last
 ).join(outcomes, outcomes.c.number == matches.c.outcome)
@@ -86,8 +87,10 @@ class Joining:
     def _told_of(self, asked: Sequence[Asked]) -> dict[Address, list[Revision]]:
         found: dict[Address, list[Revision]] = {}
         for pairs in ([a.id for a in asked], [a.of for a in asked if a.of is not None]):
-            for writer, (low, high) in rows.spans(pairs).items():
+            for writer, (low, high) in rows.spans(pair for pair in pairs if pair[0] < GIVEN).items():
                 found |= self._outcomes.told_by_id(writer, low=low, high=high)
+            given: list[Address] = [pair for pair in pairs if pair[0] >= GIVEN]
+            found |= self._outcomes.chains(given)
         for model, tally in self._tallies.of(a.model for a in asked).items():
             if tally.tolerance is not None:
                 mine = [a for a in asked if a.model == model]
@@ -124,7 +127,9 @@ class Joining:
         """See ``seams.Records.tell``."""
         places = [address(outcome) for outcome in told]
         within: dict[Address, float] = {
-            place: float(tolerance.get(place[0], 0.0)) for place in places if len(place) == 3
+            place: float(tolerance.get(place[0], 0.0) if outcome.tolerance is None else outcome.tolerance)
+            for outcome, place in zip(told, places, strict=True)
+            if len(place) == 3
         }
         chains = self._outcomes.chains(dict.fromkeys(places))
         stand = self._stand(dict.fromkeys(places), within)
@@ -229,6 +234,11 @@ class Joining:
 
     def _read(self, query: Any) -> Iterable[Asked]:
         return map(Asked._make, self._connection.execute(query))
+
+    def kept(self, ids: Iterable[_Id]) -> set[_Id]:
+        """Which of some predictions are kept, looked up one by one: ids that were given lie anywhere."""
+        c = predictions.c
+        return {(row[0], row[1]) for row in rows_among(self._connection, _IDS, columns=[c.writer, c.seq], keys=ids)}
 
     def bodies(self, ids: Iterable[_Id]) -> dict[_Id, Prediction]:
         """Whole predictions by id."""

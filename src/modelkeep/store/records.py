@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from modelkeep.nouns import Match, Outcome, Prediction
+from modelkeep.nouns import GIVEN, Match, Outcome, Prediction
 from modelkeep.profile import Life, Slice, Sums
 from modelkeep.store import rows, tables
 from modelkeep.store.hours import Hours
@@ -52,11 +52,18 @@ class SqlRecords:
             self._joining.meet(asked)
 
     def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
-        c, known = tables.predictions.c, set()
-        for writer, (low, high) in rows.spans(group).items():
+        c = tables.predictions.c
+        known = self._joining.kept(pair for pair in group if pair[0] >= GIVEN)
+        for writer, (low, high) in rows.spans(pair for pair in group if pair[0] < GIVEN).items():
             query = select(c.writer, c.seq).where(c.writer == writer, c.seq.between(low, high))
             known |= {(w, seq) for w, seq in self._connection.execute(query) if (w, seq) in group}
         return known
+
+    def unknown(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """See ``seams.Records.unknown``."""
+        by_id = {rows.known_ids(p.id, field="id"): p for p in reversed(predictions)}
+        known = self._joining.kept(by_id)
+        return [p for pair, p in reversed(by_id.items()) if pair not in known]
 
     def tell(self, outcomes: Sequence[Outcome], tolerance: Mapping[str, float]) -> list[Told]:
         """See ``seams.Records.tell``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -29,6 +29,8 @@ class _Rest(Struct, frozen=True, kw_only=True, array_like=True):
     error: str | None
     stand_in: int | None
     request: str
+    given: str = ""
+    flag: str = ""
 
 
 class Asked(NamedTuple):
@@ -59,7 +61,7 @@ class Asked(NamedTuple):
 
 
 ASKED: list[ColumnElement[Any]] = [predictions.c[name] for name in Asked._fields]
-PREDICTIONS: Select[Any] = select(*ASKED, predictions.c.body, predictions.c.number)
+PREDICTIONS: Select[Any] = select(*ASKED, predictions.c.body, predictions.c.number, predictions.c.subject)
 """The columns that ``prediction`` reads."""
 MATCHES: Select[Any] = select(*matches.columns)
 """The columns that ``match`` reads."""
@@ -141,15 +143,17 @@ def prediction_row(p: Prediction) -> tuple[Any, ...]:
     rest = _Rest(
         features=cast("dict[str, Value]", p.features),
         seconds=p.seconds,
-        subject=p.subject,
+        subject=None,
         score=p.score,
         interval=p.interval,
         error=p.error,
         stand_in=p.stand_in,
         request=p.request,
+        given=p.given,
+        flag=p.flag,
     )
     head = (writer, seq, *of, p.model, p.version, p.role, p.key, p.at, p.target)
-    return (*head, value_text(p.output), pack_refs(p.references), _msgpack.encode(rest))
+    return (*head, value_text(p.output), pack_refs(p.references), _msgpack.encode(rest), p.subject)
 
 
 def prediction(row: Sequence[Any]) -> Prediction:
@@ -167,15 +171,38 @@ def prediction(row: Sequence[Any]) -> Prediction:
         target=asked.target,
         seconds=rest.seconds,
         key=asked.key,
-        subject=rest.subject,
+        subject=row[len(ASKED) + 2],
         score=rest.score,
         interval=rest.interval,
         error=rest.error,
         stand_in=rest.stand_in,
         of=None if asked.of is None else name(*asked.of),
         request=rest.request,
+        given=rest.given,
+        flag=rest.flag,
         references=unpack_refs(asked.refs),
     )
+
+
+def apart(body: bytes) -> dict[str, Any] | None:
+    """What is packed in a row's body, as columns of its own; None when only a person's key opens it."""
+    try:
+        rest = _rest.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    low, high = rest.interval or (None, None)
+    features = _json.encode(rest.features).decode()
+    return {**msgspec.structs.asdict(rest), "features": features, "low": low, "high": high}
+
+
+def together(parts: Mapping[str, Any]) -> bytes:
+    """The inverse of ``apart``. What an older release did not keep has its default."""
+    known = {name: parts[name] for name in _Rest.__struct_fields__ if parts.get(name) is not None}
+    known["features"] = msgspec.json.decode(parts["features"] or "{}", type=dict[str, Value])
+    known["interval"] = None if parts["low"] is None else (parts["low"], parts["high"])
+    for name in ("subject", "score", "error", "stand_in"):
+        known[name] = parts.get(name)
+    return _msgpack.encode(_Rest(**known))
 
 
 def match(row: Any) -> Match:

@@ -5,7 +5,7 @@ A ``Store`` opens short transactions; inside one, a ``Ledger`` gives each noun i
 audit entry, can never part. Contract suite: ``tests/store/contract.py``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -16,6 +16,26 @@ from modelkeep.nouns import Act, Alert, Job, Match, Outcome, Policy, Prediction,
 from modelkeep.profile import Life, Profile, Slice, Sums
 
 ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
+
+Scope = Literal["everything", "work", "records", "predictions"]
+"""What a writing transaction writes: nobody else writes that while it lasts, whatever the process.
+
+``everything`` is always right. ``work`` is everything but records; ``records`` are predictions, outcomes and their sums;
+``predictions`` only adds predictions (once in a transaction), which others may do beside it for other models.
+"""
+
+
+class Slow(Struct, frozen=True, kw_only=True):
+    """One statement of the database: how often it ran in this process, its seconds in all and at worst, its plan.
+
+    Values are left out of both texts.
+    """
+
+    statement: str
+    calls: int = 0
+    seconds: float = 0.0
+    worst: float = 0.0
+    plan: str = ""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -50,14 +70,18 @@ class Records(Protocol):
         """Keep predictions and add their profiles, joining orphan outcomes that waited for them.
 
         Idempotent by prediction id: one that is kept already is skipped and must not be in ``folded`` again (a group
-        is re-sent whole, so when its first prediction is known, the whole group is skipped).
+        is re-sent whole, so when its first prediction is known, the whole group is skipped). Predictions whose id was
+        ``given`` by a service are sent again in other groups: they go through ``unknown`` before.
         """
+
+    def unknown(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Those whose id is not kept yet, in order, each id once."""
 
     def tell(self, outcomes: Sequence[Outcome], tolerance: Mapping[str, float]) -> list[Told]:
         """Keep outcomes and join them to their predictions.
 
         By prediction id (shadows of that prediction included), or by model + key to the predictions whose ``target``
-        is nearest to the outcome's, within ``tolerance[model]`` seconds (0 = exact).
+        is nearest to the outcome's, within its own ``tolerance`` or ``tolerance[model]`` seconds (0 = exact).
         Error sums of the touched hours (of the prediction's ``at``) are corrected in the same transaction, for the
         model and for each automatic baseline of the prediction's ``references``.
         """
@@ -280,11 +304,12 @@ class Ledger(Protocol):
 
 
 class Store(Protocol):
-    """Where everything is kept. Implementations: ``sqlite.SqliteStore``."""
+    """Where everything is kept. Implementations: ``sqlite.SqliteStore``, ``postgresql.PostgresStore``."""
 
-    def write(self) -> AbstractContextManager[Ledger]:
+    def write(self, scope: Scope = "everything") -> AbstractContextManager[Ledger]:
         """A transaction that writes: kept durably on a clean exit, undone on an exception.
 
+        Nobody else writes what is in ``scope`` meanwhile; to write beyond it is a fault of ours.
         Raises StoreUnavailable naming the cause (locked, full, unreadable, gone).
         """
 
@@ -294,8 +319,26 @@ class Store(Protocol):
     def migrate(self) -> list[str]:
         """Bring the schema up to date; the names of the migrations that ran. Refuses a newer schema (BadSettings)."""
 
+    def pending(self) -> list[str]:
+        """The names of the migrations that ``migrate`` would run. Raises BadSettings for a newer schema."""
+
+    def open(self) -> None:
+        """Make sure that the schema is the one of this release, as far as that may be done without being asked.
+
+        A file of one's own is migrated; a server that others may be using is not: BadSettings names the remedy.
+        """
+
     def ping(self) -> float:
         """Write and undo something; the seconds that it took. Raises StoreUnavailable."""
+
+    def hear(self, changed: Callable[[], None]) -> Callable[[], None] | None:
+        """Call ``changed`` from another thread soon after any process has changed a rollout; how to stop it.
+
+        None where nobody tells: then ask ``rollouts.revision`` often.
+        """
+
+    def slowest(self, limit: int = 10) -> list[Slow]:
+        """The statements that took this process longest in all, with their plans. Raises StoreUnavailable."""
 
     def close(self) -> None:
         """Let go of everything; later calls raise StoreUnavailable."""
@@ -315,6 +358,9 @@ class Files(Protocol):
 
     def size(self, digest: str) -> int:
         """Bytes. Raises NotFound."""
+
+    def remove(self, digest: str) -> int:
+        """Forget a file; its bytes, 0 when it was not there."""
 
     def all(self) -> list[str]:
         """Every digest that is kept."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import QueuePool
@@ -17,7 +18,8 @@ from modelkeep.errors import BadSettings, StoreUnavailable
 from modelkeep.store import tables
 from modelkeep.store.faults import locked, translated
 from modelkeep.store.ledger import SqlLedger
-from modelkeep.store.seams import Ledger
+from modelkeep.store.seams import Ledger, Scope, Slow
+from modelkeep.store.timing import Timings, timed
 
 
 class SqliteStore:
@@ -29,7 +31,7 @@ class SqliteStore:
     >>> import tempfile
     >>> store = SqliteStore(Path(tempfile.mkdtemp()) / "modelkeep.db")
     >>> store.migrate()
-    ['0001_first']
+    ['0001_first', '0002_records']
     >>> with store.read() as ledger: ledger.versions.models()
     []
     >>> store.close()
@@ -41,12 +43,15 @@ class SqliteStore:
         self._turn = threading.Lock()
         self._closed = False
         self._file: tuple[int, int] | None = None
+        self._timings = Timings()
         self._writer = _engine(path, busy=busy, begin="BEGIN IMMEDIATE", prepare=_writing)
         self._reader = _engine(path, busy=busy, begin="BEGIN", prepare=_reading)
+        for engine in (self._writer, self._reader):
+            timed(engine, self._timings)
 
     @contextmanager
-    def write(self) -> Iterator[Ledger]:
-        """See ``seams.Store.write``."""
+    def write(self, scope: Scope = "everything") -> Iterator[Ledger]:  # noqa: ARG002 - one writer writes everything
+        """See ``seams.Store.write``. There is one writer at a time, whatever it writes."""
         with self._writing() as connection:
             yield SqlLedger(connection)
 
@@ -67,6 +72,20 @@ class SqliteStore:
 
             return migrating.upgrade(connection, name=str(self._path))
 
+    def pending(self) -> list[str]:
+        """See ``seams.Store.pending``."""
+        self._create()
+        with self._writing() as connection:
+            if _revision(connection) == tables.HEAD:
+                return []
+            from modelkeep.store import migrating  # noqa: PLC0415 - the same
+
+            return migrating.pending(connection, name=str(self._path))
+
+    def open(self) -> None:
+        """See ``seams.Store.open``. The file is this product's own, so it is brought up to date."""
+        self.migrate()
+
     def ping(self) -> float:
         """See ``seams.Store.ping``. What it writes is kept, because only a commit proves that the disk takes it."""
         began = time.perf_counter()
@@ -75,6 +94,23 @@ class SqliteStore:
             beat = connection.execute(select(pulse.c.beat)).scalar() or 0
             connection.execute(tables.upsert(pulse), {"number": 1, "beat": 1 - beat})
         return time.perf_counter() - began
+
+    def hear(self, changed: Callable[[], None]) -> None:  # noqa: ARG002 - SQLite tells nobody
+        """See ``seams.Store.hear``. A file tells nobody."""
+
+    def slowest(self, limit: int = 10) -> list[Slow]:
+        """See ``seams.Store.slowest``."""
+        self._present()
+        with translated(self._path, busy=self._busy), self._reader.begin() as connection:
+
+            def plan(statement: str, parameters: Any) -> str:
+                if not statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
+                    return ""
+                values = (None,) * statement.count("?") if parameters is None else parameters
+                found = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+                return "\n".join(row[3] for row in found)
+
+            return self._timings.slowest(limit, plan)
 
     def close(self) -> None:
         """See ``seams.Store.close``."""

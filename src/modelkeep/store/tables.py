@@ -13,7 +13,6 @@ from sqlalchemy import (
     Dialect,
     Float,
     Index,
-    Insert,
     Integer,
     LargeBinary,
     MetaData,
@@ -22,9 +21,11 @@ from sqlalchemy import (
     Text,
     insert,
 )
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql
 
-HEAD = "0001"
+from modelkeep.store import copying
+
+HEAD = "0002"
 """The newest migration."""
 
 metadata = MetaData()
@@ -69,9 +70,11 @@ predictions = Table(
     _text("output"),
     _bytes("refs", null=True),
     _bytes("body"),
+    _text("subject", null=True),
     Index("predictions_by_id", "writer", "seq", unique=True),
     Index("predictions_by_model", "model", "number"),
     Index("predictions_by_key", "model", "key", "target"),
+    Index("predictions_by_time", "model", "at", "number"),
     sqlite_autoincrement=True,
 )
 Index(
@@ -80,6 +83,14 @@ Index(
     predictions.c.of_seq,
     sqlite_where=predictions.c.of_writer.is_not(None),
     postgresql_where=predictions.c.of_writer.is_not(None),
+)
+
+Index(
+    "predictions_by_subject",
+    predictions.c.subject,
+    predictions.c.number,
+    sqlite_where=predictions.c.subject.is_not(None),
+    postgresql_where=predictions.c.subject.is_not(None),
 )
 
 outcomes = Table(
@@ -256,6 +267,127 @@ acts = Table(
 
 pulse = Table("pulse", metadata, Column("number", Integer, primary_key=True, autoincrement=False), _integer("beat"))
 
+# ------------------------------------------------------------------------------------- what people say of records
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _text("id", key=True),
+    _integer("writer"),
+    _integer("seq"),
+    _text("model"),
+    _integer("rating"),
+    _float("at"),
+    _text("comment"),
+    _text("by"),
+    Index("feedback_by_prediction", "writer", "seq"),
+    Index("feedback_by_model", "model", "at"),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    _number(),
+    _integer("writer"),
+    _integer("seq"),
+    _text("model"),
+    _text("by"),
+    _float("at"),
+    _text("note"),
+    Index("reviews_by_prediction", "writer", "seq"),
+    Index("reviews_by_model", "model", "at"),
+    sqlite_autoincrement=True,
+)
+
+# ------------------------------------------------------------------------------------------------ people
+
+consents = Table(
+    "consents",
+    metadata,
+    _number(),
+    _text("subject"),
+    _integer("granted"),
+    _float("at"),
+    _text("by"),
+    Index("consents_by_subject", "subject", "number"),
+    sqlite_autoincrement=True,
+)
+
+keys = Table("keys", metadata, _text("name", key=True), _text("master"), _bytes("sealed"), _float("at"))
+
+accesses = Table(
+    "accesses",
+    metadata,
+    _number(),
+    _float("at"),
+    _text("who"),
+    _text("act"),
+    _text("subject", null=True),
+    _integer("records"),
+    _text("detail"),
+    Index("accesses_by_subject", "subject", "number"),
+    Index("accesses_by_time", "at"),
+    sqlite_autoincrement=True,
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _text("id", key=True),
+    _text("subject"),
+    _float("at"),
+    _text("receipt"),
+    Index("erasures_by_subject", "subject"),
+)
+
+# ----------------------------------------------------------------------------------------------- archive
+
+archived = Table(
+    "archived",
+    metadata,
+    _number(),
+    _text("model"),
+    _text("period"),
+    _text("digest"),
+    _integer("size"),
+    _integer("rows"),
+    _integer("labelled"),
+    _float("at_low"),
+    _float("at_high"),
+    _float("target_low"),
+    _float("target_high"),
+    _integer("first"),
+    _integer("last"),
+    _integer("match_last"),
+    _integer("outcome_last"),
+    _integer("bare"),
+    _float("sealed"),
+    _float("retired", null=True),
+    Index("archived_by_time", "model", "at_high"),
+    Index("archived_by_target", "model", "target_high"),
+    Index("archived_by_outcome", "outcome_last"),
+    sqlite_autoincrement=True,
+)
+
+archived_ids = Table(
+    "archived_ids",
+    metadata,
+    _integer("partition", key=True),
+    _text("kind", key=True),
+    _integer("writer", key=True),
+    _integer("low"),
+    _integer("high"),
+    Index("archived_ids_by_writer", "kind", "writer", "high"),
+)
+
+thawed = Table(
+    "thawed",
+    metadata,
+    _integer("partition", key=True),
+    _integer("writer", key=True),
+    _integer("seq", key=True),
+)
+
 # ------------------------------------------------------------------------------------- many rows at a time
 
 CHUNK = 500
@@ -277,7 +409,13 @@ def rows_among(
     """
     dialect, wanted = connection.dialect, list(keys)
     names = [str(column.compile(dialect=dialect)) for column in columns]
-    one = f"({', '.join(['?' if dialect.paramstyle == 'qmark' else '%s'] * len(columns))})"
+    if dialect.name == "postgresql":
+        condition = copying.among(tuple(names), tuple(copying.type_of(column) for column in columns))
+        if wanted:
+            arrays = tuple(map(list, zip(*wanted, strict=True)))
+            yield from connection.exec_driver_sql(_statement(query, dialect) + condition, arrays)
+        return
+    one = f"({', '.join(['?'] * len(columns))})"
     for start in range(0, len(wanted), CHUNK):
         some = wanted[start : start + CHUNK]
         values = f"SELECT * FROM (VALUES {', '.join([one] * len(some))}) AS wanted"
@@ -288,23 +426,29 @@ def rows_among(
 
 @cache
 def _insertion(table: Table, dialect: Dialect) -> str:
-    columns = [c.name for c in table.columns if not (c.primary_key and c.autoincrement is True)]
+    columns = [column.name for column in copying.given(table)]
     return str(insert(table).compile(dialect=dialect, column_keys=columns))
 
 
 def insert_rows(connection: Connection, table: Table, *, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert many rows by one prepared statement; a row has every column but a counted ``number``, in table order.
 
-    Core's own ``insert`` costs four times as much for each row, because it takes rows as dicts.
+    Core's own ``insert`` costs four times as much for each row, because it takes rows as dicts. PostgreSQL takes them
+    by COPY.
     """
-    if rows:
+    if rows and connection.dialect.name == "postgresql":
+        copying.copy_rows(connection, table, rows=rows)
+    elif rows:
         connection.exec_driver_sql(_insertion(table, connection.dialect), list(rows))
 
 
 @cache
-def upsert(table: Table) -> Insert:
-    """Insert a row, or replace everything but the key of the one that has its primary key."""
-    statement = sqlite.insert(table)
+def upsert(table: Table) -> postgresql.Insert:
+    """Insert a row, or replace everything but the key of the one that has its primary key.
+
+    PostgreSQL's statement of SQLAlchemy is written for both databases: they share the words.
+    """
+    statement = postgresql.insert(table)
     keys = list(table.primary_key.columns)
     return statement.on_conflict_do_update(
         index_elements=keys,

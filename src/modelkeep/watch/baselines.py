@@ -160,6 +160,11 @@ class Baselines:
         state = self._states.get(key) or self._states.get(EVERYONE)
         return self._nothing if state is None else state.answers(target)
 
+    def later(self, key: str, at: float) -> bool:
+        """Whether what answers for ``key`` has learned of a moment after ``at``."""
+        state = self._states.get(key) or self._states.get(EVERYONE)
+        return state is not None and state.newest > at
+
     def estimate(self, key: str, target: float) -> Output | None:
         """The one answer that stands in for a model: ``ewma`` or ``majority``."""
         return self.answer(key, target)[self._stand_in]
