@@ -30,7 +30,7 @@ FAST = 0.3
 """A fall that is looked for in parts of days too."""
 YOUNG = WEEK
 """So long a version is also watched hour by hour: a machine that is asked every minute may rot in a day."""
-BUSY = 20
+BUSY = 10
 """Labels of an hour that is looked at by itself."""
 SPARSE = 24
 """Labels of a day, fewer of which are also looked at five by five: there chance outweighs the hour of the day."""
