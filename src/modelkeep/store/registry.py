@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Table, func, insert, select
 
 from modelkeep.errors import Conflict, NotFound
 from modelkeep.nouns import Policy, Rollout, Version
+from modelkeep.store import turns
 from modelkeep.store.tables import policies, rollouts, versions
 
 
@@ -104,6 +105,7 @@ class SqlRollouts:
             )
         body = msgspec.json.encode(rollout).decode()
         self._connection.execute(insert(rollouts).values(model=rollout.model, turn=turn + 1, body=body))
+        turns.tell(self._connection)
 
     def history(self, model: str) -> list[Rollout]:
         """See ``seams.Rollouts.history``."""

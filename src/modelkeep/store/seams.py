@@ -20,8 +20,8 @@ ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "o
 Scope = Literal["everything", "work", "records", "predictions"]
 """What a writing transaction writes: nobody else writes that while it lasts, whatever the process.
 
-``everything`` is always right. ``work`` is everything but records; ``records`` are predictions, outcomes and their sums;
-``predictions`` only adds predictions (once in a transaction), which others may do beside it for other models.
+``everything`` is always right. ``work`` is everything but records; ``records`` are predictions, outcomes and what is
+summed over them; ``predictions`` only adds predictions (once in a transaction), which others may do beside it for other models.
 """
 
 

@@ -95,7 +95,7 @@ class SqliteStore:
             connection.execute(tables.upsert(pulse), {"number": 1, "beat": 1 - beat})
         return time.perf_counter() - began
 
-    def hear(self, changed: Callable[[], None]) -> None:  # noqa: ARG002 - SQLite tells nobody
+    def hear(self, changed: Callable[[], None]) -> None:
         """See ``seams.Store.hear``. A file tells nobody."""
 
     def slowest(self, limit: int = 10) -> list[Slow]:

@@ -10,7 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    predictions()
+    if op.get_context().dialect.name == "postgresql":
+        predictions_by_month()
+    else:
+        predictions()
     outcomes()
     sums()
     registry()
@@ -47,6 +50,43 @@ def predictions() -> None:
         ["of_writer", "of_seq"],
         unique=False,
         sqlite_where=sa.text("of_writer IS NOT NULL"),
+        postgresql_where=sa.text("of_writer IS NOT NULL"),
+    )
+
+
+def predictions_by_month() -> None:
+    """The same table in parts, see ``modelkeep.store.parts``: a unique key of such a table includes what parts it."""
+    op.execute("CREATE SEQUENCE predictions_number_seq")
+    op.create_table(
+        "predictions",
+        sa.Column("number", sa.Integer(), server_default=sa.text("nextval('predictions_number_seq')"), nullable=False),
+        sa.Column("writer", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("of_writer", sa.Integer(), nullable=True),
+        sa.Column("of_seq", sa.Integer(), nullable=True),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("target", sa.Float(), nullable=False),
+        sa.Column("output", sa.Text(), nullable=False),
+        sa.Column("refs", sa.LargeBinary(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("writer", "seq", "at", name="predictions_by_id"),
+        postgresql_partition_by="RANGE (at)",
+    )
+    op.execute("ALTER SEQUENCE predictions_number_seq OWNED BY predictions.number")
+    early, late = 946684800.0, 4102444800.0  # the years 2000 and 2100; months in between are made when needed
+    op.execute(f"CREATE TABLE predictions_early PARTITION OF predictions FOR VALUES FROM (MINVALUE) TO ({early})")
+    op.execute(f"CREATE TABLE predictions_late PARTITION OF predictions FOR VALUES FROM ({late}) TO (MAXVALUE)")
+    op.create_index("predictions_by_key", "predictions", ["model", "key", "target"], unique=False)
+    op.create_index("predictions_by_model", "predictions", ["model", "number"], unique=False)
+    op.create_index(
+        "predictions_by_of",
+        "predictions",
+        ["of_writer", "of_seq"],
+        unique=False,
         postgresql_where=sa.text("of_writer IS NOT NULL"),
     )
 

@@ -1,0 +1,51 @@
+"""PostgreSQL as the tables mean it: whole numbers of 64 bits, and text that sorts by its bytes, as on SQLite.
+
+The tables and the migrations say ``Integer`` and ``Text`` for both databases. SQLite's integers have 64 bits and its
+texts sort by their bytes; PostgreSQL's would have 32 bits, and would sort by the language that the server was set up
+with. So what they are called there is decided here, once, and nobody can forget it in a migration.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import Integer
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.base import PGDDLCompiler, PGTypeCompiler
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+DRIVER = "modelkeep"
+"""The name of the dialect below, as in ``postgresql+modelkeep://``."""
+SORTED = '"C"'
+"""The collation of every text: by bytes, on every server the same, and the quickest."""
+
+
+class _Types(PGTypeCompiler):
+    """The names of column types."""
+
+    def visit_INTEGER(self, type_: Any, **_: Any) -> str:  # noqa: N802, ARG002 - SQLAlchemy's names
+        return "BIGINT"
+
+    def visit_TEXT(self, type_: Any, **more: Any) -> str:  # noqa: N802 - SQLAlchemy's name
+        name = "TEXT" if type_.collation else f"TEXT COLLATE {SORTED}"
+        return name if "type_expression" in more else super().visit_TEXT(type_, **more)
+
+
+class _Definitions(PGDDLCompiler):
+    """The definitions of columns."""
+
+    def get_column_specification(self, column: Any, **more: Any) -> str:
+        said: str = super().get_column_specification(column, **more)
+        counted = isinstance(column.type, Integer) and " SERIAL" in said
+        return said.replace(" SERIAL", " BIGSERIAL", 1) if counted else said
+
+
+class Dialect(PGDialect_psycopg):
+    """SQLAlchemy's dialect for psycopg 3 with the types above."""
+
+    ddl_compiler = _Definitions
+    type_compiler_cls: ClassVar[Any] = _Types
+    supports_statement_cache = True
+
+
+registry.register(f"postgresql.{DRIVER}", __name__, Dialect.__name__)

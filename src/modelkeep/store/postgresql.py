@@ -1,0 +1,216 @@
+"""The store on a PostgreSQL server that many processes share: every commit on its disk before it returns."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Connection, create_engine, make_url, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from modelkeep.errors import BadSettings, StoreUnavailable
+from modelkeep.store import tables, turns
+from modelkeep.store.dialect import DRIVER
+from modelkeep.store.hearing import Ear
+from modelkeep.store.ledger import SqlLedger
+from modelkeep.store.postgres_faults import translated, unusable
+from modelkeep.store.seams import Ledger, Scope, Slow
+from modelkeep.store.timing import Timings, timed
+
+KEEPALIVE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that vanished from the network is noticed in so many seconds (the last: milliseconds)."""
+WAITING = 30.0
+"""So many seconds a caller waits for a connection when all are in use."""
+EXPLAINED = 5.0
+"""A statement that is run again to see its plan is stopped after so many seconds."""
+
+
+class PostgresStore:
+    """``seams.Store`` on the database at ``url`` (``postgresql://user:password@host:port/name?options of libpq``).
+
+    Any number of threads and processes may use one store. ``pool_size`` connections stay open, ``max_overflow`` more are
+    opened when needed; with ``pre_ping`` each is tried before it is used and replaced when it is dead. A writer waits
+    ``busy`` seconds for others before it gives up. The address is shown without its password, here and everywhere.
+
+    Raises BadSettings for what is no address.
+    """
+
+    def __init__(
+        self, url: str, *, busy: float = 5.0, pool_size: int = 10, max_overflow: int = 20, pre_ping: bool = True
+    ) -> None:
+        address = _address(url)
+        self.name = _shown(address)
+        self._busy, self._secret, self._closed = busy, address.password or "", False
+        self._address = address
+        self._timings = Timings()
+        self._engine = create_engine(
+            f"postgresql+{DRIVER}://",
+            creator=self._connected,
+            poolclass=QueuePool,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_pre_ping=pre_ping,
+            pool_timeout=WAITING,
+            hide_parameters=True,  # what is recorded must not stand in an error's text
+        )
+        timed(self._engine, self._timings)
+
+    @contextmanager
+    def write(self, scope: Scope = "everything") -> Iterator[Ledger]:
+        """See ``seams.Store.write``."""
+        with self._connection() as connection, connection.begin():
+            turns.begin(connection, scope)
+            yield SqlLedger(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Ledger]:
+        """See ``seams.Store.read``."""
+        with self._reading() as connection:
+            yield SqlLedger(connection)
+
+    def migrate(self) -> list[str]:
+        """See ``seams.Store.migrate``. In one transaction; processes of the release before may serve on meanwhile."""
+        with self._connection() as connection, connection.begin():
+            turns.alone(connection, turns.MIGRATION)
+            if _revision(connection) == tables.HEAD:
+                return []
+            from modelkeep.store import migrating  # noqa: PLC0415 - Alembic is slow to import and seldom needed
+
+            return migrating.upgrade(connection, name=self.name)
+
+    def pending(self) -> list[str]:
+        """See ``seams.Store.pending``."""
+        with self._reading() as connection:
+            if _revision(connection) == tables.HEAD:
+                return []
+            from modelkeep.store import migrating  # noqa: PLC0415 - the same
+
+            return migrating.pending(connection, name=self.name)
+
+    def open(self) -> None:
+        """See ``seams.Store.open``. Other processes may be serving on this schema: it is changed when told to only."""
+        waiting = self.pending()
+        if waiting:
+            raise BadSettings(
+                f"the store {self.name} is not ready for this release: {', '.join(waiting)} to run",
+                remedy="run `modelkeep migrate`",
+            )
+
+    def ping(self) -> float:
+        """See ``seams.Store.ping``. What it writes is kept, because only a commit proves that the disk takes it."""
+        began = time.perf_counter()
+        with self._connection() as connection, connection.begin():
+            pulse = tables.pulse
+            beat = connection.execute(select(pulse.c.beat)).scalar() or 0
+            connection.execute(tables.upsert(pulse), {"number": 1, "beat": 1 - beat})
+        return time.perf_counter() - began
+
+    def hear(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """See ``seams.Store.hear``."""
+        ear = Ear(lambda: self._connected(autocommit=True), changed)
+        ear.start()
+        return ear.close
+
+    def slowest(self, limit: int = 10) -> list[Slow]:
+        """See ``seams.Store.slowest``. Reading statements are run again for their plan; writing ones are not."""
+        with self._reading() as connection:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{EXPLAINED:g}s'")
+            return self._timings.slowest(limit, lambda statement, values: _plan(connection, statement, values=values))
+
+    def close(self) -> None:
+        """See ``seams.Store.close``."""
+        self._closed = True
+        self._engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreUnavailable(f"the store {self.name} is closed", remedy="open it again")
+        with (
+            translated(self.name, busy=self._busy, secret=self._secret),
+            self._engine.connect() as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._connection() as connection:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    def _connected(self, *, autocommit: bool = False) -> Any:
+        timeout = f"-c lock_timeout={max(round(self._busy * 1000), 1)}"
+        query = {key: value for key, value in self._address.query.items() if isinstance(value, str)}
+        given = {
+            "host": self._address.host,
+            "port": self._address.port,
+            "user": self._address.username,
+            "password": self._address.password,
+            "dbname": self._address.database,
+            "application_name": "modelkeep",
+            **KEEPALIVE,
+            **query,
+            "options": f"{timeout} {query.get('options', '')}".strip(),
+        }
+        said = {key: value for key, value in given.items() if value is not None}
+        return psycopg.connect(autocommit=autocommit, **said)  # type: ignore[arg-type]  # libpq's own words
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        raise unusable("it cannot be read", key="store") from None
+    if address.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
+        raise unusable(f"it begins with {address.drivername}://", key="store")
+    return address
+
+
+def _shown(address: URL) -> str:
+    """The address without password and options."""
+    user = f"{address.username}@" if address.username else ""
+    port = f":{address.port}" if address.port else ""
+    return f"postgresql://{user}{address.host or ''}{port}/{address.database or ''}"
+
+
+def _revision(connection: Connection) -> str | None:
+    """The migration that the schema is at, or None before the first."""
+    if connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar() is None:
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+# --------------------------------------------------------------------------------------------------- plans
+
+_CONDITION = re.compile(r"(Cond|Filter|Key|Output|Function Call): .*")
+_VALUES = re.compile(r"'(?:[^']|'')*'|(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])")
+
+
+def _plan(connection: Connection, statement: str, *, values: Any) -> str:
+    """What PostgreSQL does for a statement, line by line, without the values that it was asked with."""
+    if statement.startswith("COPY"):
+        return "COPY: rows are appended, each index gets an entry"
+    if not statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
+        return ""
+    runs = statement.startswith("SELECT") and "advisory" not in statement
+    how = "EXPLAIN (ANALYZE, BUFFERS) " if runs else "EXPLAIN "
+    point = connection.begin_nested()
+    try:
+        found = connection.exec_driver_sql(how + statement, values).scalars().all()
+    except (SQLAlchemyError, psycopg.Error) as fault:
+        return f"no plan: {type(getattr(fault, 'orig', None) or fault).__name__}"
+    finally:
+        point.rollback()
+    return "\n".join(_CONDITION.sub(lambda line: _VALUES.sub("?", line[0]), line) for line in found)

@@ -1,0 +1,66 @@
+"""Whose turn it is to write on PostgreSQL, where many processes write one store.
+
+The shelves read what is there and write what follows from it (the next number, an hour's sums, whom an outcome meets),
+so nobody else may change the same things in between. SQLite has one writer; here advisory locks of the transaction say
+who waits for whom. They are always taken in this order, so that no two can wait for each other:
+
+1. ``WORK``: versions, policies, rollouts, readings, alerts, jobs, acts, people.
+2. ``RECORDS``: predictions, outcomes, matches and their sums. Whoever tells outcomes has it alone, since an outcome may
+   meet any prediction; those who only add predictions share it.
+3. One lock for each model and each writer of the predictions that are added, so that the predictions of one model
+   become visible in the order of their numbers, while others are added beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from modelkeep.store.seams import Scope
+
+_FAMILY = 0x6D6B  # "mk": the first half of every lock's name, so that other programs' locks are others
+_WORK, _RECORDS, MIGRATION, PARTS = 1, 2, 3, 4
+_MOST = 24
+"""A group of more models and writers has the records alone: the server has room for so many locks."""
+CHANNEL = "modelkeep_rollouts"
+_SCOPE = "modelkeep scope"
+_STILL = "30s"
+"""A process that stands still in a transaction (frozen, its machine gone) would keep everybody waiting."""
+
+
+def begin(connection: Connection, scope: Scope) -> None:
+    """Wait for the turn to write what ``scope`` names; it ends with the transaction."""
+    connection.info[_SCOPE] = scope
+    names = {"everything": (_WORK, _RECORDS), "work": (_WORK,), "records": (_RECORDS,), "predictions": ()}[scope]
+    locks = "".join(f", pg_advisory_xact_lock({_FAMILY}, {name})" for name in names)
+    connection.exec_driver_sql(f"SELECT set_config('idle_in_transaction_session_timeout', '{_STILL}', true){locks}")
+
+
+def alone(connection: Connection, name: int) -> None:
+    """Wait for a lock of its own: ``MIGRATION`` or ``PARTS``."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_FAMILY}, {name})")
+
+
+def adding(connection: Connection, *, models: Iterable[str], writers: Iterable[int]) -> None:
+    """Wait for the turn to add predictions; nothing to wait for on SQLite, or where the transaction has it already."""
+    if connection.dialect.name != "postgresql" or connection.info.get(_SCOPE) != "predictions":
+        return
+    names = sorted({*(_named(f"model {model}") for model in models), *(_named(f"writer {w}") for w in writers)})
+    if len(names) > _MOST:
+        alone(connection, _RECORDS)
+        return
+    locks = "".join(f", pg_advisory_xact_lock({name})" for name in names)
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({_FAMILY}, {_RECORDS}){locks}")
+
+
+def tell(connection: Connection) -> None:
+    """Tell every process, once this transaction is kept, that a rollout has changed: see ``seams.Store.hear``."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+
+def _named(text: str) -> int:
+    """A lock's name of 64 bits; two texts with one name only wait for each other."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
