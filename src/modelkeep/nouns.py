@@ -40,7 +40,8 @@ class Field(Struct, frozen=True, kw_only=True):
     """One input or the output of a model.
 
     ``low`` and ``high`` are inclusive bounds in ``unit``; ``categories`` are the values that the model was trained on
-    (others are accepted and counted as new: quality, not refusal). ``nullable`` admits None.
+    (others are accepted and counted as new: quality, not refusal). ``nullable`` admits None. ``pii`` says that its
+    values tell who somebody is: they stand in no log, no page and no error.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Field(Struct, frozen=True, kw_only=True):
     high: float | None = None
     categories: tuple[str, ...] = ()
     nullable: bool = False
+    pii: bool = False
 
     def expected(self) -> str:
         """What this field takes, in words.
@@ -70,7 +72,7 @@ class Field(Struct, frozen=True, kw_only=True):
             fits = isinstance(value, bool)
         else:
             fits = isinstance(value, int | float) and not isinstance(value, bool) and self._holds(value)
-        return None if fits else _got(value)
+        return None if fits else unseen(value) if self.pii else _got(value)
 
     @property
     def numeric(self) -> bool:
@@ -102,6 +104,11 @@ class Signature(Struct, frozen=True, kw_only=True):
         """True when the output is the probability that something is so, and its truth is told as 0 or 1."""
         return self.output.kind == "number" and self.output.unit == "probability"
 
+    @property
+    def personal(self) -> frozenset[str]:
+        """The names of the inputs that tell who somebody is."""
+        return frozenset(field.name for field in self.inputs if field.pii)
+
     def problems(self, features: Features, row: int | None = None) -> list[Problem]:
         """Everything that is wrong with one row: missing, extra, wrong type, NaN, out of range. Empty when it fits."""
         found, present = [], 0
@@ -115,8 +122,9 @@ class Signature(Struct, frozen=True, kw_only=True):
                 found.append(Problem(field=field.name, expected=field.expected(), got=got, row=row))
         if len(features) > present:
             known = {field.name for field in self.inputs}
+            shown = unseen if self.personal else _got  # a misspelt name must not show whose it is
             found += [
-                Problem(field=name, expected="no such field", got=_got(value), row=row)
+                Problem(field=name, expected="no such field", got=shown(value), row=row)
                 for name, value in features.items()
                 if name not in known
             ]
@@ -133,6 +141,11 @@ class Signature(Struct, frozen=True, kw_only=True):
 
 def _bound(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
+
+
+def unseen(value: Value) -> str:
+    """A value of a field that is ``pii``, in an error: its type alone."""
+    return "null" if value is None else f"another {type(value).__name__}"
 
 
 def _got(value: Value) -> str:
@@ -281,6 +294,20 @@ class Retrain(Struct, frozen=True, kw_only=True):
     entities: int = 0
 
 
+class Privacy(Struct, frozen=True, kw_only=True):
+    """What of people a model may remember.
+
+    With ``consent`` ``required`` a prediction is recorded only when its subject has consented. ``required`` are the
+    fields that the purpose needs: what is recorded may have twice as many. ``keep`` are the features that are recorded
+    (all of them when empty); ``pii`` those that tell who somebody is, beside the fields that say so themselves.
+    """
+
+    consent: Literal["none", "required"] = "none"
+    required: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    pii: tuple[str, ...] = ()
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """What the owner of a model wants; versioned, and it comes back with a rollback.
 
@@ -304,6 +331,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     drift: float = 0.2
     window: float = WEEK
     quiet: float = 90 * DAY
+    privacy: Privacy = Privacy()
     since: float = 0.0
 
 
@@ -382,8 +410,8 @@ class Prediction(Struct, frozen=True, kw_only=True):
     of the prediction that was answered for the same input. ``references`` are the automatic baselines' answers for the
     same key, in the order of ``profile.REFERENCES`` (None where unknown), filled in by the recorder. ``stand_in`` is
     the version that answered when ``error`` says why ``version`` did not (0 = the automatic baseline).
-    A prediction that was made elsewhere has the id that its service ``given`` it, and a ``flag`` in words when something
-    about it is odd (a moment in the future); its ``seconds`` are NaN when nobody measured them.
+    A prediction that was made elsewhere has the id that its service has ``given`` it, and a ``flag`` in words when
+    something about it is odd (a moment in the future); its ``seconds`` are NaN when nobody measured them.
     """
 
     id: str
@@ -412,8 +440,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """What really happened, told by prediction id, or by model + key + the moment that it is about.
 
     ``at`` is when it became known. Telling the same value twice changes nothing; another value is a correction: all
-    revisions are kept, the newest counts. ``value`` None withdraws the outcome. ``tolerance`` is the largest distance in
-    seconds between ``target`` and that of its prediction, where it is not the policy's.
+    revisions are kept, the newest counts. ``value`` None withdraws the outcome. ``tolerance`` is the largest distance
+    in seconds between ``target`` and that of its prediction, where it is not the policy's.
     """
 
     value: Output | None

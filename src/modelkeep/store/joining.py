@@ -19,6 +19,7 @@ from modelkeep.nouns import GIVEN, Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.hours import Hours, Shift
 from modelkeep.store.rows import ASKED, Asked
+from modelkeep.store.sealing import Keys
 from modelkeep.store.seams import Told, ToldState
 from modelkeep.store.tables import insert_rows, matches, outcomes, predictions, rows_among
 from modelkeep.store.tallying import Tallies
@@ -244,6 +245,7 @@ class Joining:
         """Whole predictions by id."""
         c = predictions.c
         kept = rows_among(self._connection, rows.PREDICTIONS, columns=[c.writer, c.seq], keys=ids)
+        kept = Keys(self._connection).all_opened(kept)
         return {(row[0], row[1]): rows.prediction(row) for row in kept}
 
     def _matched(self, ids: Sequence[_Id]) -> dict[_Id, _Joined]:

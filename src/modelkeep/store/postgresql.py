@@ -15,12 +15,14 @@ from sqlalchemy.pool import QueuePool
 
 from modelkeep.errors import BadSettings, StoreUnavailable
 from modelkeep.store import tables, turns
+from modelkeep.store.archive.cold import Cold
 from modelkeep.store.dialect import DRIVER
 from modelkeep.store.hearing import Ear
 from modelkeep.store.ledger import SqlLedger
 from modelkeep.store.postgres_faults import translated, unusable
-from modelkeep.store.seams import Ledger, Scope, Slow
-from modelkeep.store.timing import Timings, timed
+from modelkeep.store.sealing import OPTION, PLAIN, Sealer
+from modelkeep.store.seams import Ledger, Scope
+from modelkeep.store.timing import Slow, Timings, timed
 
 KEEPALIVE = {
     "connect_timeout": 5,
@@ -39,16 +41,25 @@ EXPLAINED = 5.0
 class PostgresStore:
     """``seams.Store`` on the database at ``url`` (``postgresql://user:password@host:port/name?options of libpq``).
 
-    Any number of threads and processes may use one store. ``pool_size`` connections stay open, ``max_overflow`` more are
-    opened when needed; with ``pre_ping`` each is tried before it is used and replaced when it is dead. A writer waits
-    ``busy`` seconds for others before it gives up. The address is shown without its password, here and everywhere.
+    Any number of threads and processes may use one store. ``pool_size`` connections stay open, ``max_overflow`` more
+    are opened when needed; with ``pre_ping`` each is tried before it is used and replaced when it is dead. A writer
+    waits ``busy`` seconds for others before it gives up. The address is shown without its password, everywhere.
 
     Raises BadSettings for what is no address.
     """
 
     def __init__(
-        self, url: str, *, busy: float = 5.0, pool_size: int = 10, max_overflow: int = 20, pre_ping: bool = True
+        self,
+        url: str,
+        *,
+        busy: float = 5.0,
+        pool_size: int = 10,
+        max_overflow: int = 20,
+        pre_ping: bool = True,
+        cold: Cold | None = None,
+        sealer: Sealer = PLAIN,
     ) -> None:
+        self.cold = cold
         address = _address(url)
         self.name = _shown(address)
         self._busy, self._secret, self._closed = busy, address.password or "", False
@@ -65,19 +76,20 @@ class PostgresStore:
             hide_parameters=True,  # what is recorded must not stand in an error's text
         )
         timed(self._engine, self._timings)
+        self._engine.update_execution_options(**{OPTION: sealer})
 
     @contextmanager
     def write(self, scope: Scope = "everything") -> Iterator[Ledger]:
         """See ``seams.Store.write``."""
         with self._connection() as connection, connection.begin():
             turns.begin(connection, scope)
-            yield SqlLedger(connection)
+            yield SqlLedger(connection, self.cold)
 
     @contextmanager
     def read(self) -> Iterator[Ledger]:
         """See ``seams.Store.read``."""
         with self._reading() as connection:
-            yield SqlLedger(connection)
+            yield SqlLedger(connection, self.cold)
 
     def migrate(self) -> list[str]:
         """See ``seams.Store.migrate``. In one transaction; processes of the release before may serve on meanwhile."""
@@ -131,6 +143,8 @@ class PostgresStore:
     def close(self) -> None:
         """See ``seams.Store.close``."""
         self._closed = True
+        if self.cold is not None:
+            self.cold.close()
         self._engine.dispose()
 
     @contextmanager

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, func, select
 
 from modelkeep.nouns import GIVEN, Match, Outcome, Prediction
 from modelkeep.profile import Life, Slice, Sums
-from modelkeep.store import rows, tables
+from modelkeep.store import parts, rows, tables, turns
 from modelkeep.store.hours import Hours
 from modelkeep.store.joining import Joining
 from modelkeep.store.living import Lives
 from modelkeep.store.rows import Asked
+from modelkeep.store.sealing import NUMBER, Keys
 from modelkeep.store.seams import Folded, Told
 from modelkeep.store.tables import insert_rows, upsert
 from modelkeep.store.tallying import Tallies
@@ -27,6 +28,7 @@ class SqlRecords:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._keys = Keys(connection)
         self._tallies = Tallies(connection)
         self._hours = Hours(connection)
         self._lives = Lives(connection)
@@ -36,7 +38,8 @@ class SqlRecords:
 
     def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
         """See ``seams.Records.add``."""
-        group = {row[:2]: row for row in map(rows.prediction_row, predictions)}
+        turns.adding(self._connection, predictions)
+        group = {row[:2]: row for row in self._keys.closed(predictions)}
         known = self._known(group)
         if known and next(iter(group)) in known:
             if len(known) < len(group):
@@ -44,6 +47,7 @@ class SqlRecords:
                 _log.error("a known group came again with %d other predictions: %s", len(lost), lost[:5])
             return
         fresh = [row for pair, row in group.items() if pair not in known]
+        parts.ready(self._connection, (row[8] for row in fresh))
         insert_rows(self._connection, tables.predictions, rows=fresh)
         self._hours.fold(folded)
         if fresh:
@@ -85,13 +89,13 @@ class SqlRecords:
         c = tables.predictions.c
         query = rows.PREDICTIONS.where(c.writer == found[0], c.seq == found[1])
         row = self._connection.execute(query).first()
-        return None if row is None else rows.prediction(row)
+        return None if row is None else rows.prediction(self._keys.opened(row))
 
     def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
         c = tables.predictions.c
         query = rows.PREDICTIONS.where(c.model == model, c.number > after).order_by(c.number).limit(limit)
-        return [(row.number, rows.prediction(row)) for row in self._connection.execute(query)]
+        return [(row[NUMBER], rows.prediction(row)) for row in self._keys.all_opened(self._connection.execute(query))]
 
     def latest(self, model: str, *, key: str | None = None, limit: int = 100) -> list[Prediction]:
         """See ``seams.Records.latest``."""
@@ -102,7 +106,7 @@ class SqlRecords:
         else:
             # + 0 keeps SQLite from walking all of the model's numbers for the few of one key
             query = query.where(c.key == key).order_by((c.number + 0).desc())
-        return [rows.prediction(row) for row in self._connection.execute(query.limit(limit))]
+        return list(map(rows.prediction, self._keys.all_opened(self._connection.execute(query.limit(limit)))))
 
     def place(self, model: str) -> int:
         """See ``seams.Records.place``."""

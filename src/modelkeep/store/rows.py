@@ -77,6 +77,19 @@ def _plain(value: Any) -> Any:
 _json = msgspec.json.Encoder(enc_hook=_plain)
 _msgpack = msgspec.msgpack.Encoder(enc_hook=_plain)
 _rest = msgspec.msgpack.Decoder(_Rest)
+NOTHING = _msgpack.encode(
+    _Rest(
+        features={},
+        seconds=float("nan"),
+        subject=None,
+        score=None,
+        interval=None,
+        error=None,
+        stand_in=None,
+        request="",
+    )
+)
+"""A body that says nothing: what is left where the key of a sealed one is destroyed."""
 _value = msgspec.json.Decoder(Output | None)
 _refs = msgspec.msgpack.Decoder(tuple[Output | None, ...])
 
@@ -136,14 +149,17 @@ def unpack_refs(refs: bytes | None) -> tuple[Output | None, ...]:
     return _refs.decode(refs) if refs else ()
 
 
-def prediction_row(p: Prediction) -> tuple[Any, ...]:
-    """The row of a prediction: every column of ``tables.predictions`` but its number."""
+def prediction_row(p: Prediction, *, hidden: bool = False) -> tuple[Any, ...]:
+    """The row of a prediction: every column of ``tables.predictions`` but its number.
+
+    ``hidden`` puts the person into the body, which is going to be sealed, and leaves the column empty.
+    """
     writer, seq = known_ids(p.id, field="id")
     of = known_ids(p.of, field="of") if p.of is not None else (None, None)
     rest = _Rest(
         features=cast("dict[str, Value]", p.features),
         seconds=p.seconds,
-        subject=None,
+        subject=p.subject if hidden else None,
         score=p.score,
         interval=p.interval,
         error=p.error,
@@ -153,7 +169,7 @@ def prediction_row(p: Prediction) -> tuple[Any, ...]:
         flag=p.flag,
     )
     head = (writer, seq, *of, p.model, p.version, p.role, p.key, p.at, p.target)
-    return (*head, value_text(p.output), pack_refs(p.references), _msgpack.encode(rest), p.subject)
+    return (*head, value_text(p.output), pack_refs(p.references), _msgpack.encode(rest), None if hidden else p.subject)
 
 
 def prediction(row: Sequence[Any]) -> Prediction:
@@ -171,7 +187,7 @@ def prediction(row: Sequence[Any]) -> Prediction:
         target=asked.target,
         seconds=rest.seconds,
         key=asked.key,
-        subject=row[len(ASKED) + 2],
+        subject=row[len(ASKED) + 2] if rest.subject is None else rest.subject,
         score=rest.score,
         interval=rest.interval,
         error=rest.error,

@@ -14,6 +14,11 @@ from msgspec import Raw, Struct
 
 from modelkeep.nouns import Act, Alert, Job, Match, Outcome, Policy, Prediction, Reading, Rollout, Version
 from modelkeep.profile import Life, Profile, Slice, Sums
+from modelkeep.store.archive.cold import Cold
+from modelkeep.store.archive.vault import Vault
+from modelkeep.store.persons import Access, Consent, Erased
+from modelkeep.store.sealing import Keys
+from modelkeep.store.timing import Slow
 
 ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
 
@@ -21,21 +26,9 @@ Scope = Literal["everything", "work", "records", "predictions"]
 """What a writing transaction writes: nobody else writes that while it lasts, whatever the process.
 
 ``everything`` is always right. ``work`` is everything but records; ``records`` are predictions, outcomes and what is
-summed over them; ``predictions`` only adds predictions (once in a transaction), which others may do beside it for other models.
+summed over them; ``predictions`` only adds predictions (once in a transaction), which others may do beside it for other
+models.
 """
-
-
-class Slow(Struct, frozen=True, kw_only=True):
-    """One statement of the database: how often it ran in this process, its seconds in all and at worst, its plan.
-
-    Values are left out of both texts.
-    """
-
-    statement: str
-    calls: int = 0
-    seconds: float = 0.0
-    worst: float = 0.0
-    plan: str = ""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -291,6 +284,69 @@ class Acts(Protocol):
         """The number of the first entry whose digest is wrong, or None when the chain holds."""
 
 
+class Persons(Protocol):
+    """People: their consents, what is recorded of them, who looked at it, and what was erased.
+
+    A person is given as callers name it; what is kept here is a pseudonym. ``entities`` are pairs of a model and one of
+    its keys that are that person too.
+    """
+
+    keys: Keys
+
+    def say(self, subject: str, *, granted: bool, at: float, by: str) -> None:
+        """Keep a word on consent; the newest counts."""
+
+    def said(self, subject: str) -> list[Consent]:
+        """Every word of a person on consent, oldest first."""
+
+    def granted(self) -> frozenset[str]:
+        """The pseudonyms of all who consent now."""
+
+    def revision(self) -> int:
+        """A number that changes with every word on consent; cheap to poll."""
+
+    def forget_consents(self, subject: str, *, at: float) -> int:
+        """Take the words of a person away; one without a name stays, that no consent stands. How many went."""
+
+    def count(self, subject: str, entities: Sequence[tuple[str, str]] = ()) -> int:
+        """How many predictions are recorded of a person."""
+
+    def held(
+        self, subject: str, entities: Sequence[tuple[str, str]] = (), *, after: int = 0, limit: int = 1000
+    ) -> list[tuple[int, Prediction]]:
+        """Predictions of a person in the order of recording, each with its place (> ``after``)."""
+
+    def told(self, entities: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """What was told of keys, whether or not a prediction met it."""
+
+    def own_keys(self, subject: str) -> list[tuple[str, str]]:
+        """The models that know the person by its own name as their key, too."""
+
+    def models(self, subject: str, entities: Sequence[tuple[str, str]] = ()) -> list[tuple[str, int, float, float]]:
+        """For each model that predicted for a person: how often, first and last when."""
+
+    def erase(self, subject: str, entities: Sequence[tuple[str, str]] = (), *, limit: int = 2000) -> Erased:
+        """Take up to ``limit`` predictions of a person away with all that hangs on them; empty when none is left.
+
+        What is told of ``entities`` goes with the last of them. Sums and profiles stay: they hold no person.
+        """
+
+    def saw(self, access: Access) -> None:
+        """Keep that somebody read personal records."""
+
+    def accesses(self, subject: str = "", *, since: float = 0.0, limit: int = 200) -> list[Access]:
+        """Who read personal records, newest first; those of one person with ``subject``."""
+
+    def purge_accesses(self, before: float) -> int:
+        """Forget accesses from before a moment; how many went."""
+
+    def keep_receipt(self, id: str, *, subject: str, at: float, receipt: str) -> None:
+        """Keep the receipt of an erasure (``subject`` is a pseudonym); a second time changes nothing."""
+
+    def receipts(self, *, limit: int = 200) -> list[tuple[str, str]]:
+        """Receipts of erasures by id, newest first."""
+
+
 class Ledger(Protocol):
     """One transaction's view of everything that is kept."""
 
@@ -301,10 +357,19 @@ class Ledger(Protocol):
     alerts: Alerts
     jobs: Jobs
     acts: Acts
+    persons: Persons
+    archive: Vault
 
 
 class Store(Protocol):
-    """Where everything is kept. Implementations: ``sqlite.SqliteStore``, ``postgresql.PostgresStore``."""
+    """Where everything is kept. Implementations: ``sqlite.SqliteStore``, ``postgresql.PostgresStore``.
+
+    ``cold`` are the files of the archive, None for a store that has none.
+    """
+
+    @property
+    def cold(self) -> Cold | None:
+        """The archive's files."""
 
     def write(self, scope: Scope = "everything") -> AbstractContextManager[Ledger]:
         """A transaction that writes: kept durably on a clean exit, undone on an exception.

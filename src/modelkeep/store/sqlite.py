@@ -16,14 +16,18 @@ from sqlalchemy.pool import QueuePool
 
 from modelkeep.errors import BadSettings, StoreUnavailable
 from modelkeep.store import tables
+from modelkeep.store.archive.cold import Cold
 from modelkeep.store.faults import locked, translated
 from modelkeep.store.ledger import SqlLedger
-from modelkeep.store.seams import Ledger, Scope, Slow
-from modelkeep.store.timing import Timings, timed
+from modelkeep.store.sealing import OPTION, PLAIN, Sealer
+from modelkeep.store.seams import Ledger, Scope
+from modelkeep.store.timing import Slow, Timings, timed
 
 
 class SqliteStore:
     """``seams.Store`` on the file ``path``; a writer waits ``busy`` seconds for another before it gives up.
+
+    The archive is in the folder ``archive`` beside the file, unless ``cold`` says otherwise.
 
     Any number of threads may use one store. Writers of this process queue on a lock, those of other processes on the
     file's; readers see the last commit and wait for nobody.
@@ -37,8 +41,9 @@ class SqliteStore:
     >>> store.close()
     """
 
-    def __init__(self, path: Path, *, busy: float = 5.0) -> None:
+    def __init__(self, path: Path, *, busy: float = 5.0, cold: Cold | None = None, sealer: Sealer = PLAIN) -> None:
         self._path = path
+        self.cold: Cold = cold or Cold(path.parent / "archive")
         self._busy = busy
         self._turn = threading.Lock()
         self._closed = False
@@ -48,19 +53,20 @@ class SqliteStore:
         self._reader = _engine(path, busy=busy, begin="BEGIN", prepare=_reading)
         for engine in (self._writer, self._reader):
             timed(engine, self._timings)
+            engine.update_execution_options(**{OPTION: sealer})
 
     @contextmanager
     def write(self, scope: Scope = "everything") -> Iterator[Ledger]:  # noqa: ARG002 - one writer writes everything
         """See ``seams.Store.write``. There is one writer at a time, whatever it writes."""
         with self._writing() as connection:
-            yield SqlLedger(connection)
+            yield SqlLedger(connection, self.cold)
 
     @contextmanager
     def read(self) -> Iterator[Ledger]:
         """See ``seams.Store.read``."""
         self._present()
         with translated(self._path, busy=self._busy), self._reader.begin() as connection:
-            yield SqlLedger(connection)
+            yield SqlLedger(connection, self.cold)
 
     def migrate(self) -> list[str]:
         """See ``seams.Store.migrate``."""
@@ -115,6 +121,7 @@ class SqliteStore:
     def close(self) -> None:
         """See ``seams.Store.close``."""
         self._closed = True
+        self.cold.close()
         self._writer.dispose()
         self._reader.dispose()
 
