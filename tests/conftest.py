@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from postgres_server import Server, programs, running
 
 RESULTS = Path(__file__).parent.parent / "build" / "rows.json"
 found: dict[str, dict[str, str]] = {}
@@ -25,6 +27,42 @@ def program() -> Callable[[str], str]:
         return path
 
     return look
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for the whole run; where none is installed the tests skip by name, and fail under CI."""
+    with _postgres(durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def durable_postgres() -> Iterator[Server]:
+    """Another one, whose commits wait for the disk, and which tests may stop and start."""
+    with _postgres(durable=True) as server:
+        yield server
+
+
+@contextmanager
+def _postgres(*, durable: bool) -> Iterator[Server]:
+    if programs() is None and os.environ.get("CI"):
+        pytest.fail("postgresql is not installed, and CI must have it")
+    if programs() is None:
+        pytest.skip("postgresql is not installed")
+    with running(durable=durable) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _shared_database(postgres: Server) -> str:
+    return postgres.database()
+
+
+@pytest.fixture
+def database(postgres: Server, _shared_database: str) -> Iterator[str]:
+    """The address of an empty, migrated database on PostgreSQL."""
+    yield _shared_database
+    postgres.clean(_shared_database)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,11 +6,11 @@ Delivery is at least once: a process that dies between sending and noting it sen
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from modelkeep.alerts.channels import Channel, message
+from modelkeep.alerts.channels import Channel, message, takes
 from modelkeep.clock import Clock
 from modelkeep.errors import Refused
 from modelkeep.nouns import Alert, Delivery
@@ -59,7 +59,7 @@ def deliver(store: Store, channels: Mapping[str, Channel], *, clock: Clock) -> i
             taken += delivery.state == "sent"
             if delivery.state == "waiting":
                 failed.add(channel)
-            _keep(store, alert.id, index=index, delivery=delivery, names=channels)
+            _keep(store, alert.id, index=index, delivery=delivery, channels=channels)
     return taken
 
 
@@ -92,9 +92,9 @@ def _sent(alert: Alert, index: int, *, channel: Channel | None, now: float) -> D
     return failed
 
 
-def _keep(store: Store, id: str, *, index: int, delivery: Delivery, names: Iterable[str]) -> None:
+def _keep(store: Store, id: str, *, index: int, delivery: Delivery, channels: Mapping[str, Channel]) -> None:
     """Store what became of a delivery, on the alert as it is by now."""
-    with store.write() as ledger:
+    with store.write("work") as ledger:
         alert = ledger.alerts.get(id)
         deliveries = list(alert.deliveries)
         place = (delivery.channel, delivery.event)
@@ -102,14 +102,15 @@ def _keep(store: Store, id: str, *, index: int, delivery: Delivery, names: Itera
             return  # it was withdrawn meanwhile: the alert was acknowledged before its escalation
         deliveries[index] = delivery
         if delivery.state == "dead":
-            deliveries += _instead(deliveries, delivery, names=names)
+            spare = [name for name in channels if takes(channels, name, kind=alert.kind, severity=alert.severity)]
+            deliveries += _instead(deliveries, delivery, spare=spare)
         ledger.alerts.put(replace(alert, deliveries=tuple(deliveries)))
 
 
-def _instead(deliveries: list[Delivery], dead: Delivery, *, names: Iterable[str]) -> list[Delivery]:
-    """A dead message for a channel that has not had it, unless another channel has it."""
+def _instead(deliveries: list[Delivery], dead: Delivery, *, spare: list[str]) -> list[Delivery]:
+    """A dead message for a ``spare`` channel that has not had it, unless another channel has it."""
     same = [d for d in deliveries if d.event == dead.event]
     if any(d.state != "dead" for d in same):
         return []
-    spare = [name for name in names if name not in {d.channel for d in same}]
-    return [Delivery(channel=name, event=dead.event, state="waiting", due=dead.due) for name in spare[:1]]
+    free = [name for name in spare if name not in {d.channel for d in same}]
+    return [Delivery(channel=name, event=dead.event, state="waiting", due=dead.due) for name in free[:1]]

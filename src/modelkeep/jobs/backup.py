@@ -23,7 +23,7 @@ FOLDER = "backups"
 
 
 class Backup(Struct, frozen=True, kw_only=True):
-    """One backup of one version. ``path`` is the copy of the artifact, relative to the data folder; ``size`` in bytes.
+    """One backup of one version. ``path`` is the copy of the artifact, relative to the shared folder; ``size`` in bytes.
 
     ``sha256`` is the artifact's digest as it was read back from the copy; ``features`` likewise, of the feature code.
     """
@@ -57,7 +57,7 @@ def back_up(rooms: Rooms, version: Version) -> Backup:
     written.
     """
     at = rooms.clock.now()
-    folder = rooms.folder / FOLDER
+    folder = rooms.common / FOLDER
     stamp = re.sub(r"[^0-9TZ]", "", iso(at))
     base = f"{re.sub(r'[^A-Za-z0-9._-]', '_', version.model)}@{version.number}-{stamp}"
     with _disk(folder):
@@ -83,7 +83,7 @@ def back_up(rooms: Rooms, version: Version) -> Backup:
 def backups(rooms: Rooms) -> list[Backup]:
     """Every backup that is whole, newest first. Raises BadArtifact naming an entry that cannot be read."""
     found = []
-    for path in (rooms.folder / FOLDER).glob("*.json"):
+    for path in (rooms.common / FOLDER).glob("*.json"):
         try:
             found.append(json.decode(path.read_bytes(), type=Backup))
         except ValidationError as wrong:

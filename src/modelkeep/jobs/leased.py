@@ -138,7 +138,7 @@ class Leased:
         if ledger is not None:
             yield ledger
         else:
-            with self._store.write() as own:
+            with self._store.write("work") as own:
                 yield own
 
     def _kept(self, ledger: Ledger) -> Job:

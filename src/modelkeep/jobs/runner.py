@@ -188,7 +188,7 @@ class Runner:
                 busy = bool(self._held)
             if busy:
                 try:
-                    with self._rooms.store.write() as ledger:
+                    with self._rooms.store.write("work") as ledger:
                         self._renew(ledger)
                 except StoreUnavailable as cause:
                     self._say_trouble(str(cause))
@@ -204,7 +204,7 @@ class Runner:
         """Enqueue due slots, and lease the job that is due longest."""
         now = self._rooms.clock.now()
         try:
-            with self._rooms.store.write() as ledger:
+            with self._rooms.store.write("work") as ledger:
                 self._slots.enqueue(ledger, now)
                 # If the clock jumped past our own leases, hold them again before they look abandoned.
                 self._renew(ledger)
@@ -232,7 +232,7 @@ class Runner:
     def _take_over(self) -> None:
         """Give back at once what a killed process of this machine held, instead of waiting for its lease."""
         try:
-            with self._rooms.store.write() as ledger:
+            with self._rooms.store.write("work") as ledger:
                 for job in ledger.jobs.all(state="running", limit=1000):
                     if job.lease is not None and _ended(job.lease.runner):
                         waiting = structs.replace(job, state="waiting", due=self._rooms.clock.now())
@@ -333,7 +333,7 @@ class Runner:
         """Write down how a run ended, waiting a while for a store that is away; else its lease runs out by itself."""
         for pause in _PAUSES:
             try:
-                with self._rooms.store.write() as ledger:
+                with self._rooms.store.write("work") as ledger:
                     write(ledger)
             except StoreUnavailable as cause:
                 self._say_trouble(str(cause))

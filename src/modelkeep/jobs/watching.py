@@ -77,7 +77,7 @@ def watch(rooms: Rooms, run: Run, *, probes: Sequence[Probing] = ()) -> Done:
     found += told
     found += probed(rooms, probes, now=now)
     kept = [r for r in found if _says_more(rooms, last.get((r.name, r.subject)), reading=r)]
-    with rooms.store.write() as ledger:
+    with rooms.store.write("work") as ledger:
         ledger.readings.add(kept)
         alerts = rooms.book.evaluate(ledger, found)
         ledger.readings.purge(now - RETENTION)
@@ -97,7 +97,7 @@ def deliver(rooms: Rooms, _: Run) -> Done:
 
     Raises StoreUnavailable.
     """
-    with rooms.store.write() as ledger:
+    with rooms.store.write("work") as ledger:
         rooms.book.escalate(ledger)
     return Done(result=Delivered(sent=rooms.book.deliver(rooms.store)))
 

@@ -12,7 +12,7 @@ from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.binning import Binnings, fold
 from modelkeep.serving.blocks import Block
-from modelkeep.store.seams import Files, Ledger, Store, Told
+from modelkeep.store.seams import Files, Ledger, Scope, Store, Told
 from modelkeep.watch.baselines import Baselines
 
 _log = logging.getLogger("modelkeep.serving")
@@ -65,6 +65,16 @@ class Keeper:
             ledger.records.remember(RECORDER, {"writer": b"%d" % number})
         return number
 
+    def off(self) -> bool:
+        """Whether collection was switched off, here or by a process before. Raises StoreUnavailable."""
+        with self._store.read() as ledger:
+            return ledger.records.memory(RECORDER).get("collection") == b"off"
+
+    def remember_off(self, off: bool) -> None:  # noqa: FBT001 - it is what is remembered
+        """Keep it for the processes to come. Raises StoreUnavailable."""
+        with self._store.write() as ledger:
+            ledger.records.remember(RECORDER, {"collection": b"off" if off else b"on"})
+
     def keep(self, group: Group, *, suspect: bool = False) -> list[Told]:
         """Keep a group whole or not at all. Raises StoreUnavailable, or whatever says that it can never be kept.
 
@@ -74,7 +84,7 @@ class Keeper:
         if group.blocks:
             group = self._unpacked(group)
         try:
-            with self._store.write() as ledger:
+            with self._store.write(_scope(group, suspect=suspect)) as ledger:
                 told = self._written(ledger, group, suspect=suspect)
             kept = True
         finally:
@@ -187,6 +197,12 @@ class Keeper:
             self._recent[p.id] = (p.model, p.key, p.target)
         while len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
+
+
+def _scope(group: Group, *, suspect: bool) -> Scope:
+    """Predictions that are surely new may be added beside those of others; all else wants the records for itself."""
+    alone = suspect or group.outcomes or any(p.given for p in group.predictions)
+    return "records" if alone else "predictions"
 
 
 def _tolerances(ledger: Ledger, outcomes: Sequence[Outcome]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from msgspec import structs
@@ -14,13 +14,16 @@ from modelkeep.clock import Clock
 from modelkeep.errors import ModelkeepError, StoreUnavailable
 from modelkeep.nouns import Policy, Rollout, Version
 from modelkeep.runtimes import Loaded
+from modelkeep.serving import discretion
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.routes import Route, fitting
 from modelkeep.store.seams import Files, Ledger, Store
 
 _log = logging.getLogger("modelkeep.serving")
 EVERY = 0.5
-"""Seconds between two looks at the rollouts' revision."""
+"""Seconds between two looks at the rollouts' revision, where the store tells nobody of changes."""
+SELDOM = 5.0
+"""The same where it does: only what was said while the connection was lost is found by looking."""
 AGAIN = 60.0
 """Seconds after which versions that could not be loaded are tried again."""
 
@@ -41,7 +44,8 @@ class Router:
         self._failures: Mapping[str, str] = MappingProxyType({})
         self._revision = -1
         self._tried = 0.0
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._unhear: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -62,6 +66,9 @@ class Router:
         try:
             with self._store.read() as ledger:
                 revision = ledger.rollouts.revision()
+                said = ledger.persons.revision()
+            if said != self._gateway.consents.revision:
+                self.consents()
             due = bool(self._failures) and self._clock.now() >= self._tried + AGAIN
             if revision == self._revision and not due:
                 return False
@@ -71,27 +78,43 @@ class Router:
             return False
         return True
 
+    def consents(self) -> None:
+        """Take up what people have said on being recorded. Raises StoreUnavailable; the table then stays."""
+        with self._lock, self._store.read() as ledger:
+            self._gateway.consents = discretion.read(ledger)
+
     def start(self) -> None:
-        """Poll every 0.5 s of real time in a thread of its own."""
+        """Poll in a thread of its own: at once when the store tells of a change, else every 0.5 s of real time."""
         self._stop.clear()
+        self._unhear = self._store.hear(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="router", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
+        self._wake.set()
+        if self._unhear is not None:
+            self._unhear()
+            self._unhear = None
         if self._thread is not None:
             self._thread.join(5.0)
             self._thread = None
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY):
-            self.poll()
+        while not self._stop.is_set():
+            self._wake.wait(EVERY if self._unhear is None else SELDOM)
+            self._wake.clear()
+            if not self._stop.is_set():
+                self.poll()
 
     def _refresh(self) -> None:
         with self._store.read() as ledger:
             revision = ledger.rollouts.revision()
-            wanted = [_Wanted(ledger, rollout) for rollout in ledger.rollouts.all()]
+            if ledger.persons.revision() != self._gateway.consents.revision:
+                self._gateway.consents = discretion.read(ledger)
+            found = [_Wanted(ledger, rollout) for rollout in ledger.rollouts.all()]
+        wanted = [want for want in found if not want.versions[want.rollout.champion].external]
         failures: dict[str, str] = {}
         for want in wanted:
             for version in want.versions.values():
@@ -123,17 +146,23 @@ class Router:
             _log.info("model_loaded", extra={"model_name": version.model, "model_version": version.number})
 
     def _route(self, want: _Wanted, failures: Mapping[str, str]) -> Route:
-        rollout = want.rollout
+        rollout, privacy = want.rollout, want.policy.privacy
         loaded = {n: self._loaded[v.name] for n, v in want.versions.items() if v.name in self._loaded}
         lacking = [n for n in (rollout.champion, rollout.challenger) if n is not None and n not in loaded]
         last = self._gateway.routes.get(rollout.model)
         if lacking and last is not None and last.rollout.champion in last.loaded:
-            return structs.replace(last, rollout=structs.replace(last.rollout, disabled=rollout.disabled))
+            return structs.replace(
+                last,
+                rollout=structs.replace(last.rollout, disabled=rollout.disabled),
+                policy=structs.replace(last.policy, privacy=privacy),
+                signature=discretion.marked(last.signature, privacy),
+                guarded=discretion.guarded(privacy),
+            )
         if rollout.challenger in lacking:
             rollout = structs.replace(rollout, challenger=None, mode=None)
         if rollout.champion in lacking and rollout.fallback not in loaded and rollout.previous in loaded:
             rollout = structs.replace(rollout, fallback=rollout.previous)
-        signature = want.versions[rollout.champion].signature
+        signature = discretion.marked(want.versions[rollout.champion].signature, privacy)
         return Route(
             rollout=rollout,
             policy=want.policy,
@@ -141,6 +170,7 @@ class Router:
             fits=fitting(signature),
             loaded=loaded,
             absent={n: failures[v.name] for n, v in want.versions.items() if v.name in failures},
+            guarded=discretion.guarded(privacy),
         )
 
 
@@ -149,6 +179,6 @@ class _Wanted:
 
     def __init__(self, ledger: Ledger, rollout: Rollout) -> None:
         self.rollout = rollout
-        self.policy: Policy = ledger.versions.policy(rollout.model, rollout.policy)
+        self.policy: Policy = discretion.standing(ledger, ledger.versions.policy(rollout.model, rollout.policy))
         numbers = (rollout.champion, rollout.challenger, rollout.fallback, rollout.previous)
         self.versions = {n: ledger.versions.get(rollout.model, n) for n in dict.fromkeys(numbers) if n is not None}

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from modelkeep.errors import BadSettings
 from modelkeep.settings.secrets import Secret
-from modelkeep.settings.sections import OWNED, POLICY, Settings
+from modelkeep.settings.sections import OWNED, POLICY, SHORT, Settings
 
 PREFIX = "MODELKEEP_"
 Key = tuple[str, ...]
@@ -16,7 +16,9 @@ Key = tuple[str, ...]
 
 def variables() -> dict[str, str]:
     """Every environment variable that sets something, with the dotted key that it sets."""
-    return {PREFIX + "_".join(path).upper(): ".".join(path) for path, kind in leaves(Settings) if not named(kind)}
+    found = {PREFIX + "_".join(path).upper(): ".".join(path) for path, kind in leaves(Settings) if not named(kind)}
+    short = ((name, SHORT[kind]) for name, kind in fields_of(Settings).items() if is_section(kind) and kind in SHORT)
+    return found | {f"{PREFIX}{name.upper()}": f"{name}.{leaf}" for name, leaf in short}
 
 
 def fields_of(kind: type[Struct]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from modelkeep.errors import BadInput, BadSettings
 from modelkeep.nouns import Policy
 from modelkeep.settings.known import PREFIX, Key, fields_of, is_section, leaves, named, unknown, variables
 from modelkeep.settings.secrets import Secret
-from modelkeep.settings.sections import Settings
+from modelkeep.settings.sections import SHORT, Settings
 from modelkeep.settings.values import Given, bare, value
 
 FILE = "modelkeep.toml"
@@ -100,6 +100,9 @@ def _walk(tree: dict[str, Any], kind: type[Struct], *, above: Key, place: _Place
         entry = named(field)
         if entry is None and not is_section(field):
             place.found[key] = Given(value=raw, source=place.of(key), base=place.path.absolute().parent)
+            continue
+        if isinstance(raw, str) and field in SHORT:
+            place.found[*key, SHORT[field]] = Given(value=raw, source=place.of(key), base=place.path.absolute().parent)
             continue
         if not isinstance(raw, dict):
             raise BadSettings(f"{place.of(key)}: {'.'.join(key)} is a section, write [{'.'.join(key)}]")

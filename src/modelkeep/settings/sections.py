@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from modelkeep.errors import BadSettings
 from modelkeep.extending import BUILT_IN
 from modelkeep.jobs.schedule import Schedule
-from modelkeep.nouns import Guards, Policy, Retrain, Trial
+from modelkeep.nouns import Guards, Policy, Retrain, Severity, Trial
 from modelkeep.settings.secrets import Secret
 
 Duration = Annotated[float, Meta(ge=0, extra={"written": "duration"})]
@@ -49,7 +49,8 @@ OWNED: Mapping[type[Struct], frozenset[str]] = {Policy: frozenset({"model", "num
 class ServerSettings(Struct, frozen=True, kw_only=True):
     """Where the server listens; all ``listen`` ports answer the same (0 = any free port).
 
-    ``trust`` lets every caller vouch for code, not only commands of the folder's owner.
+    ``trust`` lets every caller vouch for code, not only commands of the folder's owner. ``patience`` is how long a
+    request may take to arrive; a longer body has a second more for each KB.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +58,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     body: Annotated[int, Meta(ge=1024, extra={"written": "size"})] = 16 * 1024 * 1024
     token: Secret | None = None
     trust: bool = False
+    patience: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 30.0
 
     @property
     def exposed(self) -> bool:
@@ -68,18 +70,30 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
-    """The database; a relative ``path`` is inside the data folder. ``busy`` is how long to wait for its lock."""
+    """The database: PostgreSQL at ``url``, or without one SQLite; a relative ``path`` is inside the data folder.
 
+    ``busy`` is how long to wait for its lock. Of PostgreSQL, ``pool_size`` connections stay open and ``max_overflow``
+    more are opened when needed; ``pre_ping`` tries one before it is used.
+    """
+
+    url: Address | None = None
     path: str = "modelkeep.db"
     busy: Duration = 5.0
+    pool_size: Annotated[int, Meta(ge=2, le=1000)] = 10
+    max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 20
+    pre_ping: bool = True
 
 
 class RecorderSettings(Struct, frozen=True, kw_only=True):
-    """How predictions and outcomes become durable, and how many may wait in memory while the store is away."""
+    """How predictions and outcomes become durable, and how many may wait in memory while the store is away.
+
+    ``batch`` records make a group at once, without waiting for its window.
+    """
 
     durability: Literal["async", "sync"] = "async"
     held: Count = 20_000
     spool: Size = 256 * 1024 * 1024
+    batch: Annotated[int, Meta(ge=1, le=100_000)] = 1000
 
 
 class WatchSettings(Struct, frozen=True, kw_only=True):
@@ -98,16 +112,43 @@ class JobsSettings(Struct, frozen=True, kw_only=True):
 
 
 class ChannelSettings(Struct, frozen=True, kw_only=True):
-    """One way to tell people: ``log`` writes to the log, ``webhook`` posts JSON to ``url``.
+    """One way to tell people, and which alerts it is told of: those of ``types`` (all when empty), from ``least`` on.
 
-    ``secret``, when there is one, goes into the webhook's ``header``.
+    ``log`` writes to the log; ``webhook`` posts JSON to ``url``, with ``secret`` in its ``header``; ``slack`` posts to
+    an incoming webhook ``url``; ``pagerduty`` enqueues events with the routing key ``secret``; ``email`` sends mail
+    from ``sender`` to each address of ``to`` over ``host`` and ``port``, logged in as ``username`` with ``secret``.
     """
 
-    kind: Literal["log", "webhook"]
-    url: Address | None = None
+    kind: Literal["log", "webhook", "email", "slack", "pagerduty"]
+    enabled: bool = True
+    types: tuple[str, ...] = ()
+    least: Severity | None = None
+    product: str = "Modelkeep"
     timeout: Annotated[float, Meta(gt=0, le=60, extra={"written": "duration"})] = 5.0
+    url: Address | None = None
     header: str = "Authorization"
     secret: Secret | None = None
+    host: str = ""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 587
+    encryption: Literal["starttls", "tls", "none"] = "starttls"
+    authority: str = ""
+    username: str = ""
+    sender: str = ""
+    to: tuple[str, ...] = ()
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """The fields that its kind needs and that are not given."""
+        return tuple(field for field in _NEEDED[self.kind] if not getattr(self, field))
+
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "log": (),
+    "webhook": ("url",),
+    "slack": ("url",),
+    "pagerduty": ("secret",),
+    "email": ("host", "sender", "to"),
+}
 
 
 class AlertsSettings(Struct, frozen=True, kw_only=True):
@@ -134,8 +175,15 @@ class LogsSettings(Struct, frozen=True, kw_only=True):
     keep: Annotated[int, Meta(ge=1, le=1000)] = 5
 
 
+SHORT: Mapping[type[Struct], str] = {StoreSettings: "url"}
+"""Sections that may be one line: ``store = "postgresql://..."`` is ``store.url``."""
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration, read once by ``settings.load`` and never changed after.
+
+    ``shared`` is the folder of what several servers on one store share, relative to the data folder; empty: the data
+    folder itself.
 
     ``workloads`` are the kinds of model that come along: built-in ones by name, one's own as ``module:ATTRIBUTE``.
     ``sources`` tells, for every key that is not at its default, where its value came from; ``file`` is the
@@ -143,6 +191,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     folder: Path = Path("modelkeep-data")
+    shared: str = ""
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     recorder: RecorderSettings = RecorderSettings()
@@ -158,6 +207,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     file: Path | None = None
 
     @property
+    def common(self) -> Path:
+        """The folder of what all servers on one store share: artifacts, archive, data sets, backups."""
+        return self.folder / self.shared
+
+    @property
     def database(self) -> Path:
         """Where the SQLite database is."""
         return self.folder / self.store.path
@@ -171,8 +225,9 @@ class Settings(Struct, frozen=True, kw_only=True):
                 remedy='set server.token = "env:NAME" or "file:/path", or listen on 127.0.0.1',
             )
         for name, channel in self.alerts.channels.items():
-            if channel.kind == "webhook" and channel.url is None:
-                raise BadSettings(f"alerts.channels.{name} is a webhook without url", remedy="add its url")
+            if channel.enabled and channel.lacks:
+                field = channel.lacks[0]
+                raise BadSettings(f"alerts.channels.{name}: {channel.kind} without {field}", remedy=f"add its {field}")
 
     def source(self, key: str) -> str:
         """Where the value of a dotted key came from."""

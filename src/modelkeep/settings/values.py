@@ -12,6 +12,7 @@ from modelkeep.errors import BadInput, BadSettings
 from modelkeep.quantities import seconds, share
 from modelkeep.settings.secrets import Secret
 
+_SCHEMES = frozenset({"http", "https", "redis", "rediss", "postgresql", "postgres"})
 _SIZES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)?", re.IGNORECASE)
 
@@ -108,7 +109,8 @@ def _secret(given: Given, *, key: str, address: bool) -> Secret:
     if re.fullmatch(r"env:\w+", raw):
         return Secret(reference=raw, key=key)
     if address:
-        if urlsplit(raw).scheme in {"http", "https", "redis", "rediss"} and urlsplit(raw).hostname:
+        parts = urlsplit(raw)
+        if parts.scheme in _SCHEMES and (parts.hostname or parts.scheme.startswith("postgres")):  # a socket has no host
             return Secret(reference=raw, key=key)
         raise ValidationError('expected a URL, "env:NAME" or "file:/path"')
     raise ValidationError('expected "env:NAME" or "file:/path"; a secret does not stand in a file or a command line')

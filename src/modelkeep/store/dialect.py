@@ -40,8 +40,16 @@ class _Definitions(PGDDLCompiler):
         return said.replace(" SERIAL", " BIGSERIAL", 1) if counted else said
 
 
+class _Whole(Integer):
+    """A whole number on its way in: psycopg tells its size by its value, so nothing is said beside it."""
+
+    render_bind_cast = False
+
+
 class Dialect(PGDialect_psycopg):
     """SQLAlchemy's dialect for psycopg 3 with the types above."""
+
+    colspecs: ClassVar[Any] = {**PGDialect_psycopg.colspecs, Integer: _Whole}
 
     ddl_compiler = _Definitions
     type_compiler_cls: ClassVar[Any] = _Types

@@ -48,6 +48,11 @@ def pending(connection: Connection, *, name: str) -> list[str]:
     ]
 
 
+def every() -> list[str]:
+    """What there is to run, oldest first."""
+    return [Path(script.module.__file__ or "").stem for script in reversed(list(_scripts().walk_revisions()))]
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))

@@ -6,8 +6,8 @@ and a hot window of 90 days has four parts, so looking for an id or a key asks f
 as many; ranges of numbers would keep a record that came late away from its day.
 
 A part is made by the first transaction that needs it and is there or undone with it. What lies outside the years 2000
-to 2099 (a clock that was never set) is in ``predictions_early`` and ``predictions_late``; a default part would have to be
-read through, and kept from everybody, whenever a month is made.
+to 2099 (a clock that was never set) is in ``predictions_early`` and ``predictions_late``; a default part would have to
+be read through, and kept from everybody, whenever a month is made.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ from modelkeep.store.joining import Joining
 from modelkeep.store.living import Lives
 from modelkeep.store.rows import Asked
 from modelkeep.store.sealing import NUMBER, Keys
-from modelkeep.store.seams import Folded, Told
+from modelkeep.store.seams import Folded, Told, Whereabouts
+from modelkeep.store.searching import Hits, Searching, Sought
 from modelkeep.store.tables import insert_rows, upsert
 from modelkeep.store.tallying import Tallies
 
 _log = logging.getLogger("modelkeep.store")
+_WHERE = select(*(tables.predictions.c[name] for name in ("writer", "seq", "model", "key", "target", "role")))
 
 
 class SqlRecords:
@@ -90,6 +93,24 @@ class SqlRecords:
         query = rows.PREDICTIONS.where(c.writer == found[0], c.seq == found[1])
         row = self._connection.execute(query).first()
         return None if row is None else rows.prediction(self._keys.opened(row))
+
+    def search(self, sought: Sought, *, limit: int = 100) -> Hits:
+        """See ``seams.Records.search``."""
+        return Searching(self._connection).search(sought, limit=limit)
+
+    def whereabouts(self, ids: Iterable[str]) -> dict[str, Whereabouts]:
+        """See ``seams.Records.whereabouts``."""
+        pairs = {pair for pair in map(rows.ids, ids) if pair is not None}
+        c = tables.predictions.c
+        found = tables.rows_among(self._connection, _WHERE, columns=[c.writer, c.seq], keys=pairs)
+        return {
+            rows.name(writer, seq): Whereabouts(model=model, key=key, target=target, role=role)
+            for writer, seq, model, key, target, role in found
+        }
+
+    def nearest(self, model: str, key: str, *, target: float) -> float | None:
+        """See ``seams.Records.nearest``."""
+        return self._joining.nearest(model, key=key, target=target, within=math.inf)
 
     def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""

@@ -12,23 +12,30 @@ from typing import BinaryIO, Literal, Protocol
 
 from msgspec import Raw, Struct
 
-from modelkeep.nouns import Act, Alert, Job, Match, Outcome, Policy, Prediction, Reading, Rollout, Version
+from modelkeep.nouns import (
+    Act,
+    Alert,
+    Feedback,
+    Job,
+    Match,
+    Outcome,
+    Policy,
+    Prediction,
+    Reading,
+    Review,
+    Rollout,
+    Version,
+)
 from modelkeep.profile import Life, Profile, Slice, Sums
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.vault import Vault
-from modelkeep.store.persons import Access, Consent, Erased
+from modelkeep.store.people import Access, Consent, Erased
 from modelkeep.store.sealing import Keys
+from modelkeep.store.searching import Hits, Sought
 from modelkeep.store.timing import Slow
+from modelkeep.store.turns import Scope
 
 ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
-
-Scope = Literal["everything", "work", "records", "predictions"]
-"""What a writing transaction writes: nobody else writes that while it lasts, whatever the process.
-
-``everything`` is always right. ``work`` is everything but records; ``records`` are predictions, outcomes and what is
-summed over them; ``predictions`` only adds predictions (once in a transaction), which others may do beside it for other
-models.
-"""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -56,6 +63,15 @@ class Folded(Struct, frozen=True, kw_only=True):
     profile: Profile
 
 
+class Whereabouts(Struct, frozen=True, kw_only=True):
+    """Which model and key a prediction is of, and the moment that it is about."""
+
+    model: str
+    key: str
+    target: float
+    role: str
+
+
 class Records(Protocol):
     """Predictions, outcomes, their matches and the hourly profiles."""
 
@@ -81,6 +97,18 @@ class Records(Protocol):
 
     def prediction(self, id: str) -> Prediction | None:
         """One prediction by its id."""
+
+    def search(self, sought: Sought, *, limit: int = 100) -> Hits:
+        """The predictions of a model that are sought, those asked last first.
+
+        A search that looks at very many records ends before its limit and says where to go on.
+        """
+
+    def whereabouts(self, ids: Iterable[str]) -> dict[str, Whereabouts]:
+        """What some predictions are about, by id; those that are not kept are left out."""
+
+    def nearest(self, model: str, key: str, *, target: float) -> float | None:
+        """The target of the model's prediction for ``key`` that is nearest to a moment; None when there is none."""
 
     def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """Predictions in the order of recording, each with its place in that order (> ``after``)."""
@@ -152,6 +180,34 @@ class Records(Protocol):
 
     def remember(self, model: str, states: Mapping[str, bytes]) -> None:
         """Keep the state of the automatic baselines of some keys."""
+
+
+class Said(Protocol):
+    """What people say of predictions: feedback, and reviews."""
+
+    def add_feedback(self, told: Sequence[Feedback]) -> list[bool]:
+        """Keep feedback; False for each whose id is known already. The model is that of the prediction, when kept."""
+
+    def feedback_of(self, prediction: str) -> list[Feedback]:
+        """All feedback on one prediction, oldest first."""
+
+    def ratings(self, model: str | None, *, start: float, end: float) -> dict[int, int]:
+        """How often each rating was given with ``start <= at < end``, of one model or of all."""
+
+    def worst(self, model: str | None, *, start: float, end: float, limit: int = 10) -> list[Feedback]:
+        """The feedback of that time with the lowest rating, the newest of them first."""
+
+    def add_reviews(self, seen: Sequence[Review]) -> None:
+        """Keep that somebody has looked at predictions."""
+
+    def reviews_of(self, prediction: str) -> list[Review]:
+        """Who has looked at one prediction, oldest first."""
+
+    def reviewed(self, predictions: Iterable[str]) -> set[str]:
+        """Which of some predictions somebody has looked at."""
+
+    def forget(self, predictions: Iterable[str]) -> tuple[int, int]:
+        """Delete all feedback on some predictions, and all reviews of them; how many of each went."""
 
 
 class Versions(Protocol):
@@ -358,6 +414,7 @@ class Ledger(Protocol):
     jobs: Jobs
     acts: Acts
     persons: Persons
+    said: Said
     archive: Vault
 
 

@@ -80,7 +80,10 @@ class SqliteStore:
 
     def pending(self) -> list[str]:
         """See ``seams.Store.pending``."""
-        self._create()
+        if not self._path.exists():
+            from modelkeep.store import migrating  # noqa: PLC0415 - the same
+
+            return migrating.every()
         with self._writing() as connection:
             if _revision(connection) == tables.HEAD:
                 return []

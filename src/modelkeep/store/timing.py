@@ -8,14 +8,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import Struct, structs
 from sqlalchemy import Connection, Engine, event
-
-from modelkeep.store.seams import Slow
 
 _MOST = 1000
 """So many different statements are remembered; then the half that took least is forgotten."""
 _LISTS = re.compile(r"(\((?:[^()]*?)\))(?:, \1)+")
 _PLACES = re.compile(r"(\?|%s|%\(\w+\)s(?:::\w+)?)(?:, (?:\?|%s|%\(\w+\)s(?:::\w+)?))+")
+
+
+class Slow(Struct, frozen=True, kw_only=True):
+    """One statement of the database: how often it ran in this process, its seconds in all and at worst, its plan.
+
+    Values are left out of both texts.
+    """
+
+    statement: str
+    calls: int = 0
+    seconds: float = 0.0
+    worst: float = 0.0
+    plan: str = ""
 
 
 class _Taken:
@@ -66,7 +78,7 @@ class Timings:
                 worst=max(was.worst, taken.worst),
             )
         found = sorted(alike.values(), key=lambda slow: slow.seconds, reverse=True)[:limit]
-        return [_planned(slow, *example[slow.statement], plan=plan) for slow in found]
+        return [structs.replace(slow, plan=plan(*_slowest_of(*example[slow.statement]))) for slow in found]
 
     def _known(self, statement: str) -> _Taken:
         with self._lock:
@@ -76,17 +88,10 @@ class Timings:
             return self._taken.setdefault(statement, _Taken())
 
 
-def _planned(slow: Slow, statement: str, taken: _Taken, *, plan: Callable[[str, Any], str]) -> Slow:
-    parameters = taken.parameters
-    if taken.many and isinstance(parameters, list | tuple) and parameters:
-        parameters = parameters[0]
-    return Slow(
-        statement=slow.statement,
-        calls=slow.calls,
-        seconds=slow.seconds,
-        worst=slow.worst,
-        plan=plan(statement, parameters),
-    )
+def _slowest_of(statement: str, taken: _Taken) -> tuple[str, Any]:
+    """A statement with the values of its slowest run, of one row where it was run for many."""
+    values = taken.parameters
+    return statement, values[0] if taken.many and values else values
 
 
 _TIMINGS, _BEGAN = "modelkeep timings", "modelkeep began"

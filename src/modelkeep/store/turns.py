@@ -15,11 +15,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Literal
 
 from sqlalchemy import Connection
 
-from modelkeep.store.seams import Scope
+from modelkeep.nouns import Prediction
 
+Scope = Literal["everything", "work", "records", "predictions"]
+"""What a writing transaction writes: nobody else writes that while it lasts, whatever the process.
+
+``everything`` is always right. ``work`` is everything but records; ``records`` are predictions, outcomes and what is
+summed over them; ``predictions`` only adds predictions (once in a transaction), which others may do beside it for other
+models.
+"""
 _FAMILY = 0x6D6B  # "mk": the first half of every lock's name, so that other programs' locks are others
 _WORK, _RECORDS, MIGRATION, PARTS = 1, 2, 3, 4
 _MOST = 24
@@ -43,11 +51,12 @@ def alone(connection: Connection, name: int) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_FAMILY}, {name})")
 
 
-def adding(connection: Connection, *, models: Iterable[str], writers: Iterable[int]) -> None:
+def adding(connection: Connection, predictions: Iterable[Prediction]) -> None:
     """Wait for the turn to add predictions; nothing to wait for on SQLite, or where the transaction has it already."""
     if connection.dialect.name != "postgresql" or connection.info.get(_SCOPE) != "predictions":
         return
-    names = sorted({*(_named(f"model {model}") for model in models), *(_named(f"writer {w}") for w in writers)})
+    whose = {name for p in predictions for name in (f"model {p.model}", f"writer {p.id.partition('-')[0]}")}
+    names = sorted(map(_named, whose))
     if len(names) > _MOST:
         alone(connection, _RECORDS)
         return

@@ -23,6 +23,7 @@ IMPORTING = "modelkeep.edge.cli.importing"
 WORKLOADS = "modelkeep.edge.cli.workloads"
 TRAINING = "modelkeep.edge.cli.training"
 FETCHING = "modelkeep.edge.cli.fetching"
+MIGRATING = "modelkeep.edge.cli.migrating"
 PROVING = "modelkeep.edge.cli.proving"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
@@ -30,6 +31,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
         "init": (OWN, "Make a data folder ready, and check that everything needed is there"),
         "up": (OWN, "Run the server until Ctrl-C"),
+        "migrate": (
+            MIGRATING,
+            "Bring the database's schema up to this release, in one transaction; running servers may go on",
+        ),
         "demo": (PLAYING, "Watch it live: real flights, simulated workloads, or a recorded file of yours"),
         "replay": (PLAYING, "Live through a recorded table on a simulated clock, and tell what happened"),
         "data": (FETCHING, "Public data for the workloads: list, get"),
