@@ -13,7 +13,8 @@
     │   └── BelowPolicy         a version misses its policy's floors
     ├── Unavailable             it cannot be done now; trying again later may help
     │   ├── StoreUnavailable    the store is locked, full or gone
-    │   └── TimedOut            it took longer than its limit
+    │   ├── TimedOut            it took longer than its limit
+    │   └── Overloaded          more is asked for than can be answered; ``wait`` says when to try again
     ├── ModelFailed             a model raised, or answered what its signature forbids
     └── LeaseLost               another runner took the job over; this one must stop
 
@@ -141,6 +142,16 @@ class TimedOut(Unavailable):
     """It took longer than its limit."""
 
     code = "timeout"
+
+
+class Overloaded(Unavailable):
+    """More is asked for than can be answered; ``wait`` is the number of seconds after which to try again."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, remedy: str = "", wait: float = 2.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.wait = wait
 
 
 class ModelFailed(ModelkeepError):

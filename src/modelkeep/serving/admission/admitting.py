@@ -1,0 +1,109 @@
+"""Admission as the gateway and the doors see it: a gate for each version that takes a line, and the state of all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Container
+from time import monotonic
+
+from msgspec import Struct
+
+from modelkeep.serving.admission.gates import Gate, GateView
+from modelkeep.serving.admission.pressure import STATES, State
+
+_log = logging.getLogger("modelkeep.serving")
+LOOK = 0.2
+"""Seconds between two looks at the whole, on the way of requests."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """The state of a version's gate became another, ``ago`` seconds before it was noticed."""
+
+    was: State
+    now: GateView
+    ago: float
+
+
+class Admission:
+    """The gates of all versions.
+
+    They belong to the event loop; ``look``, ``views`` and ``state`` may be called from any thread (at worst one window
+    of counts comes out short).
+
+    ``told`` is called with every change of state, by whoever looks: it must not wait.
+    """
+
+    def __init__(
+        self, *, calm: float = 3.0, settle: float = 4.0, told: Callable[[Change], None] | None = None,
+        now: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self._calm, self._settle = calm, settle
+        self.told = told
+        self.now = now
+        self._gates: dict[tuple[str, int], Gate] = {}
+        self._known: dict[tuple[str, int], State] = {}
+        self._next = 0.0
+        self._looking = threading.Lock()
+
+    def gate(self, model: str, version: int, *, hands: int, most: int) -> Gate:
+        """The gate of a version, made when it is first needed."""
+        gate = self._gates.get((model, version))
+        if gate is None:
+            gate = self._gates[model, version] = Gate(
+                model, version, hands=hands, most=most, calm=self._calm, settle=self._settle
+            )
+        return gate
+
+    def known(self, model: str, version: int) -> Gate | None:
+        """The gate of a version, or None while it has had no line."""
+        return self._gates.get((model, version))
+
+    def retain(self, versions: Container[tuple[str, int]]) -> None:
+        """Forget the gates of all other versions."""
+        for name in [name for name in list(self._gates) if name not in versions]:
+            del self._gates[name]
+            self._known.pop(name, None)
+
+    def look(self) -> None:
+        """Notice what has changed: called often, it works five times a second at most."""
+        at = self.now()
+        if at < self._next or not self._looking.acquire(blocking=False):
+            return
+        try:
+            self._next = at + LOOK
+            for name, gate in list(self._gates.items()):
+                state, was = gate.pressure.look(at), self._known.get(name, "normal")
+                if state != was:
+                    self._known[name] = state
+                    self._changed(Change(was=was, now=gate.view(at), ago=max(at - gate.pressure.since, 0.0)))
+        finally:
+            self._looking.release()
+
+    @property
+    def state(self) -> State:
+        """The worst state of any version."""
+        at = self.now()
+        found = [gate.pressure.look(at) for gate in list(self._gates.values())]
+        return max(found, key=STATES.index, default="normal")
+
+    @property
+    def strained(self) -> bool:
+        """True while any version is not in the state normal."""
+        return self.state != "normal"
+
+    def views(self) -> list[GateView]:
+        """How every gate stands, by model and version."""
+        at = self.now()
+        return [gate.view(at) for _, gate in sorted(self._gates.items())]
+
+    def _changed(self, change: Change) -> None:
+        view = change.now
+        _log.log(
+            logging.WARNING if view.state == "shedding" else logging.INFO,
+            "%s@%s: %s -> %s", view.model, view.version, change.was, view.state,
+            extra={"model_name": view.model, "model_version": view.version, "offered": round(view.offered, 1),
+                   "capacity": view.capacity, "limit": view.limit},
+        )  # fmt: skip
+        if self.told is not None:
+            self.told(change)

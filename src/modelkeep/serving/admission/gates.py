@@ -1,0 +1,120 @@
+"""The gate of one version: who gets in now, who is turned away at once, and who is answered by less."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from modelkeep.errors import Overloaded
+from modelkeep.serving.admission.gradient import Limit
+from modelkeep.serving.admission.pressure import Pressure, State
+
+Priority: TypeAlias = Literal["critical", "normal", "batch"]
+PRIORITIES: tuple[Priority, ...] = ("critical", "normal", "batch")
+"""The most urgent first."""
+SHARES = {"critical": 2.0, "normal": 0.8, "batch": 0.5}
+"""Up to which share of the limit a priority gets in: what is urgent always finds room that the others leave."""
+LEAST_WAIT, MOST_WAIT = 1.0, 30.0
+
+
+class GateView(Struct, frozen=True, kw_only=True):
+    """How one version's gate stands.
+
+    ``open`` calls are under way of at most ``limit``; ``load`` is what is asked for over what can be answered (None
+    until both are known); ``shed`` and ``lowered`` count requests since the start, by priority.
+    """
+
+    model: str
+    version: int
+    state: State
+    since: float
+    open: int
+    limit: int
+    own_seconds: float
+    offered: float
+    capacity: float | None
+    load: float | None
+    shed: dict[str, int]
+    lowered: dict[str, int]
+
+
+class Gate:
+    """The gate of one version whose calls take a line. Belongs to the event loop: no lock.
+
+    ``hands`` is how many calls run at the same time; ``most`` how many may be under way at the very most.
+    """
+
+    def __init__(self, model: str, version: int, *, hands: int, most: int, calm: float, settle: float) -> None:
+        self.model, self.version = model, version
+        self.limit = Limit(hands=hands, most=most)
+        self.pressure = Pressure(calm=calm, settle=settle)
+        self.open = 0
+        self.shed: Counter[str] = Counter()
+        self.lowered: Counter[str] = Counter()
+        self._turn = 0.0
+
+    def enter(self, priority: Priority, *, at: float) -> None:
+        """Let one call in; ``leave`` must follow. Raises Overloaded when it must not wait, naming when to try again."""
+        room = max(
+            self.limit.value * SHARES[priority], self.limit.hands if priority == "batch" else 1 + self.limit.hands
+        )
+        refused = self.open >= room
+        self.pressure.arrived(at, refused=refused)
+        if refused:
+            self.shed[priority] += 1
+            raise Overloaded(
+                f"{self.model}@{self.version} has {self.open} calls under way, more {priority} ones would only wait",
+                remedy="try again later, or send X-Priority: critical with what cannot wait",
+                wait=self.wait(at),
+            )
+        self.open += 1
+
+    def leave(self, *, at: float, whole: float, own: float) -> None:
+        """One call has ended: seconds since it arrived, and seconds in the model itself (0 = it never got there)."""
+        if own > 0:
+            self.limit.note(whole=whole, own=own, open_=self.open)
+            self.pressure.answered(at)
+        self.open -= 1
+
+    def lowers(self, priority: Priority, *, at: float) -> bool:
+        """Whether a request of this priority is to be answered by less, where there is less. Counts it as asked for.
+
+        In ``recovering`` a growing share is served in full again, spread evenly.
+        """
+        if priority == "critical" or self.pressure.state == "normal":
+            return False
+        self._turn += self.pressure.share(at)
+        if self._turn >= 1.0:
+            self._turn -= 1.0
+            return False
+        self.pressure.arrived(at, refused=False)
+        self.lowered[priority] += 1
+        return True
+
+    def wait(self, at: float) -> float:
+        """After how many seconds it is worth trying again."""
+        state = self.pressure.look(at)
+        line = self.limit.wait(self.open)
+        return min(max(2 * line if state != "normal" else line, LEAST_WAIT), MOST_WAIT)
+
+    def view(self, at: float) -> GateView:
+        """How it stands."""
+        pressure = self.pressure
+        state = pressure.look(at)
+        capacity = pressure.capacity
+        return GateView(
+            model=self.model,
+            version=self.version,
+            state=state,
+            since=pressure.since,
+            open=self.open,
+            limit=self.limit.value,
+            own_seconds=self.limit.own,
+            offered=pressure.offered,
+            capacity=capacity,
+            load=self.open / max(self.limit.value, 1) if capacity is None else pressure.offered / capacity,
+            shed=dict(self.shed),
+            lowered=dict(self.lowered),
+        )
