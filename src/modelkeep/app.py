@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from msgspec import structs
 
-from modelkeep import extended, journal
+from modelkeep import extended, journal, notifying
 from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
-from modelkeep.alerts.channels import Channel, LogChannel, WebhookChannel
 from modelkeep.claims import Claim, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
@@ -42,9 +41,10 @@ from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.router import Router
 from modelkeep.settings import Settings, load
+from modelkeep.store import opening
+from modelkeep.store.archive.cold import Cold
 from modelkeep.store.folder import FolderFiles
 from modelkeep.store.seams import Ledger, Store, Told
-from modelkeep.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from modelkeep.runtimes.explaining import Explanation
@@ -108,11 +108,11 @@ class App:
         settings, clock = settings or load(), clock or SystemClock()
         extensions = find_all(settings.workloads, source=settings.source("workloads"))
         spool = claim_one(_folder(settings) / "spool")
-        store = SqliteStore(settings.database, busy=settings.store.busy)
+        store = open_store(settings)
         with contextlib.ExitStack() as undo:
             undo.callback(spool.close)
             undo.callback(store.close)
-            store.migrate()
+            store.open()
             book = _book(settings, clock, known=extended.rules(extensions, rules.DEFAULT))
             rooms = _rooms(settings, store, clock=clock, spool=spool, book=book)
             app = cls(settings, rooms, spool=spool, extensions=extensions)
@@ -313,8 +313,23 @@ def _folder(settings: Settings) -> Path:
     return settings.folder
 
 
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name; nothing is asked of it yet. Raises BadSettings."""
+    store, cold = settings.store, Cold(settings.common / "archive")
+    if store.url is None:
+        return opening.sqlite(settings.database, busy=store.busy, cold=cold)
+    return opening.postgresql(
+        store.url.reveal(),
+        busy=store.busy,
+        pool_size=store.pool_size,
+        max_overflow=store.max_overflow,
+        pre_ping=store.pre_ping,
+        cold=cold,
+    )
+
+
 def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book: Book) -> Rooms:
-    files = FolderFiles(settings.folder / "files")
+    files = FolderFiles(settings.common / "files")
     recorder = Recorder(
         store,
         clock,
@@ -324,6 +339,7 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
         held=settings.recorder.held,
         limit=settings.recorder.spool,
     )
+    recorder.batch = settings.recorder.batch
     gateway = Gateway(recorder, clock)
     return Rooms(
         clock=clock,
@@ -334,32 +350,16 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
         router=Router(store, files, gateway=gateway, clock=clock),
         book=book,
         folder=settings.folder,
+        common=settings.common,
     )
 
 
 def _book(settings: Settings, clock: Clock, *, known: tuple[Rule, ...]) -> Book:
     path = settings.folder / settings.alerts.rules if settings.alerts.rules else None
     try:
-        return Book(rules.load(path, known=known), _channels(settings), clock=clock)
+        return Book(rules.load(path, known=known), notifying.channels(settings), clock=clock)
     except BadInput as wrong:
         raise BadSettings(f"alerts.rules ({settings.source('alerts.rules')}): {wrong}") from None
-
-
-def _channels(settings: Settings) -> dict[str, Channel]:
-    """The channels of the configuration; without any, the log."""
-    built: dict[str, Channel] = {}
-    for name, channel in settings.alerts.channels.items():
-        if channel.url is None:
-            built[name] = LogChannel(name)
-            continue
-        built[name] = WebhookChannel(
-            name,
-            channel.url.reveal(),
-            timeout=channel.timeout,
-            header=channel.header,
-            secret=channel.secret.reveal if channel.secret else None,
-        )
-    return built or {"log": LogChannel()}
 
 
 def _services(settings: Settings) -> list[Probing]:

@@ -189,6 +189,25 @@ class Lineage(Struct, frozen=True, kw_only=True):
     history: str | None = None
 
 
+class Runner(Struct, frozen=True, kw_only=True):
+    """What answers a version in place of the library that made it, because it does so faster and alike.
+
+    ``name`` is ``linear``, ``native`` or ``flattened`` (trees); ``plan`` the digest of the file in ``Files`` that it
+    works on. On ``rows`` rows its answers were at most ``difference`` (relative) from the library's, and of the same
+    class. ``one`` and ``hundred`` are its seconds for so many rows when the version was registered, ``library_one`` and
+    ``library_hundred`` those of the library in the same minute.
+    """
+
+    name: str
+    rows: int
+    difference: float
+    one: float
+    hundred: float
+    library_one: float
+    library_hundred: float
+    plan: str = ""
+
+
 class Version(Struct, frozen=True, kw_only=True):
     """One registered model file with all that is needed to run and to judge it. Never changes.
 
@@ -209,6 +228,7 @@ class Version(Struct, frozen=True, kw_only=True):
     lineage: Lineage = Lineage()
     below: tuple[str, ...] = ()
     note: str = ""
+    runner: Runner | None = None
 
     @property
     def name(self) -> str:
@@ -308,6 +328,18 @@ class Privacy(Struct, frozen=True, kw_only=True):
     pii: tuple[str, ...] = ()
 
 
+class Caching(Struct, frozen=True, kw_only=True):
+    """Whether answers of the model are given again to equal inputs, how many, and for how many seconds.
+
+    ``features`` does the same for what the model's feature code made of a row.
+    """
+
+    on: bool = False
+    entries: int = 100
+    ttl: float = 3600.0
+    features: bool = False
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """What the owner of a model wants; versioned, and it comes back with a rollback.
 
@@ -317,6 +349,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     distance in seconds between an outcome's time and the prediction's target time; ``limit`` the longest a model may
     take for one call. ``quiet`` is the promise of the drift alarms: while nothing drifts, all models together raise a
     false one in the mean not more often than once in so many seconds.
+    ``priority`` is that of requests which name none. ``lighter`` is the version that answers while the champion is
+    overloaded (0 = the fallback). ``isolation``: ``auto`` runs a version that brings code in a process of its own,
+    ``process`` every version, ``never`` none; such a process may hold ``memory`` bytes.
     """
 
     model: str
@@ -332,6 +367,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     window: float = WEEK
     quiet: float = 90 * DAY
     privacy: Privacy = Privacy()
+    priority: Literal["critical", "normal", "batch"] = "normal"
+    lighter: int = 0
+    isolation: Literal["auto", "process", "never"] = "auto"
+    memory: int = 1024**3
+    cache: Caching = Caching()
     since: float = 0.0
 
 

@@ -72,6 +72,18 @@ def loads_loosely(body: bytes) -> Any:
         raise unreadable(cause) from None
 
 
+def endless(value: Any, place: str = "") -> list[Problem]:
+    """Where in plain values a NaN or an infinity stands (the first 100 places)."""
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        parts = [(f"{place}.{name}" if place else str(name), part) for name, part in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{place}[{number}]", part) for number, part in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return [Problem(field=place or "body", expected="a finite number", got=str(value))]
+    return [problem for name, part in parts for problem in endless(part, name)][:100]
+
+
 def once(body: bytes) -> None:
     """Raise BadInput when an object of a body names a field twice: which of the two was meant is not ours to guess."""
     try:

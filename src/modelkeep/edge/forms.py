@@ -18,10 +18,11 @@ FIELDS = 100
 """A form has at most so many fields."""
 
 
-async def given(request: Request, *, limit: int, upload: str) -> tuple[dict[str, Any], bool]:
+async def given(request: Request, *, limit: int, upload: str, many: str = "") -> tuple[dict[str, Any], bool]:
     """The fields of a request's body and query, and whether their values are texts to be read as their type.
 
-    ``upload`` names the field of a file; without one, a body is JSON, and the query stands for one that is empty.
+    ``upload`` names the field of a file; without one, a body is JSON, and the query stands for one that is empty. A
+    JSON list is the field ``many``.
     Raises Turned (413) above ``limit`` bytes, Turned (400) for a body that cannot be read, BadInput for a field that
     comes twice.
     """
@@ -35,18 +36,33 @@ async def given(request: Request, *, limit: int, upload: str) -> tuple[dict[str,
         return {**query(request), upload: content}, True
     if not content.strip() and request.query_params:
         return query(request), True
-    return fields(content), False
+    return fields(content, many=many), False
 
 
-def fields(content: bytes) -> dict[str, Any]:
+def fields(content: bytes, *, many: str = "") -> dict[str, Any]:
     """The JSON object of a body; none at all counts as an empty one. Raises Turned, BadInput."""
     body: Any = {}
     if content.strip():
-        body = decoding.loads(content)
+        body = _loaded(content)
         decoding.once(content)
+    if many and isinstance(body, list):
+        return {many: body}
     if not isinstance(body, dict):
         raise BadInput.of("body", expected="an object", got=type(body).__name__)
     return body
+
+
+def _loaded(content: bytes) -> Any:
+    """The JSON of a body. NaN and Infinity are no JSON, yet Python writes them: their fields are named."""
+    try:
+        return decoding.loads(content)
+    except Turned:
+        if b"NaN" not in content and b"Infinity" not in content:
+            raise
+        problems = decoding.endless(decoding.loads_loosely(content))
+        if not problems:
+            raise
+        raise BadInput(str(problems[0]), problems=problems) from None
 
 
 def query(request: Request) -> dict[str, str]:

@@ -16,7 +16,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from modelkeep.edge import KEY_HEADER, border, decoding, forms, health, hot, metrics, mounting, openapi, refusals
+from modelkeep.edge import (
+    KEY_HEADER,
+    border,
+    decoding,
+    forms,
+    health,
+    hot,
+    metrics,
+    mounting,
+    openapi,
+    refusals,
+    streaming,
+)
 from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
 from modelkeep.edge.refusals import Turned
@@ -41,13 +53,14 @@ class Uploaded(Struct, frozen=True, kw_only=True):
     size: int
 
 
-def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """The whole server as one ASGI application; ``pages`` are routes of the web pages.
+def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: Traffic | None = None) -> ASGIApp:
+    """The whole server as one ASGI application; ``pages`` are routes of the web pages, and ``traffic``
+    is where requests are counted.
 
     Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
     Raises BadSettings when two acts want one route.
     """
-    traffic = Traffic()
+    traffic = traffic or Traffic()
     limit, token = app.settings.server.body, app.settings.server.token
     secret = token.reveal() if token else ""
     app.probes.append(Probing(workload="server", probe=Vitals(traffic)))
@@ -86,13 +99,15 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
         if operation.method in {"GET", "DELETE"}:
             found = decoding.spread(operation.request, forms.query(request))
             return decoding.build(operation.request, {**found, **values}, strict=False)
-        body, texts = await forms.given(request, limit=limit, upload=operation.upload)
+        body, texts = await forms.given(request, limit=limit, upload=operation.upload, many=operation.many)
         body = decoding.spread(operation.request, body) if texts else body
         forms.unlike_path(body, values)
         return decoding.build(operation.request, {**body, **values}, strict=not texts)
 
     async def act(request: Request) -> Response:
         try:
+            if streaming.streams(operation, request):
+                return await streaming.stream(app, operation, request=request)
             wanted = await asked(request)
             if operation.runs_code(wanted) and not (app.settings.server.trust or _vouches(request, key)):
                 raise border.unvouched()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from modelkeep.serving.client import Client
+from modelkeep.serving.intake import Intake
 from modelkeep.store.datasets import Datasets
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ T = TypeVar("T")
 class Rooms:
     """Every room that acts need. ``folder`` is the data folder; tasks may use ``folder / "work"`` for scratch.
 
-    ``client`` asks models and tells outcomes as a client does; ``datasets`` keeps raw data that is no prediction.
+    ``common`` is the folder of what the servers of one store share, ``folder`` itself unless said otherwise.
+
+    ``client`` asks models and tells outcomes as a client does; ``datasets`` keeps raw data that is no prediction;
+    ``intake`` takes records of predictions that were made elsewhere.
     """
 
     clock: Clock
@@ -39,13 +43,17 @@ class Rooms:
     router: Router
     book: Book
     folder: Path
+    common: Path = field(default=Path())
     client: Client = field(init=False)
     datasets: Datasets = field(init=False)
+    intake: Intake = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "common", self.folder / self.common)
         client = Client(self.gateway, self.router, recorder=self.recorder, store=self.store)
         object.__setattr__(self, "client", client)
-        object.__setattr__(self, "datasets", Datasets(self.folder / "datasets"))
+        object.__setattr__(self, "intake", Intake(self.recorder, self.store, clock=self.clock))
+        object.__setattr__(self, "datasets", Datasets(self.common / "datasets"))
 
 
 class Run(Protocol):

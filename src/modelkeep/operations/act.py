@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, Protocol, TypeVar, overload
 
 from msgspec import Meta, Struct
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q", bound=Struct)
 A = TypeVar("A", bound=Struct)
+Q_contra = TypeVar("Q_contra", bound=Struct, contravariant=True)
+A_co = TypeVar("A_co", bound=Struct, covariant=True)
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 MomentText = Annotated[
@@ -40,6 +42,24 @@ def harmless(_: object) -> bool:
     return False
 
 
+class TakeLines(Protocol[Q_contra, A_co]):
+    """Does an act on some lines."""
+
+    def __call__(self, app: App, lines: Sequence[tuple[int, bytes]], *, request: Q_contra) -> A_co:
+        """What became of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Generic[Q, A]):
+    """The same act on a stream of JSON lines, taken piece by piece so that its length does not matter.
+
+    ``take`` gets some numbered lines (from 1) and the ``request`` that the query makes; ``join`` adds up two results.
+    """
+
+    take: TakeLines[Q, A]
+    join: Callable[[A, A], A]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation(Generic[Q, A]):
     """One act of the product.
@@ -55,6 +75,7 @@ class Operation(Generic[Q, A]):
     ``upload`` names the field that takes a file's bytes: over HTTP the body itself (``image/*`` or
     ``application/octet-stream``, the other fields in the query), a file of a form (``multipart/form-data``), or a
     Base64 text in a JSON body; on the command line a file's name.
+    ``many`` names the field that a body which is a bare JSON list stands for; ``lines`` takes ``application/x-ndjson``.
     """
 
     name: str
@@ -71,6 +92,8 @@ class Operation(Generic[Q, A]):
     finding: Callable[[A], str] = allowed
     refusal: Callable[[ModelkeepError, float], Struct] | None = None
     upload: str = ""
+    many: str = ""
+    lines: Lines[Q, A] | None = None
 
     @property
     def doc(self) -> str:

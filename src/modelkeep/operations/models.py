@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.store.seams import Ledger
 
-ModelState = Literal["ready", "loading", "slow", "unhealthy", "disabled", "candidate", "stopped"]
+ModelState = Literal["ready", "loading", "slow", "unhealthy", "disabled", "candidate", "stopped", "elsewhere"]
 VersionRole = Literal["champion", "challenger", "fallback", "previous", "candidate"]
 RECENT = DAY
 
@@ -26,7 +26,8 @@ class Model(Struct, frozen=True, kw_only=True):
     """One model as it stands now.
 
     ``state``: ``ready``; ``loading`` (released, not loaded yet); ``slow``; ``unhealthy`` (it cannot be loaded, or too
-    many of its calls fail); ``disabled``; ``candidate`` (nothing is released yet); ``stopped`` (nothing serves here).
+    many of its calls fail); ``disabled``; ``candidate`` (nothing is released yet); ``stopped`` (nothing serves here);
+    ``elsewhere`` (another service answers, and sends its records).
     Average and error rate are those of the champion's newest calls, None without calls in the last 24 h.
     """
 
@@ -261,6 +262,8 @@ def _health(app: App, ledger: Ledger, *, rollout: Rollout | None) -> _Health:
         found = ledger.records.slices(rollout.model, rollout.champion, role="champion", start=now - RECENT, end=now + 1)
         profile = merged(s.profile for s in found)
         average, errors = speed(profile), profile.failures / profile.n if profile.n else None
+    if ledger.versions.get(rollout.model, rollout.champion).external:
+        return _Health(state="elsewhere", detail=rollout.disabled, average_seconds=average, error_rate=errors)
     state: ModelState = seen.state
     failure = app.rooms.router.failures.get(f"{rollout.model}@{rollout.champion}", "")
     if not app.serving:

@@ -17,8 +17,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact
-from modelkeep.nouns import Features, Outputs, Signature
+from modelkeep.nouns import EXTERNAL, Features, Outputs, Signature
 from modelkeep.runtimes import archives, packing
+from modelkeep.runtimes.runners.plan import Plan
 
 MAX_BYTES = 2 * 2**30
 """The largest model file that is taken in, in bytes."""
@@ -50,7 +51,9 @@ class Opened(Struct, frozen=True, kw_only=True):
     """A model opened by its format. ``explain`` takes one prepared row; without it ``unexplained`` says why.
 
     ``matrix`` answers the signature's inputs as numbers, categories coded by ``codes`` (see ``Loaded.matrix``); None
-    where the model must see rows. All callables raise whatever the library raises.
+    where the model must see rows. ``plan`` reads the model as data, for a runner that needs no library; it gets the
+    names of the prepared inputs, for a model that names none, and answers None when it is not that simple.
+    All callables raise whatever the library raises.
     """
 
     answer: Answer
@@ -58,6 +61,7 @@ class Opened(Struct, frozen=True, kw_only=True):
     unexplained: str = ""
     matrix: Callable[[Matrix], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
+    plan: Callable[[tuple[str, ...]], Plan | None] | None = None
 
 
 class Inspected(Struct, frozen=True, kw_only=True):
@@ -102,6 +106,8 @@ _PACKERS = (*_ZLIB, b"\x1f\x8b", b"BZh", b"]\x00\x00", b"\xfd7zXZ\x00")  # zlib,
 
 def format_of(runtime: str) -> Format:
     """The module of a format, imported at its first use. Raises BadArtifact for a name that is none of RUNTIMES."""
+    if runtime == EXTERNAL:
+        raise BadArtifact("it predicts elsewhere: there is nothing to run here", remedy="ask the service that runs it")
     if runtime not in _MODULES:
         raise BadArtifact(f"unknown runtime {runtime!r}", remedy=f"one of: {', '.join(RUNTIMES)}")
     return cast("Format", importlib.import_module(_MODULES[runtime]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -74,7 +75,9 @@ def fold(predictions: Sequence[Prediction], binning: Callable[[str, int], Binnin
 
 
 def _profile(rows: Sequence[Prediction], binning: Binning) -> Profile:
-    buckets = np.searchsorted(profile.LATENCY_EDGES, [row.seconds for row in rows], side="right")
+    # Of what was predicted elsewhere the time may not be known: it is NaN, and counts nowhere.
+    seconds = [row.seconds for row in rows if not math.isnan(row.seconds)]
+    buckets = np.searchsorted(profile.LATENCY_EDGES, seconds, side="right")
     columns = profile.fold_columns(
         binning.inputs,
         {field.name: [row.features.get(field.name) for row in rows] for field in binning.inputs},

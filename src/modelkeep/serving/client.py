@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 
-from modelkeep.errors import BadInput, Conflict, NotFound, TimedOut, Unavailable
+from modelkeep.errors import BadInput, Conflict, ModelkeepError, NotFound, TimedOut, Unavailable
 from modelkeep.nouns import Features, Outcome, Prediction
 from modelkeep.serving.gateway import Answer, Ask, Gateway
 from modelkeep.serving.recorder import Recorder
@@ -83,10 +83,16 @@ class Client:
                 f"outcomes were not kept within {PATIENCE:.0f} s", remedy="tell them again; repeats do no harm"
             ) from None
 
-    def unreleased(self, model: str) -> NotFound:
-        """The refusal of a model that does not answer: unknown with near names, or registered and not released."""
+    def unreleased(self, model: str) -> ModelkeepError:
+        """The refusal of a model that does not answer: unknown with near names, not released, or served elsewhere."""
         with self._store.read() as ledger:
             models = ledger.versions.models()
+            elsewhere = model in models and ledger.versions.all(model)[-1].external
+        if elsewhere:
+            return Conflict(
+                f"model {model!r} is served elsewhere: only its records are kept here",
+                remedy="ask the service that runs it, and send what it answered to POST /v1/predictions",
+            )
         if model in models:
             return NotFound("released version of model", model, known=self._gateway.routes)
         return NotFound("model", model, known=models)

@@ -26,8 +26,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from modelkeep.clock import Clock
-from modelkeep.errors import BadInput, ModelkeepError, StoreUnavailable
+from modelkeep.errors import BadInput, Conflict, ModelkeepError, StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
+from modelkeep.serving.blocks import Block
 from modelkeep.serving.keeper import Group, Keeper
 from modelkeep.serving.line import Entry, Line, promise, resolve
 from modelkeep.serving.spool import Marks, Spool
@@ -43,7 +44,7 @@ Far less than the bound of ``async``: on a busy machine the thread comes late to
 BEHIND = 0.02
 """The window while several groups wait for a slow store, so that it has fewer and larger ones to take."""
 MOST = 1000
-"""A group of so many records does not wait for its window."""
+"""A group of so many records does not wait for its window, unless the setting ``recorder.batch`` says otherwise."""
 PATIENCE = 0.025
 """A commit that takes longer is no longer waited for: the spool is synced instead."""
 HELD = 1.0
@@ -80,6 +81,7 @@ class _Gathering:
     def __init__(self) -> None:
         self.predictions: list[Prediction] = []
         self.outcomes: list[Outcome] = []
+        self.blocks: list[Block] = []
         self.entry = Entry(count=0)
 
 
@@ -108,6 +110,11 @@ class Recorder:
         limit: int = 256 * 1024 * 1024,
     ) -> None:
         self.durability = durability
+        self.batch = MOST
+        """A group of so many records does not wait for its window; smaller ones are kept sooner, and cost more."""
+        self._off = False
+        self._gate = threading.Event()
+        self._gate.set()
         self._keeper = Keeper(store, files)
         self._clock, self._folder, self._most, self._limit = clock, spool, held, limit
         self._lock = threading.Lock()
@@ -118,7 +125,8 @@ class Recorder:
         self._line: Line | None = None
         self._marks: Marks | None = None
         self._writer = 0
-        self._ids = itertools.count(1)
+        self._naming = threading.Lock()
+        self._next = 1
         self._numbers = itertools.count(1)
         self._taken = self._safe = self._dropped = self._refused = self._aside = 0
         self._waiting: deque[Entry] = deque()
@@ -139,6 +147,9 @@ class Recorder:
             if self._threads:
                 return
             self._writer = self._new_writer()
+            self._off = self._was_off()
+            if self._off:
+                self._gate.clear()
             self._line = Line(Spool(self._folder / "records.spool", limit=self._limit))
             self._marks = _marks(self._folder / "marks")
             if self._marks is not None and self._marks.gap:
@@ -171,22 +182,33 @@ class Recorder:
 
     def new_ids(self, n: int) -> list[str]:
         """``n`` prediction ids that nobody had before: ``writer-seq``."""
+        writer, first = self.new_range(n)
+        return [f"{writer}-{seq}" for seq in range(first, first + n)]
+
+    def new_range(self, n: int) -> tuple[int, int]:
+        """The same without the texts: the writer, and the first of ``n`` numbers in a row."""
         if not self._threads:
             self.start()
-        return [f"{self._writer}-{next(self._ids)}" for _ in range(n)]
+        with self._naming:
+            first = self._next
+            self._next += n
+        return self._writer, first
 
-    def take(self, predictions: Sequence[Prediction]) -> Future[None]:
-        """Take predictions; the Future is done when they are on disk.
+    def take(self, predictions: Sequence[Prediction], *, certain: bool = False) -> Future[None]:
+        """Take predictions; the Future is done when they are on disk. While collection is off they are not recorded.
 
-        In ``async``, records beyond the bound are counted as dropped. In ``sync`` StoreUnavailable is raised, here or
-        in the Future, when neither store nor disk takes them: then they are not recorded.
+        In ``async``, records beyond the bound are counted as dropped. In ``sync``, or when the caller must be
+        ``certain``, StoreUnavailable is raised, here or in the Future, when neither store nor disk takes them: then
+        they are not recorded.
         """
         if not self._threads:
             self.start()
         n = len(predictions)
+        if self._off:
+            return _done()
         with self._lock:
             if self._beyond(n):
-                if self.durability == "sync":
+                if self.durability == "sync" or certain:
                     raise self._refusal(n)
                 self._dropped += n
                 return _done()
@@ -194,14 +216,31 @@ class Recorder:
             self._arrived(n)
             return self._open.entry.done
 
+    def take_block(self, block: Block) -> Future[None]:
+        """Take the rows of a block, as ``take`` takes predictions."""
+        n = block.size
+        if self._off:
+            return _done()
+        with self._lock:
+            if self._beyond(n):
+                if self.durability == "sync":
+                    raise self._refusal(n)
+                self._dropped += n
+                return _done()
+            self._open.blocks.append(block)
+            self._arrived(n)
+            return self._open.entry.done
+
     def tell(self, outcomes: Sequence[Outcome]) -> Future[list[Told]]:
         """Take outcomes; the Future has what became of each, in order: ``held`` for those that wait in the spool.
 
         BadInput is raised for a value that cannot be recorded (an integer of more than 64 bits), StoreUnavailable,
-        here or in the Future, when neither store nor disk takes the outcomes.
+        here or in the Future, when neither store nor disk takes the outcomes, Conflict while collection is off.
         """
         if not self._threads:
             self.start()
+        if self._off:
+            raise Conflict("collection is off: nothing is recorded", remedy="modelkeep collection on")
         try:
             msgspec.msgpack.encode(outcomes)
         except UNFIT as fault:
@@ -217,6 +256,39 @@ class Recorder:
             self._open.entry.tells.append((len(outcomes), told))
             self._arrived(len(outcomes))
         return told
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is recorded."""
+        return not self._off
+
+    def switch(self, *, on: bool) -> None:
+        """Record, or record nothing new and leave what waits where it is, until ``flush`` or on; kept over restarts.
+
+        Raises StoreUnavailable when the store cannot remember it; then nothing has changed.
+        """
+        self._keeper.remember_off(not on)
+        self._off = not on
+        if on:
+            self._gate.set()
+        else:
+            self._gate.clear()
+        self._ready.set()
+
+    def flush(self, timeout: float = 30.0) -> int:
+        """Bring what waits to the store now, also while collection is off; how many records still wait after that."""
+        if not self._threads:
+            self.start()
+        self._gate.set()
+        self._full.set()
+        self._wake.set()
+        until = time.perf_counter() + timeout
+        while (left := self.state.held) and time.perf_counter() < until:
+            self._ready.set()
+            time.sleep(0.005)
+        if self._off:
+            self._gate.clear()
+        return left
 
     @property
     def state(self) -> Recording:
@@ -251,7 +323,7 @@ class Recorder:
             self._marks.note(self._taken, self._safe)
         if not self._wake.is_set():
             self._wake.set()
-        if entry.count >= MOST:
+        if entry.count >= self.batch:
             self._full.set()
 
     def _beyond(self, n: int) -> bool:
@@ -296,7 +368,11 @@ class Recorder:
         entry = gathered.entry
         predictions = self._keeper.referred(gathered.predictions)
         group = Group(
-            writer=self._writer, number=next(self._numbers), predictions=predictions, outcomes=tuple(gathered.outcomes)
+            writer=self._writer,
+            number=next(self._numbers),
+            predictions=predictions,
+            outcomes=tuple(gathered.outcomes),
+            blocks=tuple(gathered.blocks),
         )
         self._waiting.append(entry)
         try:
@@ -309,15 +385,16 @@ class Recorder:
     def _sifted(self, group: Group, act: Callable[[Group], object]) -> Group:
         """The group without the predictions that ``act`` fails on by themselves; those are put aside."""
         good: list[Prediction] = []
-        for prediction in group.predictions:
-            one = Group(writer=0, number=0, predictions=(prediction,))
+        blocks: list[Block] = []
+        for one in structs.replace(group, outcomes=()).singly():
             try:
                 act(one)
             except UNFIT as fault:
                 self._put_aside(one, fault=fault)
             else:
-                good.append(prediction)
-        return structs.replace(group, predictions=tuple(good))
+                good += one.predictions
+                blocks += one.blocks
+        return structs.replace(group, predictions=tuple(good), blocks=tuple(blocks))
 
     def _secure(self, line: Line) -> None:
         """Tell those who wait longer than a commit takes that their records are safe on disk, or that they are not."""
@@ -325,7 +402,7 @@ class Recorder:
             self._waiting.popleft()
         busy = self._busy
         slow = 0.0 if busy is None else time.perf_counter() - busy
-        if not self._waiting or not (self._cause or slow > PATIENCE):
+        if not self._waiting or not (self._cause or slow > PATIENCE or self._off):
             return
         self._saved(line.spill())
         try:
@@ -374,6 +451,10 @@ class Recorder:
                     return
                 self._ready.wait(0.05 if self._stop.is_set() else None)
                 self._ready.clear()
+                continue
+            if not self._gate.is_set():  # collection is off: what waits stays on disk
+                if self._stop.wait(0.05):
+                    return
                 continue
             if not self._kept(line, entry) and self._stop.wait(RETRY):
                 return
@@ -436,6 +517,13 @@ class Recorder:
             path.write_text(f"{fault!r}\n{record!r}\n")
         except OSError:
             _log.exception("it could not be written beside the spool either", extra={"record": repr(record)[:10_000]})
+
+    def _was_off(self) -> bool:
+        try:
+            return self._keeper.off()
+        except StoreUnavailable as fault:
+            self._trouble(str(fault))
+            return False
 
     def _new_writer(self) -> int:
         try:

@@ -109,7 +109,7 @@ class Joining:
         near = [a for a in mine if abs(a.target - target) <= within]
         if not near or not within:
             return near
-        nearest = self._nearest(top.model or "", key=top.key, target=target, within=within)
+        nearest = self.nearest(top.model or "", key=top.key, target=target, within=within)
         chosen = [a for a in near if a.target == nearest]
         if chosen:
             p, m = predictions.c, matches.c
@@ -198,7 +198,7 @@ class Joining:
         low, high = one.target - tolerance, one.target + tolerance
         for place, chain in self._outcomes.told_by_key(one.model, keys=[one.key], low=low, high=high).items():
             top = head(chain)
-            if top is not None and one.target == self._nearest(
+            if top is not None and one.target == self.nearest(
                 one.model, key=one.key, target=top.target or 0.0, within=top.tolerance
             ):
                 chains[place] = chain
@@ -212,7 +212,8 @@ class Joining:
         every = [revision for chain in chains.values() for revision in chain]
         return [revision.outcome() for revision in sorted(every, key=lambda r: (r.at, r.number))]
 
-    def _nearest(self, model: str, *, key: str, target: float, within: float) -> float | None:
+    def nearest(self, model: str, *, key: str, target: float, within: float) -> float | None:
+        """The target of a key's prediction that is nearest to a moment: the earlier of two that are equally near."""
         c = predictions.c
         mine = (c.model == model, c.key == key)
         before = select(func.max(c.target)).where(*mine, c.target.between(target - within, target))
@@ -222,7 +223,7 @@ class Joining:
 
     def _nearest_of(self, place: tuple[str, str, float], *, within: float) -> list[Asked]:
         model, key, target = place
-        nearest = self._nearest(model, key=key, target=target, within=within)
+        nearest = self.nearest(model, key=key, target=target, within=within)
         if nearest is None:
             return []
         c = predictions.c

@@ -12,7 +12,8 @@ from modelkeep.store.persons import SqlPersons
 from modelkeep.store.readings import SqlReadings
 from modelkeep.store.records import SqlRecords
 from modelkeep.store.registry import SqlRollouts, SqlVersions
-from modelkeep.store.seams import Acts, Alerts, Jobs, Persons, Readings, Records, Rollouts, Versions
+from modelkeep.store.said import SqlSaid
+from modelkeep.store.seams import Acts, Alerts, Jobs, Persons, Readings, Records, Rollouts, Said, Versions
 
 
 class SqlLedger:
@@ -27,4 +28,5 @@ class SqlLedger:
         self.jobs: Jobs = SqlJobs(connection)
         self.acts: Acts = SqlActs(connection)
         self.persons: Persons = SqlPersons(connection)
+        self.said: Said = SqlSaid(connection)
         self.archive = Vault(connection)

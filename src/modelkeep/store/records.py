@@ -17,8 +17,8 @@ from modelkeep.store.joining import Joining
 from modelkeep.store.living import Lives
 from modelkeep.store.rows import Asked
 from modelkeep.store.sealing import NUMBER, Keys
-from modelkeep.store.seams import Folded, Told, Whereabouts
-from modelkeep.store.searching import Hits, Searching, Sought
+from modelkeep.store.seams import Folded, Hits, Sought, Told, Whereabouts
+from modelkeep.store.searching import Searching
 from modelkeep.store.tables import insert_rows, upsert
 from modelkeep.store.tallying import Tallies
 

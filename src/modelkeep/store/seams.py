@@ -19,6 +19,7 @@ from modelkeep.nouns import (
     Job,
     Match,
     Outcome,
+    Output,
     Policy,
     Prediction,
     Reading,
@@ -31,7 +32,6 @@ from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.vault import Vault
 from modelkeep.store.people import Access, Consent, Erased
 from modelkeep.store.sealing import Keys
-from modelkeep.store.searching import Hits, Sought
 from modelkeep.store.timing import Slow
 from modelkeep.store.turns import Scope
 
@@ -61,6 +61,45 @@ class Folded(Struct, frozen=True, kw_only=True):
     role: str
     hour: float
     profile: Profile
+
+
+class Sought(Struct, frozen=True, kw_only=True):
+    """What is looked for in one model's predictions; what is None does not matter.
+
+    ``since`` <= ``at`` < ``until``; ``low`` <= the answer <= ``high`` for numbers; ``least`` <= the error <= ``most``,
+    where the error is the distance from the truth, for classes 1 when wrong and 0 when right. ``before`` is where the
+    search before this one ended: a moment and a number.
+    """
+
+    model: str
+    version: int | None = None
+    role: str | None = None
+    key: str | None = None
+    subject: str | None = None
+    since: float | None = None
+    until: float | None = None
+    failed: bool | None = None
+    flagged: bool | None = None
+    low: float | None = None
+    high: float | None = None
+    least: float | None = None
+    most: float | None = None
+    before: tuple[float, int] | None = None
+
+
+class Hit(Struct, frozen=True, kw_only=True):
+    """A prediction that was found, with its truth and how far it was from it, where they are known."""
+
+    prediction: Prediction
+    value: Output | None = None
+    error: float | None = None
+
+
+class Hits(Struct, frozen=True, kw_only=True):
+    """What was found, those asked last first; ``rest`` is where to go on, None when everything was looked at."""
+
+    hits: tuple[Hit, ...]
+    rest: tuple[float, int] | None = None
 
 
 class Whereabouts(Struct, frozen=True, kw_only=True):

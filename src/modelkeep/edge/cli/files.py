@@ -38,6 +38,9 @@ class Known:
     runtime: Annotated[str | None, Parameter(help="Refuse any other format than this one")] = None
     note: Annotated[str, Parameter(help="A remark")] = ""
     why: Annotated[str, Parameter(help="The reason, kept in the audit chain")] = ""
+    external: Annotated[
+        bool, Parameter(negative="", help="It is served elsewhere: there is no file, only a signature or a sample")
+    ] = False
 
 
 NOTHING = Known()
@@ -45,7 +48,7 @@ NOTHING = Known()
 
 def register(
     model: Annotated[str, Parameter(help="Name of the model")],
-    file: Annotated[str, Parameter(help="Model file, or file.py:function")],
+    file: Annotated[str, Parameter(help="Model file, or file.py:function; none with --external")] = "",
     *,
     known: Known = NOTHING,
     common: Common = USUAL,
@@ -58,6 +61,8 @@ def register(
 
     def act() -> int:
         reach = Reach(common)
+        if known.external:
+            return _declare(reach, model, file=file, known=known, common=common)
         values: dict[str, Any] = {
             "model": model,
             "file": reach.send(_model(file)),
@@ -71,14 +76,35 @@ def register(
             values["features"] = reach.send(packing.pack_features(Path(known.features)))
         if known.signature is not None:
             values["signature"] = _json(known.signature)
-        if known.sample is not None:
-            ending = known.sample.suffix.lower()
-            if ending not in FORMATS:
-                raise Wrongly(f"--sample {known.sample}: expected a .csv, .parquet or .json file")
-            values |= {"sample": reach.send(known.sample), "sample_format": FORMATS[ending]}
+        values |= _sample(reach, known.sample)
         return acts.perform(named("register"), values, common=common, reach=reach)
 
     return guarded(act)
+
+
+def _declare(reach: Reach, model: str, *, file: str, known: Known, common: Common) -> int:
+    if file:
+        raise Wrongly(f"{file!r}: what is served elsewhere has no file here; leave it out, or leave --external out")
+    values: dict[str, Any] = {
+        "model": model,
+        "metrics": {**_metrics(known.metrics), **pairs(known.metric, "--metric")},
+        "by": acts.me(),
+        "leave": [column for column in (known.key, known.time) if column],
+    }
+    values |= {name: getattr(known, name) for name in ("output", "note", "why")}
+    if known.signature is not None:
+        values["signature"] = _json(known.signature)
+    values |= _sample(reach, known.sample)
+    return acts.perform(named("declare"), values, common=common, reach=reach)
+
+
+def _sample(reach: Reach, sample: Path | None) -> dict[str, Any]:
+    if sample is None:
+        return {}
+    ending = sample.suffix.lower()
+    if ending not in FORMATS:
+        raise Wrongly(f"--sample {sample}: expected a .csv, .parquet or .json file")
+    return {"sample": reach.send(sample), "sample_format": FORMATS[ending]}
 
 
 def predict(
@@ -150,6 +176,8 @@ def outcome(
 def _model(file: str) -> Path | bytes:
     """The file to send; plain Python is packed first."""
     path, function = packing.split_entry(Path(file), default="predict")
+    if not file:
+        raise Wrongly("register MODEL FILE, or register MODEL --external for one that is served elsewhere")
     if path.suffix == ".py":
         return packing.pack(path, function=function, use="model")
     if not path.is_file():
