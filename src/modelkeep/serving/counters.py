@@ -48,7 +48,8 @@ class Vitals:
 class Counters:
     """Counts since the start; only grown, except ``open``: the requests that are being answered now.
 
-    ``predictions`` by (model, version, role), ``errors`` by (model, version, reason), ``fallbacks`` by (model, reason).
+    ``predictions`` by (model, version, role), ``errors`` by (model, version, reason), ``fallbacks`` by (model, reason),
+    ``not_recorded`` by model: requests about people who have not consented.
     """
 
     open: int = 0
@@ -56,6 +57,7 @@ class Counters:
     errors: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
     shadows_dropped: Counter[str] = field(default_factory=Counter)
+    not_recorded: Counter[str] = field(default_factory=Counter)
     vitals: dict[tuple[str, int], Vitals] = field(default_factory=dict)
 
     def health(self, model: str, route: Route | None) -> ModelHealth:

@@ -8,6 +8,7 @@ and the model there is no store and no lock.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +20,19 @@ from msgspec import Struct
 
 from modelkeep.clock import Clock
 from modelkeep.errors import BadFeatures, BadInput, ModelFailed, ModelkeepError, NotFound, TimedOut, Unavailable
-from modelkeep.nouns import Features, Prediction, Role, Rollout
+from modelkeep.nouns import Features, Policy, Prediction, Role, Rollout
 from modelkeep.runtimes import Loaded
+from modelkeep.serving.blocks import Block
+from modelkeep.serving.bursts import Burst, Kept, Pace, arms
 from modelkeep.serving.calling import Got, answers, call, unasked
 from modelkeep.serving.counters import Counters, ModelHealth, Vitals
+from modelkeep.serving.discretion import Consents, minimal, unnamed
 from modelkeep.serving.lanes import Lane
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.routes import FAST, FAST_BATCH, Route, Routes
 from modelkeep.serving.shadows import Shadows
 
+_log = logging.getLogger("modelkeep.serving")
 DEMOTED = 0.05
 """A version that once took so long in the event loop runs in threads from then on."""
 
@@ -86,6 +91,9 @@ class Gateway:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self.counters = Counters()
         self._shadows = Shadows(recorder, self.counters)
+        self._pace = Pace()
+        self.consents = Consents()
+        """Everybody who consents to being recorded; replaced whole, by the router."""
 
     @property
     def routes(self) -> Routes:
@@ -151,6 +159,69 @@ class Gateway:
         finally:
             self.counters.open -= 1
 
+    def room(self, model: str) -> int:
+        """So many rows of a model one burst should have at most: more would keep its neighbours waiting."""
+        route = self._routes.get(model)
+        return 1 if route is None else min(map(self._pace.rows, route.loaded.values()), default=1)
+
+    def burst(self, burst: Burst) -> Kept | None:
+        """Answer rows that arrived together, each of a request of its own, in one call of each version.
+
+        Every row must fit the model's signature. None means that nothing was done and nothing counted, because
+        something about them is unusual (no route, disabled, a slow version, a row that the model fails on): then each
+        request goes through ``predict``. Raises StoreUnavailable in ``sync`` durability.
+        """
+        model = burst.model
+        route = self._routes.get(model)
+        if route is None or route.rollout.disabled or route.guarded:
+            return None
+        at, blocks = self._clock.now(), []
+        for version, role, places in arms(route.rollout, burst):
+            loaded = self._quick.get((model, version))
+            if loaded is None:
+                return None
+            rows = burst.rows if places is None else [burst.rows[place] for place in places]
+            start = perf_counter()
+            try:
+                outputs = loaded.predict(rows)
+            except (ModelFailed, BadFeatures):
+                return None
+            n, seconds = len(rows), perf_counter() - start
+            if self._pace.note(loaded, n, seconds=seconds):
+                self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
+            writer, first = self._recorder.new_range(n)
+            blocks.append(
+                Block(
+                    writer=writer,
+                    first=first,
+                    model=model,
+                    version=version,
+                    role=role,
+                    at=at,
+                    seconds=seconds / n,
+                    features=rows,
+                    outputs=outputs.values,
+                    keys=burst.keys if places is None else [burst.keys[place] for place in places],
+                    requests=burst.requests if places is None else [burst.requests[place] for place in places],
+                    scores=outputs.scores,
+                    intervals=outputs.intervals,
+                    places=places,
+                )
+            )
+        return self._recorded(route, blocks)
+
+    def _recorded(self, route: Route, blocks: list[Block]) -> Kept:
+        """Hand what a burst answered to the recorder, the counters and the shadows."""
+        model, mode = route.rollout.model, route.rollout.mode
+        waits = [self._recorder.take_block(block) for block in blocks]
+        for block in blocks:
+            n, version = block.size, block.version
+            self.counters.predictions[model, version, block.role] += n
+            self.counters.vitals.setdefault((model, version), Vitals()).note(block.seconds, failed=0.0)
+            if mode == "shadow" or block.role == "canary":
+                asyncio.get_running_loop().call_soon(self._shadows.follow, route, tuple(block.predictions()))
+        return Kept(blocks=blocks, waits=waits if self._recorder.durability == "sync" else [])
+
     async def _parts(self, ask: Ask, route: Route) -> list[_Part]:
         """The unusual cases: batches, slow versions, and rows that do not fit."""
         if not ask.rows:
@@ -190,14 +261,17 @@ class Gateway:
         for part in parts:
             if any(got.reason for got in part.got):
                 await self._stand_in(ask, route, at=at, part=part)
+        if route.signature.personal:
+            _hush(ask, route, parts=parts)
         predictions = self._predictions(ask, at=at, parts=parts)
         self._count(route, parts)
-        if ask.record:
-            kept = self._recorder.take(predictions)
+        if ask.record and self.may_record(route.policy, ask.subject, request=ask.request):
+            keep = route.policy.privacy.keep
+            kept = self._recorder.take(minimal(predictions, keep) if keep else predictions)
             if self._recorder.durability == "sync":
                 await asyncio.wrap_future(kept)
-        if ask.record and route.rollout.mode is not None:
-            asyncio.get_running_loop().call_soon(self._shadows.follow, route, predictions)
+            if route.rollout.mode is not None:
+                asyncio.get_running_loop().call_soon(self._shadows.follow, route, predictions)
         strange = next((got for part in parts for got in part.got if got.reason and got.stand_in is None), None)
         if strange is not None and all(prediction.output is None for prediction in predictions):
             raise _nobody(ask.model, strange)
@@ -205,6 +279,15 @@ class Gateway:
         if not stood_in:
             return Answer(predictions=predictions, model=ask.model)
         return Answer(predictions=predictions, model=ask.model, fallback=stood_in[0].reason, why=stood_in[0].why)
+
+    def may_record(self, policy: Policy, subject: str | None, *, request: str = "") -> bool:
+        """Whether a prediction about ``subject`` may be kept; where it may not, the log says so and not of whom."""
+        if policy.privacy.consent != "required" or self.consents.of(subject):
+            return True
+        self.counters.not_recorded[policy.model] += 1
+        why = "the person has not consented" if subject else "consent is required and no person is named"
+        _log.info("not_recorded", extra={"request_id": request, "model_name": policy.model, "why": why})
+        return False
 
     async def _stand_in(self, ask: Ask, route: Route, *, at: float, part: _Part) -> None:
         """Let others answer the rows that a version did not: the champion for a canary, the fallback, the baseline."""
@@ -278,6 +361,14 @@ class Gateway:
         if lane is None:
             lane = self._lanes[model, version] = Lane(f"{model}@{version}")
         return lane
+
+
+def _hush(ask: Ask, route: Route, *, parts: list[_Part]) -> None:
+    """Take values that tell who somebody is out of what models said about their failures."""
+    for part in parts:
+        for got, place in zip(part.got, part.places, strict=True):
+            if got.why:
+                got.why = unnamed(got.why, ask.rows[place], personal=route.signature.personal)
 
 
 def _picked(ask: Ask, rollout: Rollout) -> list[_Part]:

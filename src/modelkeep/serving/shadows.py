@@ -15,6 +15,7 @@ from modelkeep.nouns import Prediction
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.calling import call
 from modelkeep.serving.counters import Counters
+from modelkeep.serving.discretion import minimal
 from modelkeep.serving.lanes import Lane
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.routes import Route
@@ -40,7 +41,8 @@ class Shadows:
         if not answered:
             return
         loaded = None if other is None else route.loaded.get(other)
-        if loaded is None or self._lane(loaded).submit(partial(self._run, loaded, answered)) is None:
+        keep = route.policy.privacy.keep
+        if loaded is None or self._lane(loaded).submit(partial(self._run, loaded, answered, keep=keep)) is None:
             self._counters.shadows_dropped[rollout.model] += len(answered)
 
     @property
@@ -65,8 +67,9 @@ class Shadows:
             lane = self._lanes[name] = Lane(f"{loaded.version.name} shadow", threads=1, waiting=WAITING)
         return lane
 
-    def _run(self, loaded: Loaded, answered: tuple[Prediction, ...]) -> None:
+    def _run(self, loaded: Loaded, answered: tuple[Prediction, ...], *, keep: tuple[str, ...]) -> None:
         found = call(loaded, [prediction.features for prediction in answered])
+        answered = tuple(minimal(answered, keep)) if keep else answered
         names = self._recorder.new_ids(len(found))
         self._recorder.take(
             [

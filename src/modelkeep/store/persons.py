@@ -8,58 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select
 
 from modelkeep.nouns import Outcome, Prediction
-from modelkeep.store import rows, tables
+from modelkeep.store import rows, tables, turns
+from modelkeep.store.people import Access, Consent, Entity, Erased
 from modelkeep.store.sealing import NUMBER, Keys
 from modelkeep.store.tables import CHUNK, accesses, consents, erasures, matches, outcomes, predictions
 from modelkeep.store.told import Revision
-
-Entity = tuple[str, str]
-"""A model and one of its keys."""
-
-
-class Consent(Struct, frozen=True, kw_only=True):
-    """One word on whether a person may be recorded: when, and who said it."""
-
-    granted: bool
-    at: float
-    by: str = ""
-
-
-class Access(Struct, frozen=True, kw_only=True):
-    """Somebody read personal records: who, by which act, of whom (a pseudonym; None = of several), how many."""
-
-    at: float
-    who: str
-    act: str
-    records: int
-    subject: str | None = None
-    detail: str = ""
-
-
-class Held(Struct, frozen=True, kw_only=True):
-    """A recorded prediction of a person with everything that was told of it."""
-
-    prediction: Prediction
-    outcomes: tuple[Outcome, ...]
-
-
-class Erased(Struct, frozen=True, kw_only=True):
-    """Rows taken away, by table."""
-
-    predictions: int = 0
-    matches: int = 0
-    outcomes: int = 0
-    memory: int = 0
-    feedback: int = 0
-    reviews: int = 0
-
-    def plus(self, other: Erased) -> Erased:
-        """Both together."""
-        return Erased(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
 class SqlPersons:
@@ -75,6 +31,7 @@ class SqlPersons:
         """See ``seams.Persons.say``."""
         name = self.keys.pseudonym(subject, at=at)
         self._connection.execute(insert(consents).values(subject=name, granted=int(granted), at=at, by=by))
+        turns.tell(self._connection)
 
     def said(self, subject: str) -> list[Consent]:
         """See ``seams.Persons.said``."""
@@ -103,6 +60,7 @@ class SqlPersons:
             return 0
         gone = self._connection.execute(delete(consents).where(c.subject == name)).rowcount
         self._connection.execute(insert(consents).values(subject=name, granted=0, at=at, by=ERASED))
+        turns.tell(self._connection)
         return gone
 
     # -------------------------------------------------------------------------------------------- records
