@@ -207,6 +207,23 @@ def test_actions_are_enqueued_with_the_alert_and_not_twice(house):
     assert msgspec.json.decode(job.arguments) == {"model": "m", "why": "bad", "by": f"alert {alerts[0].id}"}
 
 
+@pytest.mark.parametrize(
+    ("severity", "asked"), [("warning", [0, 1, 3, 7]), ("critical", [0, 1, 2, 3, 4, 5, 6, 7])]
+)  # a page asks every time, a notice ever more rarely
+def test_what_trainings_do_not_end_is_trained_more_rarely_unless_it_wakes_somebody(house, severity, asked):
+    house.train_by("mine:train")
+    house.open(rule(actions=("retrain",), severity=severity))
+    trained = []
+    for day in range(8):
+        house.see(0.5)
+        with house.store.write() as ledger:
+            for job in ledger.jobs.all(state="waiting"):
+                trained.append(day)
+                ledger.jobs.cancel(job.id, house.clock.now())
+        house.wait(24, minutes=1)
+    assert trained == asked
+
+
 @pytest.mark.parametrize(("trainer", "challenger"), [("mine:train", 3), ("", None)])
 def test_nothing_is_trained_while_a_challenger_is_tried_or_without_a_trainer(house, trainer, challenger):
     house.train_by(trainer)

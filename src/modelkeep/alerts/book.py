@@ -17,11 +17,11 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from modelkeep.alerts import digests, outbox, telling
-from modelkeep.alerts.channels import Channel
+from modelkeep.alerts.channels import Channel, takes
 from modelkeep.alerts.conditions import holds
 from modelkeep.clock import Clock
 from modelkeep.errors import BadSettings, Conflict, NotFound
-from modelkeep.nouns import Alert, Delivery, Job, Reading, Rule, Severity, model_of
+from modelkeep.nouns import Alert, Delivery, Job, Reading, Rule, Severity, gravity, model_of
 from modelkeep.quantities import DAY
 from modelkeep.store.seams import Ledger, Store
 
@@ -41,6 +41,7 @@ class Event(TypedDict):
     message: str
     advice: NotRequired[tuple[str, ...]]
     command: NotRequired[str]
+    system: NotRequired[dict[str, float]]
 
 
 class Book:
@@ -147,12 +148,13 @@ class Book:
         if rule.cap and digests.told(ledger, alert, since=now - rule.cooldown) >= rule.cap:
             for action in rule.actions:
                 _enqueue(ledger, action, alert=alert, attempt=1, now=now)
-            channels = self._deliveries("open", rule.channels, now=now + digests.GATHER)
+            channels = self._deliveries("open", rule.channels, alert=alert, now=now + digests.GATHER)
             return replace(alert, digest=digests.added(ledger, alert, cap=rule.cap, deliveries=channels, now=now).id)
         told = sum(d.event == "open" and d.channel == alert.deliveries[0].channel for d in alert.deliveries)
         for action in rule.actions:
             _enqueue(ledger, action, alert=alert, attempt=told + 1, now=now)
-        return replace(alert, deliveries=(*alert.deliveries, *self._deliveries("open", rule.channels, now=now)))
+        fresh = self._deliveries("open", rule.channels, alert=alert, now=now)
+        return replace(alert, deliveries=(*alert.deliveries, *fresh))
 
     def _resolved(self, ledger: Ledger, alert: Alert, *, now: float) -> Alert:
         """Close an alert; whoever was told that it opened is told that it is over."""
@@ -163,10 +165,14 @@ class Book:
         return alert
 
     def _deliveries(
-        self, event: Literal["open", "escalate"], names: Iterable[str], *, now: float
+        self, event: Literal["open", "escalate"], names: Iterable[str], *, alert: Alert, now: float
     ) -> tuple[Delivery, ...]:
-        chosen = tuple(names) or tuple(self.channels)
+        """A message for each channel of ``names`` that takes such an alert; for each of all when none of them does."""
+        chosen = self._taking(names, alert=alert) or self._taking(self.channels, alert=alert)
         return tuple(Delivery(channel=name, event=event, state="waiting", due=now) for name in chosen)
+
+    def _taking(self, names: Iterable[str], *, alert: Alert) -> list[str]:
+        return [name for name in names if takes(self.channels, name, kind=alert.kind, severity=alert.severity)]
 
     # --------------------------------------------------------------------------------------- from events
 
@@ -185,9 +191,9 @@ class Book:
             alert = Alert(
                 id=_id(rule, subject, text, at=now), rule=rule, subject=subject, severity=event["severity"],
                 kind=event["kind"], message=text, state="resolved" if notice else "open", opened=now, changed=now,
-                resolved=now if notice else None, system=_system(),
-                deliveries=self._deliveries("open", channels, now=now),
+                resolved=now if notice else None, system={**_system(), **event.get("system", {})},
             )  # fmt: skip
+            alert = replace(alert, deliveries=self._deliveries("open", channels, alert=alert, now=now))
         advice, command = event.get("advice", ()), event.get("command", "")
         alert = replace(alert, message=text, advice=advice, command=command, changed=now)
         ledger.alerts.put(alert)
@@ -241,7 +247,7 @@ class Book:
         for alert in ledger.alerts.all(active=True, limit=MANY):
             rule = self._by_name.get(alert.rule, Rule(name=alert.rule, reading="", condition=""))
             if outbox.overdue(alert, now=now, after=rule.escalate_after):
-                more = self._deliveries("escalate", rule.escalate_to, now=now)
+                more = self._deliveries("escalate", rule.escalate_to, alert=alert, now=now)
                 ledger.alerts.put(replace(alert, changed=now, deliveries=(*alert.deliveries, *more)))
 
     def deliver(self, store: Store) -> int:
@@ -290,7 +296,7 @@ def _last_told(ledger: Ledger, alert: Alert) -> float | None:
 def _enqueue(ledger: Ledger, action: str, *, alert: Alert, attempt: int, now: float) -> None:
     """Enqueue a rule's action, unless it cannot help now or the same waits or runs."""
     model = model_of(alert.subject)
-    if action == "retrain" and not _trainable(ledger, model):
+    if action == "retrain" and not (_trainable(ledger, model) and _worth_another(alert, attempt)):
         return
     for state in ("waiting", "running"):
         if any(job.subject == model for job in ledger.jobs.all(task=action, state=state, limit=MANY)):
@@ -317,6 +323,14 @@ def _trainable(ledger: Ledger, model: str) -> bool:
         a.rule == AT_FAULT and model_of(a.subject) == model for a in ledger.alerts.all(active=True, limit=MANY)
     )
     return bool(policy.retrain.trainer) and not at_fault and (rollout is None or rollout.challenger is None)
+
+
+def _worth_another(alert: Alert, attempt: int) -> bool:
+    """Whether to train again for an alert that trainings have not ended: for what wakes nobody ever more rarely.
+
+    A notice that is repeated every week asks for a training after 1, 2, 4, 8, ... weeks.
+    """
+    return gravity(alert.severity) == "critical" or attempt & (attempt - 1) == 0
 
 
 def _id(*said: str, at: float) -> str:
