@@ -3,6 +3,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from mailbox_server import Mailbox
 
 from modelkeep.alerts.book import Book
 from modelkeep.clock import ManualClock
@@ -57,6 +58,13 @@ class Receiver:
 @pytest.fixture
 def receiver():
     found = Receiver()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def mailbox(tmp_path):
+    found = Mailbox(tmp_path)
     yield found
     found.close()
 

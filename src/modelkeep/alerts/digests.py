@@ -43,6 +43,9 @@ def added(ledger: Ledger, alert: Alert, *, cap: int, deliveries: tuple[Delivery,
         due = max(max(d.due for d in digest.deliveries) + AGAIN, now + GATHER)
         more = tuple(replace(d, due=due) for d in deliveries)
         digest = replace(digest, deliveries=(*digest.deliveries, *more))
+    else:
+        had = {d.channel for d in digest.deliveries}  # a worse alert may go to channels that the first did not go to
+        digest = replace(digest, deliveries=(*digest.deliveries, *(d for d in deliveries if d.channel not in had)))
     worst = max(digest.severity, alert.severity, key=SEVERITIES.index)
     digest = replace(digest, message=f"{digest.message}\n{line}", severity=worst, changed=now)
     ledger.alerts.put(digest)

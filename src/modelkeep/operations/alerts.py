@@ -62,11 +62,12 @@ class Alerts(Struct, frozen=True, kw_only=True):
 
 
 class ListAlerts(Struct, frozen=True, kw_only=True):
-    """Which alerts: all, or those not resolved; at least as severe as ``severity``; of one model."""
+    """Which alerts: all, or those not resolved; at least as severe as ``severity``; of one model or type."""
 
     active: Annotated[bool, Meta(description="Only alerts that are open or acknowledged")] = False
     severity: Annotated[str, Meta(description=f"At least this severe: {', '.join(SEVERITIES)}")] = "info"
     model: Annotated[str, Meta(description="Only alerts of this model")] = ""
+    type: Annotated[str, Meta(description="Only alerts of this type", max_length=100)] = ""
     limit: Limit = 200
 
 
@@ -92,6 +93,29 @@ class Resolve(Struct, frozen=True, kw_only=True):
     by: By = ""
 
 
+class RaiseAlert(Struct, frozen=True, kw_only=True):
+    """What people should know: its type, how bad it is, a sentence, and what helps.
+
+    ``metrics`` are kept with those of the machine; ``actions`` are sentences for people, ``command`` what repairs it.
+    """
+
+    type: Annotated[
+        str,
+        Meta(
+            description="modelFailure, performanceDegradation, dataCollectionIssue, systemOverload, "
+            "userExperienceImpact, or a word of your own",
+            pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$",
+        ),
+    ]
+    message: Annotated[str, Meta(description="What, in a sentence", min_length=1, max_length=4000)]
+    severity: Annotated[str, Meta(description=f"How bad: {', '.join(SEVERITIES)}")] = "warning"
+    subject: Annotated[str, Meta(description="What it is about: a model, or server", max_length=300)] = "server"
+    metrics: Annotated[dict[str, float], Meta(description="Numbers that belong to it")] = {}
+    actions: Annotated[tuple[str, ...], Meta(description="What people should do", max_length=20)] = ()
+    command: Annotated[str, Meta(description="The command that repairs it", max_length=1000)] = ""
+    by: By = ""
+
+
 class ListRules(Struct, frozen=True, kw_only=True):
     """Nothing to say: all rules."""
 
@@ -108,11 +132,16 @@ def list_alerts(app: App, request: ListAlerts) -> Alerts:
     Raises BadInput for a severity that is not on the scale, NotFound for an unknown model.
     """
     least = SEVERITIES.index(severity(request.severity))
+    narrowed = bool(request.model or request.type or least)
     with app.rooms.store.read() as ledger:
         sought(ledger, request.model)
-        found = ledger.alerts.all(active=request.active, limit=10_000 if request.model or least else request.limit)
+        found = ledger.alerts.all(active=request.active, limit=10_000 if narrowed else request.limit)
     chosen = [
-        alert for alert in found if SEVERITIES.index(alert.severity) >= least and about(alert.subject, request.model)
+        alert
+        for alert in found
+        if SEVERITIES.index(alert.severity) >= least
+        and about(alert.subject, request.model)
+        and request.type in {"", alert.kind}
     ]
     return Alerts(alerts=tuple(view(alert) for alert in chosen[: request.limit]))
 
@@ -124,6 +153,23 @@ def show_alert(app: App, request: OneAlert) -> AlertView:
     """
     with app.rooms.store.read() as ledger:
         return view(ledger.alerts.get(request.id))
+
+
+def raise_alert(app: App, request: RaiseAlert) -> AlertView:
+    """Raise an alert by hand or from a script: it is kept, shown and delivered like every other one.
+
+    The same type and subject only updates an alert that is open; ``info`` is a notice. Raises BadInput for a severity
+    that is not on the scale.
+    """
+    with app.rooms.store.write() as ledger:
+        alert = app.rooms.book.raise_event(
+            ledger, rule=f"raised.{request.type}", subject=request.subject, kind=request.type,
+            severity=severity(request.severity), message=request.message, advice=request.actions,
+            command=request.command, system=request.metrics,
+        )  # fmt: skip
+        now = app.rooms.clock.now()
+        ledger.acts.append(who=request.by, what="raise", subject=f"alert {alert.id}", why=request.message, at=now)
+    return view(alert)
 
 
 def acknowledge(app: App, request: Acknowledge) -> AlertView:
@@ -192,6 +238,10 @@ OPERATIONS = (
     Operation(
         name="alerts", method="GET", path="/v1/alerts", request=ListAlerts, result=Alerts, run=list_alerts,
         words=("alerts", "list"),
+    ),
+    Operation(
+        name="raise", method="POST", path="/v1/alerts", request=RaiseAlert, result=AlertView, run=raise_alert,
+        words=("alerts", "raise"), plain=("type", "message"), status=201,
     ),
     Operation(
         name="alert", method="GET", path="/v1/alerts/{id}", request=OneAlert, result=AlertView, run=show_alert,

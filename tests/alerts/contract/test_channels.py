@@ -4,7 +4,8 @@ import logging
 import pytest
 from channel_contract import MESSAGE, ChannelContract, Posted
 
-from modelkeep.alerts.channels import LogChannel, WebhookChannel
+from modelkeep.alerts.channels import EmailChannel, LogChannel, PagerDutyChannel, SlackChannel, WebhookChannel
+from modelkeep.alerts.channels.to_email import Relay
 from modelkeep.errors import BadSettings, Refused, TimedOut, Unavailable
 from modelkeep.settings import Secret
 
@@ -24,6 +25,49 @@ class TestWebhook(ChannelContract):
     def posted(self, receiver):
         held = lambda: [(b["key"], b["event"], b["severity"], b["message"]) for b in receiver.taken]  # noqa: E731
         return Posted(channel=WebhookChannel("far", receiver.url), arrived=held)
+
+
+class TestSlack(ChannelContract):
+    @pytest.fixture
+    def posted(self, receiver):
+        def held():
+            found = []
+            for (one,) in (body["attachments"] for body in receiver.taken):
+                fields = {field["title"]: field["value"] for field in one["fields"]}
+                key = fields["Alert"]
+                found.append((key, key.rpartition("-")[2], fields["Severity"], one["text"]))
+            return found
+
+        return Posted(channel=SlackChannel("far", lambda: receiver.url), arrived=held)
+
+
+class TestPagerDuty(ChannelContract):
+    @pytest.fixture
+    def posted(self, receiver):
+        def held():
+            payloads = [body["payload"] for body in receiver.taken]
+            details = [payload["custom_details"] for payload in payloads]
+            return [(d["key"], d["event"], p["severity"], d["message"]) for d, p in zip(details, payloads, strict=True)]
+
+        return Posted(channel=PagerDutyChannel("far", lambda: "k3y", url=receiver.url), arrived=held)
+
+
+class TestEmail(ChannelContract):
+    @pytest.fixture
+    def posted(self, mailbox):
+        def held():
+            found = []
+            for mail in mailbox.mails:
+                text = mail.get_content().replace("\r\n", "\n")
+                rest = json.loads(text.partition("Metadata: ")[2])
+                severity = text.partition("Severity: ")[2].partition("\n")[0]
+                found.append((rest["key"], rest["event"], severity, text))
+            return found
+
+        relay = Relay(
+            host="127.0.0.1", port=mailbox.port, authority=mailbox.authority, username="ops", secret=lambda: "s3cret"
+        )
+        return Posted(channel=EmailChannel("far", relay, sender="mk@a.test", to=("on@b.test",)), arrived=held)
 
 
 def test_a_log_line_is_one_line_at_the_severitys_level(caplog):
