@@ -32,7 +32,7 @@ log = logging.getLogger("modelkeep.edge")
 ROUTE = "/v1/models/{model}/predict"
 _BEFORE, _AFTER = len("/v1/models/"), -len("/predict")
 _NOTHING: list[tuple[bytes, bytes]] = []
-_OURS = 30
+OURS = 30
 """Length of the request ids that we make; another length came along with the request (and is worth a log line)."""
 
 
@@ -88,8 +88,8 @@ def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
         await send({"type": "http.response.body", "body": payload})
         seconds = perf_counter() - started
         traffic.request("POST", ROUTE, status=status, seconds=seconds)
-        if status >= 400 or len(request_id) != _OURS:
-            _log(scope, request_id, status=status, seconds=seconds)
+        if status >= 400 or len(request_id) != OURS:
+            tell(scope["path"], request_id, status=status, seconds=seconds)
 
     return predict
 
@@ -104,7 +104,7 @@ def _greet(scope: Scope, secret: bytes) -> str:
             border.admit(scope, token=secret)
     if secret:
         border.admit(scope, token=secret)
-    return request_id or os.urandom(_OURS // 2).hex()
+    return request_id or os.urandom(OURS // 2).hex()
 
 
 async def _rest(scope: Scope, receive: Receive, *, message: Any, limit: int) -> bytes:
@@ -192,15 +192,15 @@ def _misfit(app: App, scope: Scope, *, body: object) -> ModelkeepError | None:
     return BadFeatures(f"{problems[0]}{more}", problems=problems)
 
 
-def _log(scope: Scope, request_id: str, *, status: int, seconds: float) -> None:
+def tell(path: str, request_id: str, *, status: int, seconds: float) -> None:
     """Predictions are logged when the caller named the request, or when it was refused; the rest are counted."""
     log.info(
         "POST %s %s",
-        scope["path"],
+        path,
         status,
         extra={
             "request_id": request_id,
-            "model_name": scope["path"][_BEFORE:_AFTER],
+            "model_name": path[_BEFORE:_AFTER],
             "status": status,
             "ms": round(seconds * 1000, 3),
         },

@@ -17,6 +17,8 @@ import uvicorn
 from modelkeep.claims import marked
 from modelkeep.edge import rest
 from modelkeep.edge.pages.routes import pages
+from modelkeep.edge.traffic import Traffic
+from modelkeep.edge.wire import Road, Wire
 from modelkeep.errors import BadSettings, Unavailable
 
 if TYPE_CHECKING:
@@ -35,12 +37,20 @@ class Server:
     """
 
     def __init__(self, app: App) -> None:
-        settings = app.settings.server
+        settings, traffic = app.settings.server, Traffic()
         self._app = app
         self.key = secrets.token_urlsafe(32)
         self._pages = pages(app)
+        road = Road(
+            app.rooms.gateway,
+            traffic,
+            limit=settings.body,
+            token=settings.token.reveal() if settings.token else "",
+            patience=settings.patience,
+        )
         config = uvicorn.Config(
-            rest.build(app, key=self.key, pages=self._pages.routes),
+            rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic),
+            http=road.protocol(),
             access_log=False,
             log_config=None,
             lifespan="off",
@@ -78,7 +88,19 @@ class Server:
 
 
 class _Quiet(uvicorn.Server):
-    """A uvicorn server that leaves signals to us, so that it also runs beside the main thread."""
+    """A uvicorn server that leaves signals to us, so that it also runs beside the main thread.
+
+    Once a second it looks after connections that have been idle, or whose requests come too slowly.
+    """
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look around; True when it is time to stop."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Wire):
+                    connection.look(now)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

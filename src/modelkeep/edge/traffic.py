@@ -6,6 +6,7 @@ All counting happens on the event loop, so there is no lock; ``/metrics`` reads 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -54,6 +55,34 @@ class Traffic:
         if durations is None:
             durations = self.durations[method, route] = Durations()
         durations.add(seconds)
+
+    def several(self, method: str, route: str, *, status: int, seconds: Sequence[float]) -> None:
+        """Count requests of one route that were answered alike; ``seconds`` has one entry a request."""
+        one = (method, route, status)
+        self.requests[one] = self.requests.get(one, 0) + len(seconds)
+        durations = self.durations.get((method, route))
+        if durations is None:
+            durations = self.durations[method, route] = Durations()
+        counts = durations.counts
+        for each in seconds:
+            counts[bisect_left(EDGES, each)] += 1
+        durations.total += sum(seconds)
+
+    def answers(self, model: str, keys: Sequence[str], *, seconds: float) -> None:
+        """Count answers of a model, one for each key, each of which took ``seconds``; see ``prediction``."""
+        entities = self.predictions.get(model)
+        if entities is None:
+            entities = self.predictions[model] = {}
+            self.models[model] = Durations()
+        for key in keys:
+            if key in entities:
+                entities[key] += 1
+            else:
+                label = key if len(entities) < MOST_ENTITIES else OTHER
+                entities[label] = entities.get(label, 0) + 1
+        durations = self.models[model]
+        durations.counts[bisect_left(EDGES, seconds)] += len(keys)
+        durations.total += seconds * len(keys)
 
     def prediction(self, model: str, key: str, *, seconds: float) -> None:
         """Count one answer of a model.

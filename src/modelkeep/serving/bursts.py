@@ -1,0 +1,83 @@
+"""Bursts: rows that arrived together, each of a request of its own, answered in one call of the model.
+
+Nobody waits for a burst to fill: it is what one turn of the event loop brought in. On an idle server that is one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+from msgspec import Struct
+
+from modelkeep.nouns import Role, Rollout, Value
+from modelkeep.runtimes import Loaded
+from modelkeep.serving.blocks import Block
+
+SLICE = 0.005
+"""The event loop belongs to one model for so many seconds at most, as far as that can be foreseen."""
+LATE = 10 * SLICE
+"""A call that takes longer had better not been made in the event loop."""
+MOST = 1000
+_NEWEST = 0.2
+
+
+class Burst(Struct, frozen=True, kw_only=True):
+    """Rows for one model. ``keys`` and ``requests`` have one entry per row; an empty key draws by its request."""
+
+    model: str
+    rows: list[dict[str, Value]]
+    keys: list[str]
+    requests: list[str]
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What was answered, a block for each version. ``waits`` are done when it is on disk; empty when nobody waits."""
+
+    blocks: list[Block]
+    waits: list[Future[None]]
+
+
+def arms(rollout: Rollout, burst: Burst) -> Iterable[tuple[int, Role, list[int] | None]]:
+    """The versions that answer, in which role, and the places of their rows (None = all of them)."""
+    if rollout.mode != "canary":
+        return ((rollout.champion, "champion", None),)
+    found: dict[tuple[int, Role], list[int]] = {}
+    pick = rollout.pick
+    for place, key in enumerate(burst.keys):
+        found.setdefault(pick(key or burst.requests[place]), []).append(place)
+    if len(found) == 1:
+        return [(version, role, None) for version, role in found]
+    return [(version, role, places) for (version, role), places in found.items()]
+
+
+class Pace:
+    """How many rows of a version fit into a slice: learned from its own calls, cautiously at first."""
+
+    def __init__(self) -> None:
+        self._slopes: dict[str, float] = {}
+        self._late: set[str] = set()
+
+    def rows(self, loaded: Loaded) -> int:
+        """So many rows at once take a slice."""
+        first = loaded.seconds
+        slope = self._slopes.get(loaded.version.name, first)
+        left = SLICE - first
+        return min(1 + int(left / max(slope, 1e-6)), MOST) if left > 0 else 1
+
+    def note(self, loaded: Loaded, n: int, *, seconds: float) -> bool:
+        """Take in what a call of ``n`` rows took; True when it took far too long twice running.
+
+        Once is a machine that was busy with something else.
+        """
+        name = loaded.version.name
+        if n > 1:
+            more = max((seconds - loaded.seconds) / (n - 1), 0.0)
+            slope = self._slopes.get(name, more)
+            self._slopes[name] = slope + _NEWEST * (more - slope)
+        if seconds <= LATE:
+            self._late.discard(name)
+            return False
+        again = name in self._late
+        self._late.add(name)
+        return again
