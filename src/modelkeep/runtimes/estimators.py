@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from modelkeep.nouns import Features, Field, Outputs, Signature
 from modelkeep.runtimes import matrix
 from modelkeep.runtimes.classes import text_of
 from modelkeep.runtimes.formats import Answer, Opened
+from modelkeep.runtimes.runners.plan import Plan
 
 Make: TypeAlias = Callable[[Any], Any]
 """What turns rows, or a matrix of the signature's inputs, into the matrix that the estimator takes."""
@@ -20,8 +22,17 @@ Make: TypeAlias = Callable[[Any], Any]
 def opened(model: Any, signature: Signature, *, coded: bool) -> Opened:
     """An estimator that answers rows; it cannot tell what each input contributes. Raises BadArtifact."""
     reason = f"a {type(model).__name__} does not tell what its inputs contribute"
+    named = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
     answer, table = answering(model, signature, coded=coded)
-    return Opened(answer=answer, matrix=table, unexplained=reason)
+
+    def plan(names: tuple[str, ...]) -> Plan | None:
+        known = matrix.columns_of(signature, named, coded=coded) or names
+        # Only registering asks for it: a server that serves plans never reads an estimator.
+        reading = import_module("modelkeep.runtimes.runners.reading")
+        found: Plan | None = reading.read(model, signature, names=known, coded=coded)
+        return found
+
+    return Opened(answer=answer, matrix=table, unexplained=reason, plan=plan)
 
 
 def answering(

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
 from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
-from modelkeep.runtimes import packing
+from modelkeep.runtimes import packing, running
 from modelkeep.runtimes.explaining import Explain, Explanation, explanation, refused, singly
-from modelkeep.runtimes.formats import Matrix, format_of
+from modelkeep.runtimes.formats import Matrix
 from modelkeep.runtimes.signatures import example
 
 _TIMED = 20
@@ -31,6 +31,9 @@ class Loaded(Struct, frozen=True, kw_only=True):
     (rows, len(columns)), C order, whose columns are ``columns`` (the signature's inputs in its order). None is NaN,
     true and false are 1 and 0, and the value of a category is its place in ``codes``, UNSEEN when it is not there.
     ``codes`` has an entry for each category among the columns. It raises and answers as ``predict`` does.
+
+    ``hands`` is how many calls it can do at the same time, 0 = as many as anybody likes; ``close`` lets go of what it
+    holds beside memory (a process of its own).
     """
 
     version: Version
@@ -40,6 +43,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
     matrix: Callable[[Matrix], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
+    hands: int = 0
+    close: Callable[[], None] | None = None
 
 
 def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
@@ -53,9 +58,7 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
     remark = mismatch(version.lineage.libraries)
     try:
         prepare = packing.transform(code.read_bytes()) if code else None
-        opened = format_of(version.runtime).open_model(
-            path, version.signature, coded=code is not None, runtime=version.runtime
-        )
+        opened = running.opened(version, path, locate=locate)
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
         raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error
     check = _check_classes if version.signature.classifies else _check_numbers

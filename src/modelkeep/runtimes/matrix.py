@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,21 @@ def numbers(columns: tuple[str, ...] | None, codes: Codes) -> Callable[[Sequence
         return lambda rows: np.array([[row.get(name) for name in plain] for row in rows], dtype=np.float64)
     known = columns
     return lambda rows: _matrix(rows, known, codes=codes, strict=False)
+
+
+def coded(columns: tuple[str, ...], codes: Codes) -> Callable[[Sequence[Features]], Matrix]:
+    """What turns rows into a float64 matrix of the columns: None becomes NaN, a category its code, else UNSEEN."""
+    if not codes:
+        return numbers(columns, codes)
+    tables = [codes.get(name) for name in columns]
+    pairs = list(zip(columns, tables, strict=True))
+
+    def number(value: Any, table: Mapping[str, float] | None) -> Any:
+        return value if table is None or value is None else table.get(value, UNSEEN)
+
+    return lambda rows: np.array(
+        [[number(row.get(name), table) for name, table in pairs] for row in rows], dtype=np.float64
+    )
 
 
 def reordered(

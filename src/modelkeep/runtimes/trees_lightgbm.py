@@ -18,6 +18,8 @@ from modelkeep.runtimes import lightgbm_text, matrix
 from modelkeep.runtimes.classes import labels
 from modelkeep.runtimes.formats import Contributions, Inspected, Opened
 from modelkeep.runtimes.lightgbm_text import Sound
+from modelkeep.runtimes.runners import grown
+from modelkeep.runtimes.runners.plan import Plan
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -32,10 +34,22 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
     """Load the trees. Raises BadArtifact when their inputs or classes do not fit the signature."""
     del runtime
-    trees = Trees(lightgbm_text.checked(path.read_bytes()), signature, coded=coded)
+    sound = lightgbm_text.checked(path.read_bytes())
+    trees = Trees(sound, signature, coded=coded)
+    known = labels(signature.output, max(trees.classes, 2)) if signature.classifies else []
+
+    def plan(names: tuple[str, ...]) -> Plan | None:
+        order, codes = trees.order or names, {name: dict(table) for name, table in trees.codes.items()}
+        return grown.read(sound, names=order, codes=codes, labels=tuple(known))
+
     if not signature.classifies:
-        return Opened(answer=trees.numbers, explain=trees.explain, matrix=trees.tabled(_numbers), codes=trees.codes)
-    known = labels(signature.output, max(trees.classes, 2))
+        return Opened(
+            answer=trees.numbers,
+            explain=trees.explain,
+            matrix=trees.tabled(_numbers),
+            codes=trees.codes,
+            plan=plan,
+        )
 
     def chosen(chances: Floats) -> Outputs:
         if chances.ndim == 1:
@@ -48,6 +62,7 @@ def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -
         explain=trees.explain,
         matrix=trees.tabled(chosen),
         codes=trees.codes,
+        plan=plan,
     )
 
 
@@ -69,7 +84,7 @@ class Trees:
         if order is not None and len(order) != len(head.features):
             raise BadArtifact(f"the model takes {len(head.features)} inputs, the signature names {len(order)}")
         self.link, self.classes = head.link, head.classes
-        self._order = order
+        self.order = order
         self._booster = lightgbm.Booster(model_str=sound.text)
         self.codes = _codes(signature, sound.categories)
         self._make = matrix.numbers(order, self.codes)
@@ -99,7 +114,7 @@ class Trees:
         found = cast("Floats", self._booster.predict(self._make([row]), num_threads=1, pred_contrib=True))
         parts = np.asarray(found, dtype=np.float64).reshape(self.classes, -1)
         best = parts[int(parts.sum(axis=1).argmax())].tolist()
-        names = self._order or tuple(row)
+        names = self.order or tuple(row)
         return Contributions(base=best[-1], inputs=dict(zip(names, best[:-1], strict=True)), link=self.link)
 
 

@@ -1,0 +1,93 @@
+"""A version opened by its runner where it has one, else by the library that made it; and the runner found for one."""
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelkeep.errors import ModelkeepError
+from modelkeep.nouns import Features, Version
+from modelkeep.runtimes import packing
+from modelkeep.runtimes.formats import Contributions, Opened, format_of
+from modelkeep.runtimes.runners import plan
+from modelkeep.runtimes.runners.plan import Plan
+from modelkeep.runtimes.signatures import example
+
+if TYPE_CHECKING:
+    from modelkeep.runtimes.runners.choosing import Chosen
+
+_log = logging.getLogger("modelkeep.runtimes")
+
+
+def opened(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Opened:
+    """Open a version whose artifact, at ``path``, was verified. Raises BadArtifact, and whatever the library raises.
+
+    A plan that is gone or broken costs speed, not answers: then the library answers, and the log says so.
+    """
+    if version.runner is not None:
+        try:
+            return _run(version, path, locate=locate)
+        except ModelkeepError as fault:
+            _log.warning(
+                "its library answers, not its runner: %s",
+                fault,
+                extra={"model_name": version.model, "model_version": version.number},
+            )
+    return _by_library(version, path)
+
+
+def _by_library(version: Version, path: Path) -> Opened:
+    coded = version.features is not None
+    return format_of(version.runtime).open_model(path, version.signature, coded=coded, runtime=version.runtime)
+
+
+def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Opened:
+    if version.runner is None:
+        return _by_library(version, path)
+    opening = import_module("modelkeep.runtimes.runners.opening")
+    found = plan.decode(locate(version.runner.plan).read_bytes())
+    answer, table = opening.asked(found, opening.engine_of(found, version.runner.name))
+
+    @functools.cache
+    def library() -> Opened:
+        return _by_library(version, path)
+
+    def explain(row: Features) -> Contributions:
+        asked = library().explain
+        if asked is None:
+            raise TypeError(library().unexplained)
+        return asked(row)
+
+    return Opened(
+        answer=answer,
+        explain=None if found.unexplained else explain,
+        unexplained=found.unexplained,
+        matrix=table if found.sources == tuple(f.name for f in version.signature.inputs) else None,
+        codes=found.codes,
+    )
+
+
+def choose(version: Version, locate: Callable[[str], Path], *, rows: Sequence[Features]) -> "Chosen | None":
+    """The fastest runner that answers exactly as the version's library does; None when the library itself is.
+
+    ``rows`` are requests, of the held-out sample if there is one. Raises what the library raises at loading.
+    """
+    path = locate(version.artifact)
+    prepare = packing.transform(locate(version.features).read_bytes()) if version.features else None
+    library = _by_library(version, path)
+    if library.plan is None:
+        return None
+    asked = rows or [example(version.signature)]
+    prepared = list(asked) if prepare is None else list(prepare(asked))
+    found: Plan | None = library.plan(tuple(prepared[0]))
+    if found is None:
+        return None
+    names = tuple(field.name for field in version.signature.inputs)
+    reading, choosing = (import_module(f"modelkeep.runtimes.runners.{name}") for name in ("reading", "choosing"))
+    if prepare is None:
+        found = reading.arranged(found, names)
+    proof = choosing.proof(found, prepared, signature=version.signature, coded=prepare is not None)
+    chosen: Chosen | None = choosing.choose(found, library.answer, proof=proof)
+    return chosen
