@@ -88,6 +88,7 @@ OPERATIONS = (
     ),
     Operation(
         name="set_policy", method="PUT", path="/v1/models/{model}/policy", request=SetPolicy, result=PolicyView,
-        run=set_policy, runs_code=lambda asked: asked.retrain is not UNSET and bool(asked.retrain.trainer),
+        run=set_policy, words=("policy", "set"), plain=("model",),
+        runs_code=lambda asked: asked.retrain is not UNSET and bool(asked.retrain.trainer),
     ),
 )  # fmt: skip

@@ -122,7 +122,7 @@ def _plain_type(kind: Any) -> tuple[Any, str]:
     if kind is bytes:
         return Path, said or "A file"
     if get_origin(kind) is dict:
-        return dict[str, str], said
+        return (dict[str, float] if get_args(kind)[1] is float else dict[str, str]), said
     return (str, f"{said} (JSON, or @FILE)".lstrip()) if _nested(kind) else (kind, said)
 
 
