@@ -11,6 +11,8 @@ from modelkeep.operations import (
     alerts,
     checking,
     configuration,
+    consenting,
+    erasing,
     explaining,
     history,
     jobs,
@@ -22,6 +24,7 @@ from modelkeep.operations import (
     recording,
     registration,
     releases,
+    saying,
     status,
     training,
 )
@@ -38,11 +41,14 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *recording.OPERATIONS,
     *explaining.OPERATIONS,
     *outcomes.OPERATIONS,
+    *saying.OPERATIONS,
     *readings.OPERATIONS,
     *alerts.OPERATIONS,
     *checking.OPERATIONS,
     *jobs.OPERATIONS,
     *history.OPERATIONS,
+    *consenting.OPERATIONS,
+    *erasing.OPERATIONS,
     *configuration.OPERATIONS,
 )
 """Every act, in the order in which it is documented."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from modelkeep.errors import BadInput, NotFound
-from modelkeep.nouns import Features, Outcome, Output, Prediction, Value
+from modelkeep.nouns import Features, Feedback, Outcome, Output, Prediction, Value, given_id
 from modelkeep.operations.act import Limit, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known
-from modelkeep.serving.gateway import Ask
+from modelkeep.operations.truths import OURS
+from modelkeep.serving.gateway import Answer, Ask
+from modelkeep.store.seams import Hit, Sought
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -48,7 +53,9 @@ class Predict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Answered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answer; ``fallback`` says who answered in place of ``version``, and ``fallback_reason`` why.
 
-    In a batch, a row that nobody could answer has the prediction null and says why in ``error``.
+    In a batch, a row that nobody could answer has the prediction null and says why in ``error``. ``tier`` is ``low``
+    where the lighter version answered because the model is overloaded. ``cached`` is there for models whose answers are
+    remembered: whether this one was.
     """
 
     prediction: Output | None
@@ -63,6 +70,8 @@ class Answered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallback: str = ""
     fallback_reason: str = ""
     error: str = ""
+    tier: str = ""
+    cached: bool | UnsetType = UNSET
 
 
 class Predicted(Struct, frozen=True, kw_only=True):
@@ -77,6 +86,26 @@ class OutcomeView(Struct, frozen=True, kw_only=True):
     actual: Output | None
     at: datetime
     source: str
+
+
+class FeedbackView(Struct, frozen=True, kw_only=True):
+    """What somebody said of a prediction: a rating from 1 (worst) to 5, and a comment."""
+
+    id: str
+    prediction_id: str
+    model: str
+    rating: int
+    comment: str
+    at: datetime
+    by: str
+
+
+class ReviewView(Struct, frozen=True, kw_only=True):
+    """Who has looked at a prediction, and when."""
+
+    by: str
+    at: datetime
+    note: str
 
 
 class PredictionView(Struct, frozen=True, kw_only=True):
@@ -95,32 +124,60 @@ class PredictionView(Struct, frozen=True, kw_only=True):
     subject: str | None
     at: datetime
     about: datetime
-    latency_ms: float
+    latency_ms: float | None
     error: str | None
     stand_in: int | None
     shadow_of: str | None
     request_id: str
     outcomes: tuple[OutcomeView, ...]
+    given_id: str = ""
+    flag: str = ""
+    truth: Output | None = None
+    off_by: float | None = None
+    feedback: tuple[FeedbackView, ...] = ()
+    reviews: tuple[ReviewView, ...] = ()
 
 
 class ListPredictions(Struct, frozen=True, kw_only=True):
-    """The newest predictions of a model, or of one of its keys."""
+    """Predictions of a model, those asked last first; every filter that is given must fit.
+
+    ``since`` and ``until`` are when they were asked; ``low`` and ``high`` bound the answer; ``min_error`` and
+    ``max_error`` the distance from the truth (for classes 1 when wrong, 0 when right). ``after`` goes on where a list
+    before ended (its ``next``).
+    """
 
     model: ModelName
+    version: Annotated[int, Meta(description="Only what this version answered", ge=1)] | None = None
+    role: Literal["champion", "canary", "shadow", "fallback"] | None = None
     key: Annotated[str, Meta(description="Only this entity")] = ""
+    subject: Annotated[str, Meta(description="Only what is about this person", max_length=500)] = ""
+    since: MomentText | None = None
+    until: MomentText | None = None
+    low: Annotated[float, Meta(description="Least answer")] | None = None
+    high: Annotated[float, Meta(description="Largest answer")] | None = None
+    min_error: Annotated[float, Meta(description="Least distance from the truth")] | None = None
+    max_error: Annotated[float, Meta(description="Largest distance from the truth")] | None = None
+    failed: Annotated[bool, Meta(description="Only those that failed")] = False
+    flagged: Annotated[bool, Meta(description="Only those about which something is odd")] = False
+    after: Annotated[str, Meta(description="Go on where a list ended: its next", max_length=100)] = ""
     limit: Limit = 100
 
 
 class OnePrediction(Struct, frozen=True, kw_only=True):
-    """Which prediction."""
+    """Which prediction; with ``model`` by the id that its service gave it."""
 
-    id: Annotated[str, Meta(description="Id of the prediction", min_length=1, max_length=100)]
+    id: Annotated[str, Meta(description="Id of the prediction", min_length=1, max_length=200)]
+    model: Annotated[str, Meta(description="Model of an id that a service gave", max_length=200)] = ""
 
 
 class Predictions(Struct, frozen=True, kw_only=True):
-    """Predictions, newest first; outcomes are those of one prediction shown alone."""
+    """Predictions, those asked last first, with their truth and how far they were off by; ``next`` goes on, "" ends.
+
+    A list that had to look at very many records may be shorter than its limit and still have a ``next``.
+    """
 
     predictions: tuple[PredictionView, ...]
+    next: str = ""
 
 
 def predict(app: App, request: Predict) -> Answered | Predicted:
@@ -130,7 +187,7 @@ def predict(app: App, request: Predict) -> Answered | Predicted:
     """
     request_id = uuid.uuid4().hex
     answer = app.rooms.client.ask(ask(request, request_id))
-    found = tuple(answered(prediction, request_id) for prediction in answer.predictions)
+    found = all_answered(answer, request_id)
     return found[0] if request.rows is UNSET else Predicted(predictions=found)
 
 
@@ -169,6 +226,16 @@ def _many(request: Predict, rows: tuple[Row, ...], *, request_id: str) -> Ask:
     )
 
 
+def all_answered(answer: Answer, request_id: str) -> tuple[Answered, ...]:
+    """The answers of one request as they go out, in the order of its rows."""
+    if not answer.cached:
+        return tuple([answered(prediction, request_id) for prediction in answer.predictions])
+    return tuple(
+        msgspec.structs.replace(answered(prediction, request_id), cached=cached)
+        for prediction, cached in zip(answer.predictions, answer.cached, strict=True)
+    )
+
+
 def answered(prediction: Prediction, request_id: str) -> Answered:
     """One answered prediction as it goes out."""
     return Answered(
@@ -184,6 +251,7 @@ def answered(prediction: Prediction, request_id: str) -> Answered:
         fallback="" if prediction.stand_in is None else stand_in(prediction),
         fallback_reason=prediction.error or "" if prediction.stand_in is not None else "",
         error=prediction.error or "" if prediction.output is None else "",
+        tier="low" if prediction.role == "fallback" and not prediction.error else "",
     )
 
 
@@ -193,31 +261,86 @@ def stand_in(prediction: Prediction) -> str:
 
 
 def list_predictions(app: App, request: ListPredictions) -> Predictions:
-    """List the newest predictions of a model, newest first.
+    """List predictions of a model, those asked last first: by version, role, entity, time, answer, error or failure.
 
-    Raises NotFound naming near models.
+    Raises NotFound naming near models, BadInput for a bad moment or ``after``.
     """
+    sought = Sought(
+        model=request.model,
+        version=request.version,
+        role=request.role,
+        key=request.key or None,
+        subject=request.subject or None,
+        since=moment(request.since, "since"),
+        until=moment(request.until, "until"),
+        failed=request.failed or None,
+        flagged=request.flagged or None,
+        low=request.low,
+        high=request.high,
+        least=request.min_error,
+        most=request.max_error,
+        before=_place(request.after),
+    )
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
-        found = ledger.records.latest(request.model, key=request.key or None, limit=request.limit)
-    return Predictions(predictions=tuple(view(prediction, outcomes=[], features=None) for prediction in found))
+        if request.version is not None:
+            ledger.versions.get(request.model, request.version)
+        found = ledger.records.search(sought, limit=request.limit)
+    return Predictions(
+        predictions=tuple(view(hit.prediction, hit=hit) for hit in found.hits),
+        next="" if found.rest is None else f"{found.rest[0]!r}:{found.rest[1]}",
+    )
+
+
+def _place(after: str) -> tuple[float, int] | None:
+    if not after:
+        return None
+    at, colon, number = after.partition(":")
+    try:
+        found = float(at), int(number)
+    except ValueError:
+        found = (math.nan, 0)
+    if not colon or not math.isfinite(found[0]):
+        raise BadInput.of("after", expected="what a list before gave as next", got=repr(after))
+    return found
 
 
 def show_prediction(app: App, request: OnePrediction) -> PredictionView:
-    """Show one prediction: its exact features, who answered, and its outcome with all corrections.
+    """Show one prediction: its exact features, who answered, its outcome with all corrections, what people said of it.
 
     Raises NotFound.
     """
+    id_ = request.id if not request.model or OURS.fullmatch(request.id) else given_id(request.model, request.id)
     with app.rooms.store.read() as ledger:
-        found = ledger.records.prediction(request.id)
+        found = ledger.records.prediction(id_)
         if found is None:
             raise NotFound("prediction", request.id)
         features = ledger.versions.get(found.model, found.version).features if found.version else None
-        return view(found, outcomes=ledger.records.outcomes(request.id), features=features)
+        shown = view(found, outcomes=ledger.records.outcomes(id_), features=features)
+        return msgspec.structs.replace(
+            shown,
+            feedback=tuple(map(said, ledger.said.feedback_of(id_))),
+            reviews=tuple(ReviewView(by=r.by, at=stamp(r.at), note=r.note) for r in ledger.said.reviews_of(id_)),
+        )
 
 
-def view(prediction: Prediction, *, outcomes: list[Outcome], features: str | None) -> PredictionView:
-    """A recorded prediction as it goes out."""
+def said(feedback: Feedback) -> FeedbackView:
+    """Feedback as it goes out."""
+    return FeedbackView(
+        id=feedback.id,
+        prediction_id=feedback.prediction,
+        model=feedback.model,
+        rating=feedback.rating,
+        comment=feedback.comment,
+        at=stamp(feedback.at),
+        by=feedback.by,
+    )
+
+
+def view(
+    prediction: Prediction, *, outcomes: Sequence[Outcome] = (), features: str | None = None, hit: Hit | None = None
+) -> PredictionView:
+    """A recorded prediction as it goes out; ``hit`` tells of its truth."""
     return PredictionView(
         prediction_id=prediction.id,
         model=prediction.model,
@@ -232,12 +355,16 @@ def view(prediction: Prediction, *, outcomes: list[Outcome], features: str | Non
         subject=prediction.subject,
         at=stamp(prediction.at),
         about=stamp(prediction.target),
-        latency_ms=prediction.seconds * 1000,
+        latency_ms=None if math.isnan(prediction.seconds) else prediction.seconds * 1000,
         error=prediction.error,
         stand_in=prediction.stand_in,
         shadow_of=prediction.of,
         request_id=prediction.request,
         outcomes=tuple(OutcomeView(actual=o.value, at=stamp(o.at), source=o.source) for o in outcomes),
+        given_id=prediction.given,
+        flag=prediction.flag,
+        truth=hit.value if hit else None,
+        off_by=hit.error if hit else None,
     )
 
 

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.store.seams import Ledger
 
+T = TypeVar("T")
 SKEW = 60.0
 """A record may be asked so many seconds in the future before it is flagged: clocks differ a little."""
 AHEAD = 366 * DAY
@@ -200,7 +201,7 @@ def record_lines(app: App, lines: Iterable[tuple[int, bytes]], *, request: Recor
         checking = Checking(app, ledger, model=model)
         for number, line in lines:
             try:
-                found.append(checking.prediction(made_of(line)))
+                found.append(checking.prediction(decoded(_line, line)))
             except ModelkeepError as wrong:
                 refused += 1
                 if len(problems) < NAMED:
@@ -233,10 +234,10 @@ def together(one: Recorded, other: Recorded) -> Recorded:
 _line = msgspec.json.Decoder(Made)
 
 
-def made_of(line: bytes) -> Made:
-    """The record of one line of JSON. Raises BadInput naming the field that is wrong, NaN and infinity included."""
+def decoded(decoder: msgspec.json.Decoder[T], line: bytes) -> T:
+    """What one line of JSON says. Raises BadInput naming the field that is wrong, NaN and infinity included."""
     try:
-        return _line.decode(line)
+        return decoder.decode(line)
     except msgspec.ValidationError as complaint:
         place = str(complaint).rpartition("`$")[2].strip("`. ") if "`$" in str(complaint) else ""
         said = str(complaint).partition(" - at ")[0].replace("`", "")

@@ -76,8 +76,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
         "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
-        "predictions": (ACTS, "Predictions as they were recorded: list, show"),
+        "predictions": (ACTS, "Predictions as they were recorded: list, show, review"),
         "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
+        "feedback": (ACTS, "What people say of predictions: list, tell"),
         "accuracy": (ACTS, "Measure accuracy over any window: exact for its bounds, however late the outcomes came"),
     },
     "Watching": {

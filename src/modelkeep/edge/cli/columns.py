@@ -4,7 +4,7 @@ LISTS = {
     "models": "models", "versions": "versions", "releases": "releases", "rollouts": "rollouts",
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
-    "backups": "backups", "configuration": "settings", "recipes": "recipes",
+    "backups": "backups", "review": "predictions", "configuration": "settings", "recipes": "recipes",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
 
@@ -19,8 +19,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "model", "champion", "challenger", "mode", "share", "previous", "policy", "disabled", "since",
     ),
     "predictions": (
-        "id=prediction_id", "at", "version", "role", "key", "prediction", "ms=latency_ms", "~error",
+        "id=prediction_id", "at", "version", "role", "key", "prediction", "truth", "off_by", "ms=latency_ms", "~error",
+        "~flag",
     ),
+    "review": (
+        "id=prediction_id", "at", "version", "key", "prediction", "truth", "off_by", "~features", "~error",
+    ),
+    "worst": ("rating", "at", "prediction_id", "model", "by", "~comment"),
+    "problems": ("line", "code", "~message"),
     "readings": ("name", "subject", "value", "level", "n", "at", "~detail"),
     "reading_series": ("at", "value", "level", "n", "detail"),
     "alerts": ("id", "severity", "state", "since=timestamp", "subject", "~message", "~command"),
