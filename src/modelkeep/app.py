@@ -21,9 +21,10 @@ from modelkeep.claims import Claim, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
-from modelkeep.jobs import services
+from modelkeep.jobs import overloads, services
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
+from modelkeep.jobs.erasing import erase, job_of, left
 from modelkeep.jobs.housekeeping import tidy
 from modelkeep.jobs.making import train
 from modelkeep.jobs.probing import Probing
@@ -37,6 +38,7 @@ from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
 from modelkeep.nouns import Features, Job, Outcome, Prediction, Rule, Value
 from modelkeep.quantities import duration, iso, seconds
+from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.router import Router
@@ -61,6 +63,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "deliver": deliver,
         "backup": backup,
         "tidy": tidy,
+        "erase": erase,
+        "capacity": overloads.capacity,
     }
 )
 WANTED: Mapping[str, Wanted] = MappingProxyType({"deliver": lambda ledger, now: bool(ledger.alerts.due(now))})
@@ -77,7 +81,7 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['backup', 'deliver', 'release', 'retrain', 'roll_back', 'tidy', 'train', 'watch']
+    ['backup', 'capacity', 'deliver', 'erase', 'release', 'retrain', 'roll_back', 'tidy', 'train', 'watch']
     """
 
     def __init__(
@@ -86,13 +90,20 @@ class App:
         self.settings = settings
         self.rooms = rooms
         self.extensions = extensions
-        self.probes = [*extended.probes(extensions), *_services(settings)]
+        gates = Probing(workload="admission", probe=overloads.probe)
+        self.probes = [*extended.probes(extensions), *_services(settings), gates]
         """What the watch asks beyond predictions; a server adds how its doors fare."""
         own: dict[str, Task] = {**TASKS, "watch": partial(watch, probes=self.probes)}
+        hook = settings.overload.webhook
+        own["capacity"] = partial(overloads.capacity, url=hook.reveal if hook else None)
+        own["erase"] = partial(erase, personals=extended.personals(extensions))
         self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
         self.schedules = MappingProxyType(_schedules(settings, extensions, tasks=self.tasks))
         pace = Pace(**structs.asdict(settings.jobs))
         self.runner = Runner(rooms, self.tasks, schedules=self.schedules, pace=pace, wanted=WANTED)
+        rooms.gateway.admission.told = overloads.Noticing(
+            rooms, ask=hook is not None, every=settings.overload.every, wake=self.runner.wake
+        )
         self._policies = extended.policies(extensions)
         self._spool = spool
         self._claim: Claim | None = None
@@ -140,6 +151,8 @@ class App:
             self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
             with self.rooms.store.write() as ledger:
                 self._adopt(ledger, self.rooms.clock.now())
+                for wanted in left(self.rooms):
+                    ledger.jobs.add(job_of(wanted))
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
@@ -340,7 +353,8 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
         limit=settings.recorder.spool,
     )
     recorder.batch = settings.recorder.batch
-    gateway = Gateway(recorder, clock)
+    overload = settings.overload
+    gateway = Gateway(recorder, clock, admission=Admission(calm=overload.calm, settle=overload.settle))
     return Rooms(
         clock=clock,
         store=store,

@@ -11,6 +11,7 @@ from typing import TypeVar
 from modelkeep.alerts import rules as alert_rules
 from modelkeep.errors import BadInput, BadSettings, NotFound
 from modelkeep.extending import Extension
+from modelkeep.jobs.persons import Personal
 from modelkeep.jobs.probing import Probing
 from modelkeep.jobs.rooms import Task
 from modelkeep.jobs.schedule import Schedule
@@ -69,6 +70,11 @@ def rules(extensions: Sequence[Extension], known: tuple[Rule, ...]) -> tuple[Rul
 def probes(extensions: Sequence[Extension]) -> tuple[Probing, ...]:
     """Every probe with the name of its workload."""
     return tuple(Probing(workload=each.name, probe=probe) for each in extensions for probe in each.probes)
+
+
+def personals(extensions: Sequence[Extension]) -> tuple[Personal, ...]:
+    """Every place where workloads keep rows about people."""
+    return tuple(personal for each in extensions for personal in each.personal)
 
 
 def policies(extensions: Sequence[Extension]) -> list[tuple[str, Policy]]:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from modelkeep.errors import BadSettings
+from modelkeep.jobs.persons import Personal
 from modelkeep.jobs.recipes import Recipe
 from modelkeep.jobs.rooms import Rooms, Task
 from modelkeep.jobs.schedule import Schedule
@@ -37,7 +38,7 @@ class Extension:
     ``policies`` are taken up for models that have none of their own yet; ``rules`` is TOML text of ``[[rule]]`` tables;
     ``probes`` run with every pass of the task ``watch``, and their readings are judged like all others; ``tasks`` are
     durable work by name, ``schedules`` when it runs; ``recipes`` what ``modelkeep train NAME`` can make, the main one
-    first.
+    first; ``personal`` where it keeps rows about people, for their export and erasure.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Extension:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     recipes: tuple[Recipe, ...] = ()
+    personal: tuple[Personal, ...] = ()
 
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")

@@ -15,19 +15,32 @@ from functools import partial
 from operator import itemgetter
 from time import perf_counter
 from types import MappingProxyType
+from typing import Literal
 
 from msgspec import Struct
 
 from modelkeep.clock import Clock
-from modelkeep.errors import BadFeatures, BadInput, ModelFailed, ModelkeepError, NotFound, TimedOut, Unavailable
+from modelkeep.errors import (
+    BadFeatures,
+    BadInput,
+    ModelFailed,
+    ModelkeepError,
+    NotFound,
+    Overloaded,
+    TimedOut,
+    Unavailable,
+)
 from modelkeep.nouns import Features, Policy, Prediction, Role, Rollout
 from modelkeep.runtimes import Loaded
+from modelkeep.serving.admission.admitting import Admission
+from modelkeep.serving.admission.gates import Priority
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.bursts import Burst, Kept, Pace, arms
+from modelkeep.serving.caching import Caches
 from modelkeep.serving.calling import Got, answers, call, unasked
 from modelkeep.serving.counters import Counters, ModelHealth, Vitals
 from modelkeep.serving.discretion import Consents, minimal, unnamed
-from modelkeep.serving.lanes import Lane
+from modelkeep.serving.lines import Lines
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.routes import FAST, FAST_BATCH, Route, Routes
 from modelkeep.serving.shadows import Shadows
@@ -43,6 +56,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     ``keys`` and ``targets`` have one entry per row, or are empty. An empty key draws by ``request``. ``targets`` are
     the moments that the rows are about (now without them); ``request`` is the request's id. With ``record`` False the
     answer is counted, and nothing else of it is kept: the person whom it is about has not consented to more.
+    Without a ``priority`` it has that of the model's policy.
     """
 
     model: str
@@ -52,6 +66,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     subject: str | None = None
     request: str = ""
     record: bool = True
+    priority: Priority | Literal[""] = ""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -59,13 +74,14 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     ``fallback`` says why another than the champion answered (``failed``, ``timeout``, ``disabled``, ``not_loaded``),
     of the first row that it happened to, and ``why`` the same in words. A prediction whose ``output`` is None was
-    answered by nobody.
+    answered by nobody. ``cached`` says of each whether it was answered before; empty where nothing is remembered.
     """
 
     predictions: tuple[Prediction, ...]
     model: str
     fallback: str | None = None
     why: str = ""
+    cached: tuple[bool, ...] = ()
 
 
 @dataclass(slots=True)
@@ -84,11 +100,13 @@ class Gateway:
     ``predict`` runs in an event loop; ``swap`` may be called from any thread.
     """
 
-    def __init__(self, recorder: Recorder, clock: Clock) -> None:
+    def __init__(self, recorder: Recorder, clock: Clock, *, admission: Admission | None = None) -> None:
         self._recorder, self._clock = recorder, clock
         self._routes: Routes = MappingProxyType({})
         self._quick: Mapping[tuple[str, int], Loaded] = {}
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self.admission = admission or Admission()
+        self._lines = Lines(self.admission)
+        self.caches = Caches()
         self.counters = Counters()
         self._shadows = Shadows(recorder, self.counters)
         self._pace = Pace()
@@ -111,13 +129,17 @@ class Gateway:
             (model, number): loaded
             for model, route in routes.items()
             for number, loaded in route.loaded.items()
-            if loaded.seconds < FAST
+            if loaded.seconds < FAST and not loaded.hands and not route.policy.cache.on
         }
-        self._routes = MappingProxyType(dict(routes))
+        old, self._routes = self._routes, MappingProxyType(dict(routes))
         current = {(model, number) for model, route in routes.items() for number in route.loaded}
-        for name in [name for name in list(self._lanes) if name not in current]:
-            self._lanes.pop(name).close()
+        self.caches.swap(routes, old)
+        self._lines.retain(current)
         self._shadows.retain(current)
+
+    def distrust(self) -> None:
+        """Count nobody as consenting until the store is read again."""
+        self.consents = Consents()
 
     def attend(self, model: str) -> None:
         """Bring what stands in for a model into memory, before it is needed. Raises StoreUnavailable."""
@@ -130,14 +152,14 @@ class Gateway:
     def close(self, timeout: float = 2.0) -> None:
         """Let the threads go; shadows that have begun are given ``timeout`` seconds."""
         self._shadows.close(timeout)
-        for lane in list(self._lanes.values()):
-            lane.close()
+        self._lines.close()
 
     async def predict(self, ask: Ask) -> Answer:
         """Answer every row, and record what was answered.
 
         Raises NotFound, BadFeatures naming each field of each row (nothing is recorded then), StoreUnavailable in
-        ``sync`` durability, and, when nobody could answer any row, ModelFailed, TimedOut or Unavailable.
+        ``sync`` durability, Overloaded (nothing is recorded then), and, when nobody could answer any row,
+        ModelFailed, TimedOut or Unavailable.
         """
         route = self._routes.get(ask.model)
         if route is None:
@@ -230,32 +252,52 @@ class Gateway:
             route.signature.check(ask.rows)
         parts = _picked(ask, route.rollout)
         for part in parts:
+            rows = [ask.rows[place] for place in part.places]
             if route.rollout.disabled:
                 part.got = unasked(len(part.places), reason="disabled", why=route.rollout.disabled)
-            else:
-                part.got = await self._asked(route, part.version, rows=[ask.rows[place] for place in part.places])
-                if part.role == "champion" and part.got[0].reason == "not_loaded":
-                    part.role = "fallback"
+                continue
+            await self._fill(ask, route, part=part, rows=rows)
+            if part.role == "champion" and part.got[0].reason == "not_loaded":
+                part.role = "fallback"
         return parts
 
-    async def _asked(self, route: Route, version: int, *, rows: Sequence[Features]) -> list[Got]:
-        """What a version says to some rows, within the policy's limit; in a thread when it could take long."""
-        model, limit, n = route.rollout.model, route.policy.limit, len(rows)
+    async def _fill(self, ask: Ask, route: Route, *, part: _Part, rows: Sequence[Features]) -> None:
+        """Let the version of a part answer, or the lighter one while it is overloaded, or the cache.
+
+        Raises Overloaded. A canary that is overloaded has failed in time: it is counted so, and the champion stands in.
+        """
+        priority = ask.priority or route.policy.priority
+        lighter = route.lighter if part.role == "champion" else None
+        gate = None if lighter is None else self.admission.known(ask.model, part.version)
+        if lighter is not None and gate is not None and gate.lowers(priority, at=self.admission.now()):
+            part.version, part.role, lighter = lighter, "fallback", None
+        asked = partial(self._asked, route, rows=rows, priority=priority)
+        subject = ask.subject or ""
+        try:
+            part.got = await self.caches.asked(route, part.version, rows=rows, subject=subject, ask=asked)
+        except Overloaded as refusal:
+            if part.role == "canary":
+                part.got = unasked(len(rows), reason="timeout", why=str(refusal))
+            elif lighter is None or priority == "critical":
+                raise
+            else:
+                part.version, part.role = lighter, "fallback"
+                part.got = await self._asked(route, lighter, rows=rows, priority=priority)
+
+    async def _asked(
+        self, route: Route, version: int, *, rows: Sequence[Features], priority: Priority = "normal"
+    ) -> list[Got]:
+        """What a version says to some rows, within the policy's limit; in a line when it could take long.
+
+        Raises Overloaded.
+        """
+        model, n = route.rollout.model, len(rows)
         loaded = route.loaded.get(version)
         if loaded is None:
             return unasked(n, reason="not_loaded", why=route.absent.get(version, f"{model}@{version} is not loaded"))
         if (model, version) in self._quick and loaded.seconds * n < FAST_BATCH:
             return call(loaded, rows)
-        lane = self._lane(model, version)
-        future = lane.submit(partial(call, loaded, rows))
-        if future is None:
-            return unasked(n, reason="timeout", why=f"{model}@{version} still has {lane.running} calls to answer")
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
-        except TimeoutError:
-            return unasked(n, reason="timeout", why=f"{model}@{version} took longer than {limit:g} s", seconds=limit)
-        except ModelkeepError as failure:
-            return unasked(n, reason="failed", why=str(failure))
+        return await self._lines.ask(loaded, rows, limit=route.policy.limit, priority=priority)
 
     async def _finish(self, ask: Ask, route: Route, *, at: float, parts: list[_Part]) -> Answer:
         for part in parts:
@@ -276,9 +318,13 @@ class Gateway:
         if strange is not None and all(prediction.output is None for prediction in predictions):
             raise _nobody(ask.model, strange)
         stood_in = [got for part in parts if part.role != "canary" for got in part.got if got.reason]
+        cached = _cached(parts) if route.policy.cache.on else ()
         if not stood_in:
-            return Answer(predictions=predictions, model=ask.model)
-        return Answer(predictions=predictions, model=ask.model, fallback=stood_in[0].reason, why=stood_in[0].why)
+            return Answer(predictions=predictions, model=ask.model, cached=cached)
+        first = stood_in[0]
+        return Answer(
+            predictions=predictions, model=ask.model, fallback=first.reason, why=first.why, cached=cached
+        )
 
     def may_record(self, policy: Policy, subject: str | None, *, request: str = "") -> bool:
         """Whether a prediction about ``subject`` may be kept; where it may not, the log says so and not of whom."""
@@ -296,7 +342,10 @@ class Gateway:
         line += [rollout.fallback] if rollout.fallback not in {None, part.version, *line} else []  # type: ignore[list-item]
         left = [(got, place) for got, place in zip(part.got, part.places, strict=True) if got.reason]
         for version in line:
-            tried = await self._asked(route, version, rows=[ask.rows[place] for _, place in left]) if left else []
+            try:
+                tried = await self._asked(route, version, rows=[ask.rows[place] for _, place in left]) if left else []
+            except Overloaded:
+                continue
             for (got, _), other in zip(left, tried, strict=True):
                 if not other.reason:
                     got.value, got.score, got.interval = other.value, other.score, other.interval
@@ -356,12 +405,6 @@ class Gateway:
             if seconds > DEMOTED and n == 1 and (model, part.version) in self._quick:
                 self._quick = {name: loaded for name, loaded in self._quick.items() if name != (model, part.version)}
 
-    def _lane(self, model: str, version: int) -> Lane:
-        lane = self._lanes.get((model, version))
-        if lane is None:
-            lane = self._lanes[model, version] = Lane(f"{model}@{version}")
-        return lane
-
 
 def _hush(ask: Ask, route: Route, *, parts: list[_Part]) -> None:
     """Take values that tell who somebody is out of what models said about their failures."""
@@ -369,6 +412,12 @@ def _hush(ask: Ask, route: Route, *, parts: list[_Part]) -> None:
         for got, place in zip(part.got, part.places, strict=True):
             if got.why:
                 got.why = unnamed(got.why, ask.rows[place], personal=route.signature.personal)
+
+
+def _cached(parts: list[_Part]) -> tuple[bool, ...]:
+    """Of each row, in order, whether it was answered from the cache."""
+    found = {place: got.cached for part in parts for place, got in zip(part.places, part.got, strict=True)}
+    return tuple(found[place] for place in sorted(found))
 
 
 def _picked(ask: Ask, rollout: Rollout) -> list[_Part]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, structs
 
@@ -102,6 +102,13 @@ class Keeper:
         if model not in self._baselines:
             with self._store.read() as ledger:
                 self._known(ledger, model)
+
+    def forget(self, models: Iterable[str]) -> None:
+        """Let go of the baselines of some models, and read them again as the store has them. Raises StoreUnavailable."""
+        for model in models:
+            with self._loading:
+                self._baselines.pop(model, None)
+            self.attend(model)
 
     def referred(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
         """The predictions with what the automatic baselines say at this moment, as far as anything is known."""

@@ -196,6 +196,13 @@ class Line:
             entry.group = rest
         return len(group.outcomes)
 
+    def clear(self) -> int:
+        """Leave nothing in the spool's file when no group waits; how many records wait."""
+        with self._lock:
+            if not self._entries:
+                self._spool.clear()
+            return sum(entry.count for entry in self._entries)
+
     def close(self) -> None:
         """Let the spool go, empty when nothing waits."""
         with self._lock:

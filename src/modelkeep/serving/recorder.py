@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal
@@ -289,6 +289,17 @@ class Recorder:
         if self._off:
             self._gate.clear()
         return left
+
+    def settle(self, timeout: float = 30.0) -> int:
+        """Bring what waits to the store and leave nothing in the spool's file; how many records still wait."""
+        left = self.flush(timeout)
+        if not left and self._line is not None:
+            left = self._line.clear()
+        return left
+
+    def forget(self, models: Iterable[str]) -> None:
+        """Let go of what is in memory of some models' keys; what the store has is read again. Raises StoreUnavailable."""
+        self._keeper.forget(models)
 
     @property
     def state(self) -> Recording:

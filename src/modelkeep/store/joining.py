@@ -22,7 +22,7 @@ from modelkeep.store.rows import ASKED, Asked
 from modelkeep.store.sealing import Keys
 from modelkeep.store.seams import Told, ToldState
 from modelkeep.store.tables import insert_rows, matches, outcomes, predictions, rows_among
-from modelkeep.store.tallying import Tallies
+from modelkeep.store.tallying import Tallies, Tally
 from modelkeep.store.told import Address, Outcomes, Revision, address, head, same
 
 _Id = tuple[int, int]
@@ -58,9 +58,9 @@ class Joining:
 
     # ------------------------------------------------------------------------------------ predictions arrive
 
-    def meet(self, asked: Sequence[Asked]) -> None:
-        """Join new predictions with what was told of them before they came."""
-        chains = self._told_of(asked)
+    def meet(self, asked: Sequence[Asked], *, tallies: Mapping[str, Tally]) -> None:
+        """Join new predictions with what was told of them before they came; ``tallies`` of all their models."""
+        chains = self._told_of(asked, tallies)
         if not chains:
             return
         by_id, by_of, by_key = _indexed(asked)
@@ -85,14 +85,14 @@ class Joining:
         everyone = {**fresh, **again}
         self._apply({pair: everyone[pair] for pair in {*best, *again}}, before=self._matched([*again]), after=best)
 
-    def _told_of(self, asked: Sequence[Asked]) -> dict[Address, list[Revision]]:
+    def _told_of(self, asked: Sequence[Asked], tallies: Mapping[str, Tally]) -> dict[Address, list[Revision]]:
         found: dict[Address, list[Revision]] = {}
-        for pairs in ([a.id for a in asked], [a.of for a in asked if a.of is not None]):
+        for pairs in ([a[:2] for a in asked], [a.of for a in asked if a.of_writer is not None]):
             for writer, (low, high) in rows.spans(pair for pair in pairs if pair[0] < GIVEN).items():
                 found |= self._outcomes.told_by_id(writer, low=low, high=high)
             given: list[Address] = [pair for pair in pairs if pair[0] >= GIVEN]
             found |= self._outcomes.chains(given)
-        for model, tally in self._tallies.of(a.model for a in asked).items():
+        for model, tally in tallies.items():
             if tally.tolerance is not None:
                 mine = [a for a in asked if a.model == model]
                 first, last = min(a.target for a in mine), max(a.target for a in mine)
@@ -246,8 +246,7 @@ class Joining:
         """Whole predictions by id."""
         c = predictions.c
         kept = rows_among(self._connection, rows.PREDICTIONS, columns=[c.writer, c.seq], keys=ids)
-        kept = Keys(self._connection).all_opened(kept)
-        return {(row[0], row[1]): rows.prediction(row) for row in kept}
+        return {(row[0], row[1]): rows.prediction(row) for row in Keys(self._connection).all_opened(kept)}
 
     def _matched(self, ids: Sequence[_Id]) -> dict[_Id, _Joined]:
         m, found = matches.c, dict[_Id, _Joined]()

@@ -5,16 +5,19 @@ People stand here under pseudonyms (``sealing.pseudonym``); who they are is know
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows, tables, turns
 from modelkeep.store.people import Access, Consent, Entity, Erased
 from modelkeep.store.sealing import NUMBER, Keys
-from modelkeep.store.tables import CHUNK, accesses, consents, erasures, matches, outcomes, predictions
+from modelkeep.store.tables import CHUNK, accesses, consents, erasures, matches, outcomes, predictions, rows_among
+from modelkeep.store.tallying import Tallies
 from modelkeep.store.told import Revision
 
 
@@ -108,6 +111,7 @@ class SqlPersons:
         if not found:
             return self._erase_entities(entities)
         pairs = [(row.writer, row.seq) for row in found]
+        self._uncount(found, pairs)
         gone = Erased(
             predictions=self._deleted(
                 predictions, [c.number.in_(some) for some in _chunks([row.number for row in found])]
@@ -119,6 +123,15 @@ class SqlPersons:
         )
         alone = self._lonely([(row.model, row.key, row.target) for row in found])
         return gone.plus(Erased(outcomes=alone))
+
+    def _uncount(self, found: Sequence[Any], pairs: Sequence[tuple[int, int]]) -> None:
+        """Count predictions that are no longer kept, and those of them that had an outcome."""
+        m, tallies = matches.c, Tallies(self._connection)
+        labelled = Counter(
+            row.model for row in rows_among(self._connection, _LABELLED, columns=[m.writer, m.seq], keys=pairs)
+        )
+        for model, n in Counter(row.model for row in found).items():
+            tallies.gone(model, predictions=n, labelled=labelled[model])
 
     def _erase_entities(self, entities: Sequence[Entity]) -> Erased:
         """What is told of, and remembered for, keys that are the person."""
@@ -167,6 +180,21 @@ class SqlPersons:
     def _deleted(self, table: Any, conditions: Iterable[Any]) -> int:
         return sum(self._connection.execute(delete(table).where(condition)).rowcount for condition in conditions)
 
+    def blacken(self, needles: Sequence[str]) -> int:
+        """See ``seams.Persons.blacken``."""
+        gone = 0
+        for table in (tables.readings, tables.newest, tables.alerts, tables.jobs):
+            body, key = table.c.body, list(table.primary_key.columns)
+            for needle in needles:
+                query = select(*key, body).where(body.contains(needle, autoescape=True))
+                for row in self._connection.execute(query).all():
+                    said, n = _alone(needle).subn(_BLACK, row.body)
+                    if n:
+                        mine = and_(*(column == value for column, value in zip(key, row, strict=False)))
+                        self._connection.execute(update(table).where(mine).values(body=said))
+                        gone += n
+        return gone
+
     # ----------------------------------------------------------------------------- who looked; what was erased
 
     def saw(self, access: Access) -> None:
@@ -192,6 +220,10 @@ class SqlPersons:
         if self._connection.execute(select(erasures.c.id).where(erasures.c.id == id)).first() is None:
             self._connection.execute(insert(erasures).values(id=id, subject=subject, at=at, receipt=receipt))
 
+    def receipt(self, id: str) -> str | None:
+        """See ``seams.Persons.receipt``."""
+        return self._connection.execute(select(erasures.c.receipt).where(erasures.c.id == id)).scalar()
+
     def receipts(self, *, limit: int = 200) -> list[tuple[str, str]]:
         """See ``seams.Persons.receipts``."""
         c = erasures.c
@@ -199,8 +231,20 @@ class SqlPersons:
         return [(row.id, row.receipt) for row in self._connection.execute(query)]
 
 
+_LABELLED = select(matches.c.model)
 ERASED = "erased"
 """Who withdrew the consent of a person that was erased."""
+
+
+_BLACK = "(erased)"
+_WORD = r"[A-Za-z0-9_@.-]"
+
+
+def _alone(needle: str) -> re.Pattern[str]:
+    """A name by itself, not as a part of another."""
+    if needle[0] in "\"'":
+        return re.compile(f"(?<={needle[0]}){re.escape(needle[1:-1])}(?={needle[0]})")
+    return re.compile(f"(?<!{_WORD}){re.escape(needle)}(?!{_WORD})")
 
 
 def _chunks(values: Sequence[Any], size: int = CHUNK) -> Iterable[Sequence[Any]]:

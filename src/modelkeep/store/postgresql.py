@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from modelkeep.errors import BadSettings, StoreUnavailable
-from modelkeep.store import tables, turns
+from modelkeep.store import parts, tables, turns
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.dialect import DRIVER
 from modelkeep.store.hearing import Ear
@@ -81,7 +81,7 @@ class PostgresStore:
     @contextmanager
     def write(self, scope: Scope = "everything") -> Iterator[Ledger]:
         """See ``seams.Store.write``."""
-        with self._connection() as connection, connection.begin():
+        with self._connection() as connection, parts.remembered(connection), connection.begin():
             turns.begin(connection, scope)
             yield SqlLedger(connection, self.cold)
 
@@ -139,6 +139,16 @@ class PostgresStore:
         with self._reading() as connection:
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{EXPLAINED:g}s'")
             return self._timings.slowest(limit, lambda statement, values: _plan(connection, statement, values=values))
+
+    def sweep(self) -> str:
+        """See ``seams.Store.sweep``. The server's own log keeps its pages until they are recycled: see docs/privacy.md."""
+        connection = self._connected(autocommit=True)
+        try:
+            for table in (tables.predictions, tables.matches, tables.outcomes, tables.consents, tables.keys):
+                connection.execute(f"VACUUM {table.name}")
+        finally:
+            connection.close()
+        return ""
 
     def close(self) -> None:
         """See ``seams.Store.close``."""

@@ -438,6 +438,12 @@ class Persons(Protocol):
     def keep_receipt(self, id: str, *, subject: str, at: float, receipt: str) -> None:
         """Keep the receipt of an erasure (``subject`` is a pseudonym); a second time changes nothing."""
 
+    def blacken(self, needles: Sequence[str]) -> int:
+        """Black a name out in the sentences of readings, alerts and jobs, where it stands by itself; how often."""
+
+    def receipt(self, id: str) -> str | None:
+        """One receipt, or None when there is none of that id."""
+
     def receipts(self, *, limit: int = 200) -> list[tuple[str, str]]:
         """Receipts of erasures by id, newest first."""
 
@@ -500,6 +506,9 @@ class Store(Protocol):
 
     def slowest(self, limit: int = 10) -> list[Slow]:
         """The statements that took this process longest in all, with their plans. Raises StoreUnavailable."""
+
+    def sweep(self) -> str:
+        """Leave nothing of deleted rows behind: in free pages, in the log. What stands in the way, empty when done."""
 
     def close(self) -> None:
         """Let go of everything; later calls raise StoreUnavailable."""

@@ -1,0 +1,330 @@
+"""The rights of people: to see everything that is held of them, and to have it erased."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from modelkeep.errors import BadInput, NotFound
+from modelkeep.extended import personals
+from modelkeep.jobs import erasing
+from modelkeep.jobs.persons import Holding, entities, holding, learned, names
+from modelkeep.jobs.receipts import Receipt, Statement, genuine
+from modelkeep.nouns import Outcome, Value
+from modelkeep.operations.act import By, Limit, Operation, Why, stamp
+from modelkeep.operations.consenting import Subject, Word
+from modelkeep.operations.training import Alone
+from modelkeep.store.archive.upkeep import Archive
+from modelkeep.store.people import Access
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+PATIENCE = 20.0
+"""So long, in seconds, an erasure is waited for before its job is answered instead of its receipt."""
+_LOOK = 0.05
+Keyed = Annotated[bool, Meta(description="The person's name is a key (entity) of models, too: what is under it goes")]
+
+
+class ErasePerson(Struct, frozen=True, kw_only=True):
+    """Whose data go. With ``dry_run`` nothing goes, and what would is told."""
+
+    subject: Subject
+    dry_run: Annotated[bool, Meta(description="Only tell what would go")] = False
+    keyed: Keyed = False
+    why: Why = ""
+    by: By = ""
+
+
+class LearnedView(Struct, frozen=True, kw_only=True):
+    """A version that was trained while rows of the person were there; ``command`` trains it anew."""
+
+    model: str
+    version: int
+    rows: int | None
+    command: str
+
+
+class Erasure(Struct, frozen=True, kw_only=True):
+    """What an erasure takes away: rows (or places in texts) by place, and the versions to be trained anew.
+
+    ``remains`` are files in which the name was found afterwards, with how often: empty when nothing is left.
+    ``receipt`` is there when it has ended: keep it, ``modelkeep privacy verify`` checks it.
+    """
+
+    id: str
+    state: Literal["dry_run", "running", "done"]
+    person: str
+    counts: dict[str, int]
+    retrain: tuple[LearnedView, ...]
+    searched: int = 0
+    remains: dict[str, int] = {}
+    receipt: Receipt | None = None
+
+
+class OneErasure(Struct, frozen=True, kw_only=True):
+    """Which erasure."""
+
+    id: Annotated[str, Meta(description="Id of the erasure, as the receipt has it", min_length=1, max_length=100)]
+
+
+class CheckReceipt(Struct, frozen=True, kw_only=True):
+    """A receipt as it was given."""
+
+    receipt: Annotated[bytes, Meta(description="The file with the receipt", max_length=1_000_000)]
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Whether this installation signed the receipt as it is, and what it says."""
+
+    genuine: bool
+    statement: Statement | None
+
+
+class ExportPerson(Struct, frozen=True, kw_only=True):
+    """Whose data."""
+
+    subject: Subject
+    keyed: Keyed = False
+    by: By = ""
+
+
+class OutcomeSaid(Struct, frozen=True, kw_only=True):
+    """One revision of what really happened."""
+
+    value: float | int | str | bool | None
+    at: datetime
+    source: str
+
+
+class RecordView(Struct, frozen=True, kw_only=True):
+    """One prediction of the person, whole."""
+
+    prediction_id: str
+    model: str
+    version: int
+    role: str
+    at: datetime
+    about: datetime
+    key: str
+    features: dict[str, Value]
+    prediction: float | int | str | bool | None
+    score: float | None
+    error: str | None
+    request_id: str
+    outcomes: tuple[OutcomeSaid, ...]
+
+
+class AccessView(Struct, frozen=True, kw_only=True):
+    """Somebody read personal records."""
+
+    at: datetime
+    who: str
+    act: str
+    records: int
+    detail: str
+    person: str | None
+
+
+class PersonView(Struct, frozen=True, kw_only=True):
+    """Everything that is held of a person. ``size_bytes`` is that of this answer as JSON, but for this number."""
+
+    subject: str
+    person: str
+    consents: tuple[Word, ...]
+    predictions: tuple[RecordView, ...]
+    told_by_key: tuple[OutcomeSaid, ...]
+    rows: dict[str, tuple[dict[str, Value], ...]]
+    accesses: tuple[AccessView, ...]
+    size_bytes: int = 0
+
+
+class ListAccesses(Struct, frozen=True, kw_only=True):
+    """Of one person, or of all."""
+
+    subject: Annotated[str, Meta(description="Only accesses to this person's records", max_length=500)] = ""
+    limit: Limit = 100
+
+
+class Accesses(Struct, frozen=True, kw_only=True):
+    """Who read personal records, newest first."""
+
+    accesses: tuple[AccessView, ...]
+
+
+def erase_person(app: App, request: ErasePerson) -> Erasure:
+    """Erase everything that is held of a person, everywhere, and give a signed receipt.
+
+    Predictions, outcomes, feedback, archive, raw data of workloads, spool, logs and backups; sums over many people
+    stay. It is durable work that goes on after a crash: where it takes longer, the answer says ``running``.
+    """
+    if request.dry_run:
+        return _foreseen(app, request)
+    wanted = erasing.begin(app.rooms, request.subject, keyed=request.keyed, by=request.by, why=request.why)
+    job = erasing.job_of(wanted)
+    if not app.serving:
+        erasing.erase(app.rooms, Alone(job, app=app, say=lambda *_: None), personals=personals(app.extensions))
+        return show_erasure(app, OneErasure(id=wanted.id))
+    with app.rooms.store.write() as ledger:
+        ledger.jobs.add(job)
+    app.wake()
+    until = time.perf_counter() + PATIENCE
+    while (found := show_erasure(app, OneErasure(id=wanted.id))).state == "running" and time.perf_counter() < until:
+        time.sleep(_LOOK)
+    return found
+
+
+def show_erasure(app: App, request: OneErasure) -> Erasure:
+    """Show an erasure with its receipt.
+
+    Raises NotFound.
+    """
+    with app.rooms.store.read() as ledger:
+        kept = ledger.persons.receipt(request.id)
+    if kept is None:
+        if not erasing.file_of(app.rooms, request.id).exists():
+            raise NotFound("erasure", request.id)
+        return Erasure(id=request.id, state="running", person="", counts={}, retrain=())
+    receipt = msgspec.json.decode(kept, type=Receipt)
+    said = msgspec.json.decode(bytes(receipt.statement), type=Statement)
+    return Erasure(
+        id=said.id,
+        state="running" if erasing.file_of(app.rooms, request.id).exists() else "done",
+        person=said.person,
+        counts=said.counts,
+        retrain=tuple(_retrain(one.model, one.version, rows=one.rows) for one in said.models),
+        searched=said.searched,
+        remains=said.remains,
+        receipt=receipt,
+    )
+
+
+def verify_receipt(app: App, request: CheckReceipt) -> Verdict:
+    """Check the signature of an erasure's receipt.
+
+    Raises BadInput for what is no receipt.
+    """
+    try:
+        given = msgspec.json.decode(request.receipt)
+        given = given.get("receipt") or given if isinstance(given, dict) else given
+        receipt = msgspec.convert(
+            {**given, "statement": Raw(msgspec.json.encode(given["statement"]))}, type=Receipt, strict=False
+        )
+        statement = msgspec.json.decode(bytes(receipt.statement), type=Statement)
+    except (msgspec.MsgspecError, TypeError, KeyError) as wrong:
+        raise BadInput.of("receipt", expected="a receipt as `privacy erase --json` gives it", got=str(wrong)) from None
+    with app.rooms.store.read() as ledger:
+        return Verdict(genuine=genuine(ledger, receipt), statement=statement)
+
+
+def export_person(app: App, request: ExportPerson) -> PersonView:
+    """Give everything that is held of a person, as JSON; that it was given is kept in the log of accesses."""
+    found = holding(app.rooms, request.subject, personals=personals(app.extensions), keyed=request.keyed)
+    with app.rooms.store.write() as ledger:
+        seen = ledger.persons.accesses(request.subject) if found.pseudonym else []
+        name = ledger.persons.keys.pseudonym(request.subject, at=app.rooms.clock.now())
+        ledger.persons.saw(
+            Access(
+                at=app.rooms.clock.now(), who=request.by or "unknown", act="export", records=len(found.records),
+                subject=name,
+            )
+        )  # fmt: skip
+    shown = _shown(request.subject, found, seen)
+    return msgspec.structs.replace(shown, size_bytes=len(msgspec.json.encode(shown)))
+
+
+def list_accesses(app: App, request: ListAccesses) -> Accesses:
+    """List who read personal records, when and by which act, newest first."""
+    with app.rooms.store.read() as ledger:
+        found = ledger.persons.accesses(request.subject, limit=request.limit)
+    return Accesses(accesses=tuple(map(_access, found)))
+
+
+def _foreseen(app: App, request: ErasePerson) -> Erasure:
+    some = personals(app.extensions)
+    own = entities(app.rooms, request.subject, personals=some, keyed=request.keyed)
+    with app.rooms.store.read() as ledger:
+        spans = ledger.persons.models(request.subject, own)
+        counts = {"predictions": ledger.persons.count(request.subject, own)}
+        counts["consents"] = len(ledger.persons.said(request.subject))
+        counts["told_by_key"] = len(ledger.persons.told(own))
+        person = ledger.persons.keys.pseudonym(request.subject)
+    windows = [(model, first, last) for model, _, first, last in spans]
+    if app.rooms.store.cold is not None:
+        old = [p for name in names(app.rooms, request.subject) for p, _ in Archive(app.rooms.store).find(name)]
+        counts["archive"] = len(old)
+        windows += [(p.model, p.at, p.at) for p in old]
+    for one in some:
+        for place, rows in one.held(app.rooms, request.subject).items():
+            counts[place] = counts.get(place, 0) + len(rows)
+    versions = {(v.model, v.version): v for v in learned(app.rooms, windows)}
+    return Erasure(
+        id="",
+        state="dry_run",
+        person=person,
+        counts=counts,
+        retrain=tuple(_retrain(v.model, v.version, rows=v.rows) for v in versions.values()),
+    )
+
+
+def _retrain(model: str, version: int, *, rows: int | None) -> LearnedView:
+    return LearnedView(model=model, version=version, rows=rows, command=f"modelkeep jobs run retrain {model}")
+
+
+def _shown(subject: str, found: Holding, seen: list[Access]) -> PersonView:  # noqa: PLR0917 - one caller
+    return PersonView(
+        subject=subject,
+        person=found.pseudonym,
+        consents=tuple(Word(granted=word.granted, at=stamp(word.at), by=word.by) for word in found.consents),
+        predictions=tuple(
+            RecordView(
+                prediction_id=p.id, model=p.model, version=p.version, role=p.role, at=stamp(p.at),
+                about=stamp(p.target), key=p.key, features=dict(p.features), prediction=p.output, score=p.score,
+                error=p.error, request_id=p.request, outcomes=_outcomes(one.outcomes),
+            )
+            for one in found.records for p in [one.prediction]
+        ),
+        told_by_key=_outcomes(found.told),
+        rows=found.rows,
+        accesses=tuple(map(_access, seen)),
+    )  # fmt: skip
+
+
+def _outcomes(told: tuple[Outcome, ...]) -> tuple[OutcomeSaid, ...]:
+    return tuple(OutcomeSaid(value=one.value, at=stamp(one.at), source=one.source) for one in told)
+
+
+def _access(one: Access) -> AccessView:
+    return AccessView(
+        at=stamp(one.at), who=one.who, act=one.act, records=one.records, detail=one.detail, person=one.subject
+    )
+
+
+OPERATIONS = (
+    Operation(
+        name="erase_person", method="POST", path="/v1/privacy/erasures", request=ErasePerson, result=Erasure,
+        run=erase_person, words=("privacy", "erase"), plain=("subject",),
+        finding=lambda found: "" if not found.remains else f"the name still stands in {', '.join(found.remains)}",
+    ),
+    Operation(
+        name="erasure", method="GET", path="/v1/privacy/erasures/{id}", request=OneErasure, result=Erasure,
+        run=show_erasure, words=("privacy", "erasure"), plain=("id",),
+    ),
+    Operation(
+        name="verify_receipt", method="POST", path="/v1/privacy/receipts", request=CheckReceipt, result=Verdict,
+        run=verify_receipt, words=("privacy", "verify"), plain=("receipt",),
+        finding=lambda found: "" if found.genuine else "this installation did not sign the receipt as it is",
+    ),
+    Operation(
+        name="export_person", method="POST", path="/v1/privacy/exports", request=ExportPerson, result=PersonView,
+        run=export_person, words=("privacy", "export"), plain=("subject",),
+    ),
+    Operation(
+        name="accesses", method="GET", path="/v1/privacy/accesses", request=ListAccesses, result=Accesses,
+        run=list_accesses, words=("privacy", "accesses"),
+    ),
+)  # fmt: skip
