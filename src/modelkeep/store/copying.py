@@ -54,3 +54,18 @@ def among(names: tuple[str, ...], types: tuple[str, ...]) -> str:
     """A condition on columns that takes one array for each: any number of keys in one statement that stays the same."""
     arrays = ", ".join(f"%s::{kind}[]" for kind in types)
     return f" WHERE ({', '.join(names)}) IN (SELECT * FROM unnest({arrays})) AND {names[0]} IS NOT NULL"
+
+
+@cache
+def _replacement(table: Table) -> str:
+    names = [f'"{column.name}"' for column in table.columns]
+    keys = [f'"{column.name}"' for column in table.primary_key.columns]
+    arrays = ", ".join(f"%s::{type_of(column)}[]" for column in table.columns)
+    fresh = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
+    into = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays})"
+    return f"{into} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {fresh}"
+
+
+def replace_rows(connection: Connection, table: Table, *, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows, or replace those that have their key, in one statement that stays the same for any number."""
+    connection.exec_driver_sql(_replacement(table), tuple(map(list, zip(*rows, strict=True))))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, bindparam, delete, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, delete, select
 
 from modelkeep import profile as profiles_of
 from modelkeep.nouns import Output
@@ -16,11 +16,14 @@ from modelkeep.quantities import HOUR
 from modelkeep.store.exact import Exact, pack, total, unpack
 from modelkeep.store.rows import Asked, unpack_refs, value_of
 from modelkeep.store.seams import Folded
-from modelkeep.store.tables import error_sums, matches, profiles, upsert
+from modelkeep.store.tables import error_sums, matches, profiles, replace_rows, rows_among, upsert
 
 _Place = tuple[str, int, str, float]
 _NAMES = {len(names): names for names in REFERENCES.values()} | {3: REFERENCES["number"][:3]}
 """The baselines' names by how many answers a prediction holds; before there was ``seasonal`` it held three numbers."""
+
+
+_PROFILES = select(*profiles.columns)
 
 
 class Shift(NamedTuple):
@@ -31,11 +34,21 @@ class Shift(NamedTuple):
     new: str | None
 
 
+class Older(Protocol):
+    """Rows like those of ``rows_between`` that are not in the database any more."""
+
+    def __call__(
+        self, model: str, *, start: float, end: float, version: int | None, key: str | None, role: str | None
+    ) -> Sequence[tuple[str, str, bytes | None]]:
+        """Output, value and references."""
+
+
 class Hours:
     """The hourly rows of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.older: Older | None = None
 
     def fold(self, folded: Sequence[Folded]) -> None:
         """Add profiles to the hours that they are of."""
@@ -43,13 +56,13 @@ class Hours:
         for one in folded:
             place = (one.model, one.version, one.role, hour_of(one.hour))
             waiting[place] = waiting[place] + one.profile if place in waiting else one.profile
-        rows = []
-        for place, fresh in waiting.items():
-            kept = self._connection.execute(select(profiles.c.body).where(_at(profiles, place))).scalar()
-            whole = fresh if kept is None else profiles_of.decode(kept) + fresh
-            rows.append({**_named(place), "body": profiles_of.encode(whole)})
-        if rows:
-            self._connection.execute(upsert(profiles), rows)
+        c = profiles.c
+        found = rows_among(self._connection, _PROFILES, columns=[c.model, c.version, c.role, c.hour], keys=waiting)
+        for *at, body in found:
+            place = (at[0], at[1], at[2], at[3])
+            waiting[place] = profiles_of.decode(body) + waiting[place]
+        rows = [(*place, profiles_of.encode(whole)) for place, whole in waiting.items()]
+        replace_rows(self._connection, profiles, rows=rows)
 
     def shift(self, shifts: Iterable[Shift]) -> None:
         """Correct the error sums for outcomes that came, changed or went."""
@@ -125,7 +138,10 @@ class Hours:
         for low, high in edges:
             if low < high:
                 query = rows_between(model, start=low, end=high, version=version, key=key, role=role)
-                for name, exact in of_rows(self._connection.execute(query)).items():
+                every: list[Sequence[Any]] = list(self._connection.execute(query))
+                if self.older is not None:
+                    every += self.older(model, start=low, end=high, version=version, key=key, role=role)
+                for name, exact in of_rows(every).items():
                     parts.setdefault(name, []).append(exact)
         return {name: total(many).sums() for name, many in parts.items()}
 
@@ -153,15 +169,15 @@ def rows_between(
     return query
 
 
-def of_rows(rows: Iterable[Row[tuple[str, str, bytes | None]]]) -> dict[str, Exact]:
+def of_rows(rows: Iterable[Sequence[Any]]) -> dict[str, Exact]:
     """The exact sums of rows of ``rows_between``."""
     numbers: dict[str, tuple[list[float], list[float]]] = {}
     found: dict[str, Exact] = {}
-    for row in rows:
-        truth = value_of(row.value)
+    for output, value, refs in rows:
+        truth = value_of(value)
         if truth is None:
             continue
-        for name, answer in named_answers(row.output, row.refs):
+        for name, answer in named_answers(output, refs):
             if isinstance(answer, bool | str) or isinstance(truth, bool | str):
                 found.setdefault(name, Exact()).pair(answer, truth)
             else:

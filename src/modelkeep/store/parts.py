@@ -12,7 +12,8 @@ be read through, and kept from everybody, whenever a month is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from sqlalchemy import Connection
 from modelkeep.store import turns
 
 TABLE = "predictions"
+_SEEN = "modelkeep parts"
 _FIRST, _LAST = 2000, 2100
 
 
@@ -50,11 +52,15 @@ def ready(connection: Connection, moments: Iterable[float]) -> None:
     """Make the parts that the moments need, where the table has parts."""
     if connection.dialect.name != "postgresql":
         return
-    wanted = _wanted(moments)
-    if not wanted or not (missing := _missing(connection, wanted)):
+    known = _known_of(connection)
+    wanted = [part for part in _wanted(moments) if part.name not in known]
+    if not wanted:
         return
     turns.alone(connection, turns.PARTS)
-    for part in _missing(connection, missing):
+    missing = _missing(connection, wanted)
+    if not missing:
+        known.update(part.name for part in wanted)
+    for part in missing:
         # Made aside and then attached: readers and writers of the other parts wait for nothing.
         connection.exec_driver_sql(f"CREATE TABLE {part.name} (LIKE {TABLE} INCLUDING DEFAULTS INCLUDING STORAGE)")
         bounds = f"FROM ({part.start!r}) TO ({part.end!r})"
@@ -82,6 +88,24 @@ def drop(connection: Connection, *, before: float) -> list[tuple[str, int]]:
             connection.exec_driver_sql(f"DROP TABLE {part.name}")
             gone.append((part.name, rows))
     return gone
+
+
+def _known_of(connection: Connection) -> set[str]:
+    """The parts that this connection has seen kept: one that is dropped meanwhile is missed by COPY, and looked for."""
+    found: set[str] = connection.info.setdefault(_SEEN, set())
+    return found
+
+
+@contextmanager
+def remembered(connection: Connection) -> Iterator[None]:
+    """What was seen holds while nothing fails: rows may have been refused for want of a part that was dropped."""
+    kept = False
+    try:
+        yield
+        kept = True
+    finally:
+        if not kept and not connection.invalidated:
+            connection.info.pop(_SEEN, None)
 
 
 def _wanted(moments: Iterable[float]) -> list[Part]:

@@ -19,7 +19,7 @@ from modelkeep.store.rows import Asked
 from modelkeep.store.sealing import NUMBER, Keys
 from modelkeep.store.seams import Folded, Hits, Sought, Told, Whereabouts
 from modelkeep.store.searching import Searching
-from modelkeep.store.tables import insert_rows, upsert
+from modelkeep.store.tables import insert_rows, replace_rows
 from modelkeep.store.tallying import Tallies
 
 _log = logging.getLogger("modelkeep.store")
@@ -41,8 +41,8 @@ class SqlRecords:
 
     def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
         """See ``seams.Records.add``."""
-        turns.adding(self._connection, predictions)
         group = {row[:2]: row for row in self._keys.closed(predictions)}
+        turns.adding(self._connection, models={row[4] for row in group.values()}, writers={pair[0] for pair in group})
         known = self._known(group)
         if known and next(iter(group)) in known:
             if len(known) < len(group):
@@ -55,8 +55,7 @@ class SqlRecords:
         self._hours.fold(folded)
         if fresh:
             asked = [Asked._make(row[:12]) for row in fresh]
-            self._tallies.asked(asked)
-            self._joining.meet(asked)
+            self._joining.meet(asked, tallies=self._tallies.asked(asked))
 
     def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
         c = tables.predictions.c
@@ -79,8 +78,8 @@ class SqlRecords:
     def remember(self, model: str, states: Mapping[str, bytes]) -> None:
         """See ``seams.Records.remember``."""
         if states:
-            kept = [{"model": model, "key": key, "body": body} for key, body in states.items()]
-            self._connection.execute(upsert(tables.memory), kept)
+            kept = [(model, key, body) for key, body in states.items()]
+            replace_rows(self._connection, tables.memory, rows=kept)
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -120,6 +119,10 @@ class SqlRecords:
 
     def latest(self, model: str, *, key: str | None = None, limit: int = 100) -> list[Prediction]:
         """See ``seams.Records.latest``."""
+        return [prediction for _, prediction in self._latest(model, key=key, limit=limit)]
+
+    def _latest(self, model: str, *, key: str | None, limit: int) -> list[tuple[int, Prediction]]:
+        """The same, each with its place in the order of recording."""
         c = tables.predictions.c
         query = rows.PREDICTIONS.where(c.model == model)
         if key is None:
@@ -127,7 +130,8 @@ class SqlRecords:
         else:
             # + 0 keeps SQLite from walking all of the model's numbers for the few of one key
             query = query.where(c.key == key).order_by((c.number + 0).desc())
-        return list(map(rows.prediction, self._keys.all_opened(self._connection.execute(query.limit(limit)))))
+        opened = self._keys.all_opened(self._connection.execute(query.limit(limit)))
+        return [(row[NUMBER], rows.prediction(row)) for row in opened]
 
     def place(self, model: str) -> int:
         """See ``seams.Records.place``."""

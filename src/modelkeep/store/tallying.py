@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
 from modelkeep.store.rows import Asked
-from modelkeep.store.tables import tallies, upsert
+from modelkeep.store.tables import replace_rows, rows_among, tallies
+
+_TALLIES = select(tallies)
 
 
 class Tally(NamedTuple):
@@ -36,21 +37,23 @@ class Tallies:
         names = set(models)
         if not names:
             return {}
-        query = select(tallies).where(tallies.c.model.in_(names))
-        kept = {model: Tally(*rest) for model, *rest in self._connection.execute(query)}
+        found = rows_among(self._connection, _TALLIES, columns=[tallies.c.model], keys=[(name,) for name in names])
+        kept = {model: Tally(*rest) for model, *rest in found}
         return {name: kept.get(name, Tally()) for name in names}
 
-    def asked(self, asked: Sequence[Asked]) -> None:
-        """Count new predictions."""
-        counted = Counter(a.model for a in asked)
-        newest: dict[str, float] = {}
+    def asked(self, asked: Sequence[Asked]) -> Mapping[str, Tally]:
+        """Count new predictions; the tallies of their models."""
+        moments: dict[str, list[float]] = {}
         for a in asked:
-            newest[a.model] = max(a.at, newest.get(a.model, a.at))
+            moments.setdefault(a.model, []).append(a.at)
+        counted = {model: len(found) for model, found in moments.items()}
+        newest = {model: max(found) for model, found in moments.items()}
         kept = self.of(counted)
         for model, tally in kept.items():
             at = newest[model] if tally.newest is None else max(tally.newest, newest[model])
             kept[model] = tally._replace(predictions=tally.predictions + counted[model], newest=at)
         self._keep(kept)
+        return kept
 
     def labelled(self, change: Mapping[str, int]) -> None:
         """Count matches that came and went."""
@@ -59,6 +62,16 @@ class Tallies:
             kept = self.of(some)
             self._keep({m: t._replace(labelled=t.labelled + some[m]) for m, t in kept.items()})
 
+    def models(self) -> list[str]:
+        """Every model that has a tally."""
+        return list(self._connection.execute(select(tallies.c.model).order_by(tallies.c.model)).scalars())
+
+    def gone(self, model: str, *, predictions: int, labelled: int) -> None:
+        """Count predictions that are no longer kept, with their outcomes."""
+        kept = self.of([model])[model]
+        fewer = kept._replace(predictions=kept.predictions - predictions, labelled=kept.labelled - labelled)
+        self._keep({model: fewer})
+
     def widen(self, tolerance: Mapping[str, float]) -> None:
         """Remember the widest tolerance of the outcomes told by key."""
         kept = self.of(tolerance)
@@ -66,5 +79,4 @@ class Tallies:
         self._keep({m: t._replace(tolerance=tolerance[m]) for m, t in wider.items()})
 
     def _keep(self, kept: Mapping[str, Tally]) -> None:
-        if kept:
-            self._connection.execute(upsert(tallies), [{"model": m, **t._asdict()} for m, t in kept.items()])
+        replace_rows(self._connection, tallies, rows=[(model, *tally) for model, tally in kept.items()])

@@ -19,8 +19,6 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from modelkeep.nouns import Prediction
-
 Scope = Literal["everything", "work", "records", "predictions"]
 """What a writing transaction writes: nobody else writes that while it lasts, whatever the process.
 
@@ -34,16 +32,18 @@ _MOST = 24
 """A group of more models and writers has the records alone: the server has room for so many locks."""
 CHANNEL = "modelkeep_rollouts"
 _SCOPE = "modelkeep scope"
-_STILL = "30s"
+_LIMIT = "set_config('idle_in_transaction_session_timeout', '30s', true)"
 """A process that stands still in a transaction (frozen, its machine gone) would keep everybody waiting."""
 
 
 def begin(connection: Connection, scope: Scope) -> None:
     """Wait for the turn to write what ``scope`` names; it ends with the transaction."""
     connection.info[_SCOPE] = scope
-    names = {"everything": (_WORK, _RECORDS), "work": (_WORK,), "records": (_RECORDS,), "predictions": ()}[scope]
+    if scope == "predictions":
+        return  # the turn is waited for when it is known what is added, and all else is done
+    names = {"everything": (_WORK, _RECORDS), "work": (_WORK,), "records": (_RECORDS,)}[scope]
     locks = "".join(f", pg_advisory_xact_lock({_FAMILY}, {name})" for name in names)
-    connection.exec_driver_sql(f"SELECT set_config('idle_in_transaction_session_timeout', '{_STILL}', true){locks}")
+    connection.exec_driver_sql(f"SELECT {_LIMIT}{locks}")
 
 
 def alone(connection: Connection, name: int) -> None:
@@ -51,17 +51,16 @@ def alone(connection: Connection, name: int) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_FAMILY}, {name})")
 
 
-def adding(connection: Connection, predictions: Iterable[Prediction]) -> None:
+def adding(connection: Connection, *, models: Iterable[str], writers: Iterable[int]) -> None:
     """Wait for the turn to add predictions; nothing to wait for on SQLite, or where the transaction has it already."""
     if connection.dialect.name != "postgresql" or connection.info.get(_SCOPE) != "predictions":
         return
-    whose = {name for p in predictions for name in (f"model {p.model}", f"writer {p.id.partition('-')[0]}")}
-    names = sorted(map(_named, whose))
+    names = sorted({*(_named(f"model {model}") for model in models), *(_named(f"writer {w}") for w in writers)})
+    shared = f", pg_advisory_xact_lock_shared({_FAMILY}, {_RECORDS})"
+    locks = shared + "".join(f", pg_advisory_xact_lock({name})" for name in names)
     if len(names) > _MOST:
-        alone(connection, _RECORDS)
-        return
-    locks = "".join(f", pg_advisory_xact_lock({name})" for name in names)
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({_FAMILY}, {_RECORDS}){locks}")
+        locks = f", pg_advisory_xact_lock({_FAMILY}, {_RECORDS})"
+    connection.exec_driver_sql(f"SELECT {_LIMIT}{locks}")
 
 
 def tell(connection: Connection) -> None:
