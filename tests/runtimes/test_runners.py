@@ -217,10 +217,10 @@ def test_the_plan_serves_without_the_library_and_a_lost_plan_costs_speed_only(ke
     assert chosen.runner.name in {"native", "flattened"}
     assert chosen.runner.one < chosen.runner.library_one / 5
     digest = keeper.put(chosen.data)
-    quick = keeper.load(skops.io.dumps(model), signature, runner=choosing.kept(chosen, digest))
+    quick = keeper.load(skops.io.dumps(model), signature, runner=running.kept(chosen, digest))
     assert quick.predict(rows_of(x)) == slow.predict(rows_of(x))
     assert quick.matrix(x[:3].copy()) == slow.predict(rows_of(x[:3]))
     (keeper.folder / digest).write_bytes(b"no plan")
-    again = keeper.load(skops.io.dumps(model), signature, runner=choosing.kept(chosen, digest))
+    again = keeper.load(skops.io.dumps(model), signature, runner=running.kept(chosen, digest))
     assert again.predict(rows_of(x)) == slow.predict(rows_of(x))
     assert "its library answers" in caplog.text

@@ -16,7 +16,17 @@ from modelkeep.errors import BadArtifact, BadInput, Conflict
 from modelkeep.jobs import rivals, samples
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
-from modelkeep.runtimes import Inspected, example, infer_signature, inspect, load, pack_features, read_table
+from modelkeep.runtimes import (
+    Inspected,
+    example,
+    infer_signature,
+    inspect,
+    load,
+    pack_features,
+    read_table,
+    running,
+)
+from modelkeep.runtimes.running import Chosen
 from modelkeep.store.seams import Ledger
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]|/(?=[A-Za-z0-9]))*", re.ASCII)
@@ -66,13 +76,14 @@ class _Worth(Struct, frozen=True, kw_only=True):
     """What the trial showed: the baseline metrics, and the profile of the sample when there is one.
 
     ``rivals`` are the automatic baselines on the same sample; ``forced`` is what spoke against the version, and was
-    overruled.
+    overruled. ``chosen`` is the runner that answers it faster than its library, if any.
     """
 
     metrics: dict[str, float]
     reference: profile.Profile | None = None
     rivals: dict[str, dict[str, float]] = {}
     forced: tuple[str, ...] = ()
+    chosen: Chosen | None = None
 
 
 def register(rooms: Rooms, registration: Registration, *, also: Also | None = None) -> Version:
@@ -109,6 +120,7 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     if code is not None:
         rooms.files.put(code)
     reference = None if worth.reference is None else rooms.files.put(profile.encode(worth.reference))
+    runner = None if worth.chosen is None else running.kept(worth.chosen, rooms.files.put(worth.chosen.data))
     lineage = version.lineage
     if registration.history is not None:
         lineage = structs.replace(lineage, history=rooms.files.put(registration.history))
@@ -118,6 +130,7 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
             metrics=worth.metrics, reference=reference, rivals=rivals.joined(worth.rivals, registration.rivals)
         ),
         lineage=lineage,
+        runner=runner,
         below=(*below(worth.metrics, policy), *_against(registration, worth)),
     )
     return _keep(rooms, version, registration=registration, also=also)
@@ -234,7 +247,7 @@ def _tried(
     predict = load(version, locate).predict
     if columns is None:
         samples.tried(predict, [example(version.signature)])
-        return _Worth(metrics=registration.metrics)
+        return _Worth(metrics=registration.metrics, chosen=running.choose(version, locate, rows=[]))
     sample = samples.sample_of(columns, version.signature, key=registration.key, time=registration.time)
     outputs = samples.tried(predict, sample.rows)
     said = (
@@ -251,6 +264,7 @@ def _tried(
         reference=profile.reference(version.signature, sample.columns),
         rivals=simple,
         forced=tuple(f"registered by force: {reason}" for reason in against),
+        chosen=running.choose(version, locate, rows=sample.rows),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, NotFound
-from modelkeep.nouns import Lineage, Policy, Rollout, Signature, Version
+from modelkeep.nouns import Lineage, Policy, Rollout, Runner, Signature, Version
 from modelkeep.operations.act import ModelName, Number, Operation, stamp
 from modelkeep.profile import LATENCY_EDGES, Profile, merged
 from modelkeep.quantities import DAY
@@ -69,7 +69,10 @@ class ListVersions(Struct, frozen=True, kw_only=True):
 
 
 class VersionView(Struct, frozen=True, kw_only=True):
-    """A version: its file, what it takes and answers, what it was worth when it was made."""
+    """A version: its file, what it takes and answers, what it was worth when it was made.
+
+    ``runner`` answers in place of the library that made it, with both speeds; None: the library itself answers.
+    """
 
     model: str
     number: int
@@ -86,6 +89,7 @@ class VersionView(Struct, frozen=True, kw_only=True):
     note: str
     created: datetime
     role: VersionRole
+    runner: Runner | None = None
 
 
 class Versions(Struct, frozen=True, kw_only=True):
@@ -183,7 +187,8 @@ def verify(app: App, request: Verify) -> Verified:
     state: Literal["ok", "checksum_mismatch", "missing"] = "ok"
     detail = "every byte is as it was registered"
     try:
-        for digest in (version.artifact, version.features, version.baseline.reference):
+        plan = version.runner.plan if version.runner else None
+        for digest in (version.artifact, version.features, version.baseline.reference, plan):
             if digest is not None:
                 app.rooms.files.path(digest)
     except BadArtifact as error:
@@ -305,6 +310,7 @@ def view(version: Version, rollout: Rollout | None) -> VersionView:
         note=version.note,
         created=stamp(version.created),
         role=role_of(version, rollout),
+        runner=version.runner,
     )
 
 

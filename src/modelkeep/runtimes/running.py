@@ -5,20 +5,30 @@ import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from msgspec import Struct, structs
 
 from modelkeep.errors import ModelkeepError
-from modelkeep.nouns import Features, Version
+from modelkeep.nouns import Features, Runner, Version
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.formats import Contributions, Opened, format_of
 from modelkeep.runtimes.runners import plan
 from modelkeep.runtimes.runners.plan import Plan
 from modelkeep.runtimes.signatures import example
 
-if TYPE_CHECKING:
-    from modelkeep.runtimes.runners.choosing import Chosen
-
 _log = logging.getLogger("modelkeep.runtimes")
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """The runner that answers as the library does and takes least, and the bytes of the plan that it works on."""
+
+    runner: Runner
+    data: bytes
+
+
+def kept(chosen: Chosen, digest: str) -> Runner:
+    """The runner with the digest of its plan's file."""
+    return structs.replace(chosen.runner, plan=digest)
 
 
 def opened(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Opened:
@@ -69,11 +79,19 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
     )
 
 
-def choose(version: Version, locate: Callable[[str], Path], *, rows: Sequence[Features]) -> "Chosen | None":
+def choose(version: Version, locate: Callable[[str], Path], *, rows: Sequence[Features]) -> Chosen | None:
     """The fastest runner that answers exactly as the version's library does; None when the library itself is.
 
-    ``rows`` are requests, of the held-out sample if there is one. Raises what the library raises at loading.
+    ``rows`` are requests, of the held-out sample if there is one.
     """
+    try:
+        return _chosen(version, locate, rows=rows)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's call: without a runner its library answers
+        _log.warning("no runner was found for %s: %s: %s", version.name, type(error).__name__, error)
+        return None
+
+
+def _chosen(version: Version, locate: Callable[[str], Path], *, rows: Sequence[Features]) -> Chosen | None:
     path = locate(version.artifact)
     prepare = packing.transform(locate(version.features).read_bytes()) if version.features else None
     library = _by_library(version, path)
@@ -89,5 +107,5 @@ def choose(version: Version, locate: Callable[[str], Path], *, rows: Sequence[Fe
     if prepare is None:
         found = reading.arranged(found, names)
     proof = choosing.proof(found, prepared, signature=version.signature, coded=prepare is not None)
-    chosen: Chosen | None = choosing.choose(found, library.answer, proof=proof)
-    return chosen
+    runner: Runner | None = choosing.choose(found, library.answer, proof=proof)
+    return None if runner is None else Chosen(runner=runner, data=plan.encode(found))

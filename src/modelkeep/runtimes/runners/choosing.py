@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from modelkeep.errors import ModelkeepError
 from modelkeep.nouns import Features, Field, Outputs, Runner, Signature, Value
@@ -21,16 +21,9 @@ ROWS = 1_000
 """So many rows must be answered as the library answers them."""
 NEAR = 1e-6
 """How far an answer may be from the library's, relative to it."""
-_TIMED = 0.05
+_TIMED = 0.02
 """Seconds that timing one runner with rows of one size may take."""
 _NEW = "\x1fa value that training did not have"
-
-
-class Chosen(Struct, frozen=True, kw_only=True):
-    """The runner that answers as the library does and takes least, and the bytes of the plan that it works on."""
-
-    runner: Runner
-    data: bytes
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -45,7 +38,7 @@ class Proof(Struct, frozen=True, kw_only=True):
         return len(self.usual) + sum(map(len, self.odd.values()))
 
 
-def choose(found: Plan, library: Answer, *, proof: Proof) -> Chosen | None:
+def choose(found: Plan, library: Answer, *, proof: Proof) -> Runner | None:
     """The fastest runner for a plan whose every answer agrees with the library's; None when the library is as fast."""
     expected = {name: _answers(library, rows) for name, rows in _groups(proof)}
     best: Runner | None = None
@@ -72,7 +65,7 @@ def choose(found: Plan, library: Answer, *, proof: Proof) -> Chosen | None:
             best = runner
     if best is None or best.one * best.hundred >= theirs[0] * theirs[1]:
         return None
-    return Chosen(runner=best, data=plan.encode(found))
+    return best
 
 
 def proof(found: Plan, rows: Sequence[Features], *, signature: Signature, coded: bool) -> Proof:
@@ -253,8 +246,3 @@ def _median(call: Callable[[], object]) -> float:
         call()
         taken.append(time.perf_counter() - start)
     return statistics.median(taken)
-
-
-def kept(chosen: Chosen, digest: str) -> Runner:
-    """The runner with the digest of its plan's file."""
-    return structs.replace(chosen.runner, plan=digest)
