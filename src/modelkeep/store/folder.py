@@ -40,6 +40,26 @@ class FolderFiles:
             durable.settle(part, place)
         return digest
 
+    def take(self, part: Path) -> str:
+        """Keep a file that was written into this folder, by renaming it; its digest. Raises OSError."""
+        digest = durable.seal(part)
+        place = self._place(digest)
+        durable.make_folder(place.parent)
+        durable.settle(part, place)
+        return digest
+
+    def remove(self, digest: str) -> int:
+        """See ``seams.Files.remove``."""
+        place = self._place(digest)
+        with self._faults("remove a file of"):
+            try:
+                size = place.stat().st_size
+                place.unlink()
+            except FileNotFoundError:
+                return 0
+            durable.sync_folder(place.parent)
+        return size
+
     def path(self, digest: str) -> Path:
         """See ``seams.Files.path``."""
         place = self._existing(digest)

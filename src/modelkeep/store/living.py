@@ -68,10 +68,14 @@ class Lives:
 
     def lag(self, model: str, *, share: float) -> float:
         """See ``seams.Records.lag``."""
+        waits = self._waits(model)
+        return max(float(np.quantile(waits, share)), 0.0) if waits else 0.0
+
+    def _waits(self, model: str) -> list[float]:
+        """How long the newest outcomes took."""
         c = matches.c
         query = select(c.told, c.at).where(c.model == model).order_by(c.number.desc()).limit(RECENT)
-        waits = [told - at for told, at in self._connection.execute(query)]
-        return max(float(np.quantile(waits, share)), 0.0) if waits else 0.0
+        return [told - at for told, at in self._connection.execute(query)]
 
     def newcomers(self, model: str, *, start: float) -> tuple[dict[str, float], int, int]:
         """See ``seams.Records.newcomers``."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from modelkeep.errors import BadInput
 from modelkeep.nouns import Outcome, Output
 from modelkeep.store import rows
-from modelkeep.store.tables import CHUNK, insert_rows, outcomes, rows_among
+from modelkeep.store.tables import CHUNK, archived, insert_rows, outcomes, rows_among
 
 Address: TypeAlias = tuple[int, int] | tuple[str, str, float]
 """Where an outcome was told: a prediction's id, or a model, a key and the moment that it is about."""
@@ -107,7 +107,8 @@ class Outcomes:
 
     def next_number(self) -> int:
         """The number of the next row; nobody else writes in this transaction."""
-        return (self._connection.execute(select(func.max(outcomes.c.number))).scalar() or 0) + 1
+        hot, cold = select(func.max(outcomes.c.number)), select(func.max(archived.c.outcome_last))
+        return max(self._connection.execute(query).scalar() or 0 for query in (hot, cold)) + 1
 
     def chains(self, addresses: Iterable[Address]) -> dict[Address, list[Revision]]:
         """Every revision told at each of some addresses, oldest first."""

@@ -1,0 +1,120 @@
+"""The shelf of predictions with the archive behind it: who asks does not notice where a record lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from modelkeep.nouns import Match, Outcome, Prediction
+from modelkeep.store import rows
+from modelkeep.store.archive.asking import Asking
+from modelkeep.store.archive.cold import Cold
+from modelkeep.store.archive.thawing import Thawing
+from modelkeep.store.living import RECENT, Lives
+from modelkeep.store.records import SqlRecords
+from modelkeep.store.seams import Folded, Told
+
+
+class LongRecords(SqlRecords):
+    """``seams.Records`` over one connection and the archive's files."""
+
+    def __init__(self, connection: Connection, cold: Cold) -> None:
+        super().__init__(connection)
+        self._asking = Asking(connection, cold)
+        self._thawing = Thawing(connection, cold, tallies=self._tallies)
+        self._hours.older = self._asking.pairs
+        self._lives: Lives = _LongLives(connection, self._asking)
+
+    # -------------------------------------------------------------------------------------------- writing
+
+    def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
+        """See ``seams.Records.add``."""
+        self._thawing.before_adding(predictions)
+        super().add(predictions, folded)
+
+    def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
+        return super()._known(group) | self._thawing.known(group)
+
+    def unknown(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """See ``seams.Records.unknown``."""
+        fresh = super().unknown(predictions)
+        old = self._thawing.known(rows.known_ids(p.id, field="id") for p in fresh)
+        return [p for p in fresh if rows.known_ids(p.id, field="id") not in old]
+
+    def tell(self, outcomes: Sequence[Outcome], tolerance: Mapping[str, float]) -> list[Told]:
+        """See ``seams.Records.tell``."""
+        self._thawing.before_telling(outcomes, tolerance)
+        return super().tell(outcomes, tolerance)
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    def prediction(self, id: str) -> Prediction | None:
+        """See ``seams.Records.prediction``."""
+        found, pair = super().prediction(id), rows.ids(id)
+        if found is not None or pair is None:
+            return found
+        record = self._asking.record(pair)
+        return None if record is None else self._asking.opened([record])[0]
+
+    def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
+        """See ``seams.Records.predictions``."""
+        hot = super().predictions(model, after=after, limit=limit)
+        old = self._asking.predictions(model, after=after, limit=limit)
+        return sorted([*old, *hot], key=lambda one: one[0])[:limit] if old else hot
+
+    def _latest(self, model: str, *, key: str | None, limit: int) -> list[tuple[int, Prediction]]:
+        hot = super()._latest(model, key=key, limit=limit)
+        after = hot[-1][0] if len(hot) == limit and hot else 0
+        old = self._asking.latest(model, key=key, after=after, limit=limit)
+        return sorted([*hot, *old], key=lambda one: -one[0])[:limit] if old else hot
+
+    def place(self, model: str) -> int:
+        """See ``seams.Records.place``."""
+        return max(super().place(model), self._asking.shelf.last(model))
+
+    def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
+        """See ``seams.Records.matches``."""
+        hot = super().matches(model, after=after, since=since, limit=limit)
+        old = self._asking.matches(model, after=after, since=since, limit=limit)
+        return sorted([*old, *hot], key=lambda match: match.number)[:limit] if old else hot
+
+    def outcomes(self, prediction: str) -> list[Outcome]:
+        """See ``seams.Records.outcomes``."""
+        pair = rows.ids(prediction)
+        record = None if pair is None else self._asking.record(pair)
+        if record is None:
+            return super().outcomes(prediction)
+        return [told.outcome() for told in sorted(record.chain, key=lambda told: (told.at, told.number))]
+
+    def labelled(self, model: str, *, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
+        """See ``seams.Records.labelled``."""
+        hot = super().labelled(model, start=start, end=end, limit=limit)
+        since = hot[0][1].at if len(hot) == limit and hot else start
+        old = self._asking.labelled(model, start=since, end=end, limit=limit)
+        if not old:
+            return hot
+        return sorted([*old, *hot], key=lambda pair: (pair[1].at, pair[1].number))[-limit:]
+
+
+class _LongLives(Lives):
+    """``Lives`` that also looks into the archive."""
+
+    def __init__(self, connection: Connection, asking: Asking) -> None:
+        super().__init__(connection)
+        self._asking = asking
+
+    def _waits(self, model: str) -> list[float]:
+        hot = super()._waits(model)
+        if len(hot) == RECENT:
+            return hot
+        return [*hot, *(told - at for told, at in self._asking.waits(model, limit=RECENT - len(hot)))]
+
+    def first_targets(self, model: str, keys: Iterable[str]) -> dict[str, float]:
+        """See ``seams.Records.first_targets``."""
+        wanted = list(keys)
+        found = super().first_targets(model, wanted)
+        for key, target in self._asking.first_targets(model, wanted).items():
+            found[key] = min(target, found.get(key, target))
+        return found

@@ -1,0 +1,91 @@
+"""The archive as one transaction sees and changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from modelkeep.nouns import Prediction
+from modelkeep.store import rows
+from modelkeep.store.archive import sealing
+from modelkeep.store.archive.cold import Written
+from modelkeep.store.archive.form import Record
+from modelkeep.store.archive.sealing import Batch
+from modelkeep.store.archive.shelf import Partition, Shelf, described
+from modelkeep.store.sealing import Keys
+from modelkeep.store.tallying import Tallies
+
+
+class Vault(Shelf):
+    """``seams.Ledger.archive``: the list of files, and what moves between them and the database."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._tallies = Tallies(connection)
+        self._keys = Keys(connection)
+
+    def asked(self) -> list[str]:
+        """The models that have predictions, in the database or in the archive."""
+        return self._tallies.models()
+
+    def opened(self, records: Iterable[Record]) -> list[Prediction]:
+        """The predictions of some records, in order."""
+        return [rows.prediction(row) for row in self._keys.all_opened(record.row for record in records)]
+
+    def waiting(self, model: str, *, before: float) -> tuple[int, float | None]:
+        """How many predictions in the database were asked before a moment, and when the oldest of them was."""
+        return sealing.waiting(self._connection, model, before=before)
+
+    def old(self, model: str, *, before: float, limit: int) -> list[int]:
+        """The numbers of the oldest predictions in the database that were asked before a moment."""
+        return sealing.old(self._connection, model, before=before, limit=limit)
+
+    def gather(self, numbers: Sequence[int]) -> Batch:
+        """Predictions of one model by their numbers, with all that hangs on them; without those that are gone."""
+        return sealing.gather(self._connection, numbers)
+
+    def take(self, batch: Batch, written: Written, *, at: float) -> bool:
+        """Move a batch from the database to the file that holds it; False when it has changed since it was gathered.
+
+        Then nothing was done, and the file is of no use.
+        """
+        if self.gather([record.of("number") for record in batch.records]) != batch:
+            return False
+        model = batch.records[0].of("model")
+        self.list_file(written, described(batch.records), model=model, period="", at=at, bare=False)
+        sealing.remove(self._connection, batch)
+        return True
+
+    def drop(self, batch: Batch) -> None:
+        """Delete a batch from the database for good: it is older than anybody wants it. Sums and profiles stay."""
+        sealing.remove(self._connection, batch)
+        labelled = sum(record.matched is not None for record in batch.records)
+        self.uncount(batch.records[0].of("model"), predictions=len(batch.records), labelled=labelled)
+
+    def swap(
+        self,
+        was: Sequence[Partition],
+        became: Sequence[tuple[str, Written, Mapping[str, Any]]],
+        *,
+        struck: Mapping[int, set[tuple[int, int]]],
+        at: float,
+        bare: bool,
+    ) -> bool:
+        """Replace files by others, each with its period and what is listed of it.
+
+        False when one was replaced or thawed from meanwhile: then nothing was done.
+        """
+        numbers = [partition.number for partition in was]
+        live = {partition.number for partition in self.partitions(was[0].model)}
+        if not live.issuperset(numbers) or self.struck(numbers) != struck:
+            return False
+        self.retire(numbers, at)
+        for period, written, about in became:
+            self.list_file(written, about, model=was[0].model, period=period, at=at, bare=bare)
+        return True
+
+    def uncount(self, model: str, *, predictions: int, labelled: int) -> None:
+        """Count predictions that are no longer kept anywhere."""
+        self._tallies.gone(model, predictions=predictions, labelled=labelled)
