@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from msgspec import structs
 
-from modelkeep import extended, journal, notifying
+from modelkeep import extended, journal, notifying, securing
 from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
-from modelkeep.claims import Claim, claim, claim_one, mark_of
+from modelkeep.claims import Claim, address, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
@@ -29,6 +29,7 @@ from modelkeep.jobs.housekeeping import tidy
 from modelkeep.jobs.making import train
 from modelkeep.jobs.probing import Probing
 from modelkeep.jobs.release import release
+from modelkeep.jobs.reports import report
 from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms, Task
 from modelkeep.jobs.runner import Pace, Runner
@@ -62,6 +63,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "watch": watch,
         "deliver": deliver,
         "backup": backup,
+        "report": report,
         "tidy": tidy,
         "erase": erase,
         "capacity": overloads.capacity,
@@ -81,7 +83,8 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['backup', 'capacity', 'deliver', 'erase', 'release', 'retrain', 'roll_back', 'tidy', 'train', 'watch']
+    ['backup', 'capacity', 'deliver', 'erase', 'release', 'report', 'retrain', 'roll_back', 'tidy', 'train',
+     'watch']
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class App:
         own: dict[str, Task] = {**TASKS, "watch": partial(watch, probes=self.probes)}
         hook = settings.overload.webhook
         own["capacity"] = partial(overloads.capacity, url=hook.reveal if hook else None)
+        own["report"] = partial(report, base=partial(address, settings.folder))
         own["erase"] = partial(erase, personals=extended.personals(extensions))
         self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
         self.schedules = MappingProxyType(_schedules(settings, extensions, tasks=self.tasks))
@@ -156,6 +160,7 @@ class App:
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
+            self.rooms.gateway.admission.start()
             self.runner.start()
             undo.pop_all()
         log.info("started", extra={"folder": str(self.rooms.folder), "models": sorted(self.rooms.gateway.routes)})
@@ -171,6 +176,7 @@ class App:
             last.callback(self.rooms.recorder.close)
             last.callback(self.rooms.gateway.close)
             last.callback(self.rooms.router.close)
+            last.callback(self.rooms.gateway.admission.close)
             last.callback(self.runner.stop)
 
     def __enter__(self) -> Self:
@@ -328,9 +334,9 @@ def _folder(settings: Settings) -> Path:
 
 def open_store(settings: Settings) -> Store:
     """The store that the settings name; nothing is asked of it yet. Raises BadSettings."""
-    store, cold = settings.store, Cold(settings.common / "archive")
+    store, cold, sealer = settings.store, Cold(settings.common / "archive"), securing.sealer(settings)
     if store.url is None:
-        return opening.sqlite(settings.database, busy=store.busy, cold=cold)
+        return opening.sqlite(settings.database, busy=store.busy, cold=cold, sealer=sealer)
     return opening.postgresql(
         store.url.reveal(),
         busy=store.busy,
@@ -338,6 +344,7 @@ def open_store(settings: Settings) -> Store:
         max_overflow=store.max_overflow,
         pre_ping=store.pre_ping,
         cold=cold,
+        sealer=sealer,
     )
 
 
@@ -353,6 +360,7 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
         limit=settings.recorder.spool,
     )
     recorder.batch = settings.recorder.batch
+    recorder.sealer = securing.sealer(settings)
     overload = settings.overload
     gateway = Gateway(recorder, clock, admission=Admission(calm=overload.calm, settle=overload.settle))
     return Rooms(
@@ -395,6 +403,7 @@ def _schedules(
     own = {
         "deliver": Schedule(task="deliver", when="every 5s"),
         "tidy": Schedule(task="tidy", when="every 1d"),
+        "report": Schedule(task="report", when="0 6 * * 1", arguments={"kind": "weekly"}),
     }
     if settings.watch.every:
         every = duration(settings.watch.every)

@@ -4,7 +4,7 @@ import threading
 import pytest
 from housing import CLASS, NOW, until
 
-from modelkeep.errors import BadFeatures, BadInput, ModelFailed, NotFound, TimedOut, Unavailable
+from modelkeep.errors import BadFeatures, BadInput, ModelFailed, NotFound, Overloaded, TimedOut, Unavailable
 from modelkeep.nouns import Rollout
 
 CHAMPION = "return row['x'] * 2"
@@ -231,8 +231,8 @@ def test_a_model_that_hangs_is_refused_at_once_when_its_lane_is_full_and_slows_n
 
     other, found = asyncio.run(flood())
     assert other.predictions[0].output == 1.0
-    assert all(isinstance(fault, TimedOut) for fault in found)
-    assert sum("still has" in str(fault) for fault in found) == 300 - 260
+    assert {type(fault) for fault in found} == {TimedOut, Overloaded}
+    assert sum(isinstance(fault, TimedOut) for fault in found) < 20
 
 
 @pytest.mark.row("SRV-14")

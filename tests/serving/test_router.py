@@ -97,7 +97,7 @@ def test_versions_that_nobody_names_are_let_go(house):
         assert house.predict(1.0).predictions[0].output == number
     assert set(house.gateway.routes["m"].loaded) == {3, 4}
     assert set(house.router._loaded) == {"m@3", "m@4"}
-    assert set(house.gateway._lanes) == {("m", 3), ("m", 4)}
+    assert set(house.gateway._lines._lanes) == {("m", 3), ("m", 4)}
 
 
 def test_a_store_that_is_away_leaves_the_table_as_it_is(house):

@@ -120,6 +120,16 @@ def unvouched() -> Turned:
     )
 
 
+def switched_off(name: str) -> Turned:
+    """The refusal of what is not essential while a model is overloaded."""
+    return Turned(
+        503,
+        code="feature_disabled",
+        message=f"{name} is not essential and is switched off while a model is overloaded",
+        remedy="try again when modelkeep status shows no overload",
+    )
+
+
 def template(scope: Scope) -> str:
     """The route's own path, such as ``/v1/models/{model}``; what no route takes shares one name."""
     route = scope.get("route")

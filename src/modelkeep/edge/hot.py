@@ -23,6 +23,7 @@ from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadFeatures, BadInput, ModelkeepError, NotFound, StoreUnavailable
 from modelkeep.operations import predictions
 from modelkeep.operations.predictions import Answered, Predict, Predicted
+from modelkeep.serving.admission.gates import PRIORITIES, Priority
 from modelkeep.serving.gateway import Answer, Ask
 
 if TYPE_CHECKING:
@@ -64,12 +65,13 @@ def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
                     targets=None,
                     subject=question.subject or None,
                     request=request_id,
+                    priority=scope.get("priority", ""),
                 )
                 if question.features is not UNSET
                 and question.rows is UNSET
                 and question.for_ is None
                 and not question.model
-                else _ask(question, scope["path"][_BEFORE:_AFTER], request_id=request_id)
+                else _ask(question, scope, request_id=request_id)
             )
             payload = encode(_answered(answer, question, request_id=request_id))
             _count(traffic, answer)
@@ -102,9 +104,20 @@ def _greet(scope: Scope, secret: bytes) -> str:
             request_id = border.greet([(name, value)]).request_id
         elif name == b"origin":
             border.admit(scope, token=secret)
+        elif name == b"x-priority":
+            scope["priority"] = _priority(value, scope.get("priority"))
     if secret:
         border.admit(scope, token=secret)
     return request_id or os.urandom(OURS // 2).hex()
+
+
+def _priority(said: bytes, most: Priority | None) -> Priority:
+    """The priority that a request asks for, at most that of its caller. Raises BadInput for another word."""
+    word = said.decode("latin-1").strip().lower()
+    rank = {"critical": 0, "normal": 1, "batch": 2, "low": 2}.get(word)
+    if rank is None:
+        raise BadInput.of("X-Priority", expected="critical, normal or batch (low is the same)", got=repr(word))
+    return PRIORITIES[max(rank, PRIORITIES.index(most) if most else 0)]
 
 
 async def _rest(scope: Scope, receive: Receive, *, message: Any, limit: int) -> bytes:
@@ -117,14 +130,16 @@ async def _rest(scope: Scope, receive: Receive, *, message: Any, limit: int) -> 
     return await read(scope, again, limit=limit)
 
 
-def _ask(question: Predict, model: str, *, request_id: str) -> Ask:
+def _ask(question: Predict, scope: Scope, *, request_id: str) -> Ask:
+    model = scope["path"][_BEFORE:_AFTER]
     if question.model and question.model != model:
         raise BadInput.of("model", expected=repr(model), got=repr(question.model))
-    return predictions.ask(msgspec.structs.replace(question, model=model), request_id)
+    asked = predictions.ask(msgspec.structs.replace(question, model=model), request_id)
+    return msgspec.structs.replace(asked, priority=scope.get("priority", ""))
 
 
 def _answered(answer: Answer, question: Predict, *, request_id: str) -> Answered | Predicted:
-    found = tuple([predictions.answered(prediction, request_id) for prediction in answer.predictions])
+    found = predictions.all_answered(answer, request_id)
     return found[0] if question.rows is UNSET else Predicted(predictions=found)
 
 

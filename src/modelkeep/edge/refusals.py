@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct
 
@@ -50,9 +53,12 @@ class Refusal(Struct, frozen=True, kw_only=True):
 class Turned(Exception):
     """Turned away by the door itself, before any act: no route, no token, a body that is too large or not JSON."""
 
-    def __init__(self, status: int, *, code: str, message: str, remedy: str = "") -> None:
+    def __init__(
+        self, status: int, *, code: str, message: str, remedy: str = "", headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = list(headers)
         self.failure = Failure(code=code, message=message, remedy=remedy)
 
 
@@ -85,6 +91,10 @@ def body(error: ModelkeepError | Turned, request_id: str) -> bytes:
 def headers(error: ModelkeepError | Turned) -> list[tuple[bytes, bytes]]:
     """What a refusal says beside its body: when to come back, or how to say who one is."""
     code = status(error)
+    if isinstance(error, Turned) and error.headers:
+        return error.headers
+    if isinstance(error, errors.Overloaded):
+        return [(b"retry-after", b"%d" % math.ceil(error.wait))]
     if code == 503:
         return [(b"retry-after", str(RETRY_AFTER).encode())]
     # A browser asks for the token by itself when Basic is offered; the user's name is of no matter.

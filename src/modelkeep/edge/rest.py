@@ -23,14 +23,17 @@ from modelkeep.edge import (
     forms,
     health,
     hot,
+    limits,
     metrics,
     mounting,
     openapi,
     refusals,
+    reported,
     streaming,
 )
 from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
+from modelkeep.edge.machine import Machine
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 from modelkeep.edge.vitals import Vitals
@@ -64,12 +67,14 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: 
     limit, token = app.settings.server.body, app.settings.server.token
     secret = token.reveal() if token else ""
     app.probes.append(Probing(workload="server", probe=Vitals(traffic)))
+    app.probes.append(Probing(workload="server", probe=Machine()))
     acts: list[Operation[Any, Any]] = []
     own: list[BaseRoute] = [
         Route("/openapi.json", openapi.endpoint(acts)),
         Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
         Route("/metrics", metrics.endpoint(app, traffic)),
         *health.routes(app),
+        *reported.routes(app),
         *pages,
     ]
     acts += mounting.mounted(app.extensions, own)
@@ -79,7 +84,9 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: 
     ]
     handlers = {HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse, Exception: _fault}
     inner = Starlette(routes=routes, exception_handlers=handlers)
-    return Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
+    whole = Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
+    overload = app.settings.overload
+    return limits.Limits(whole, overload, traffic=traffic) if limits.limited(overload) else whole
 
 
 def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) -> Route:
@@ -106,6 +113,7 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
 
     async def act(request: Request) -> Response:
         try:
+            _spare(app, operation)
             if streaming.streams(operation, request):
                 return await streaming.stream(app, operation, request=request)
             wanted = await asked(request)
@@ -119,6 +127,12 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
         return answer(result, operation.status)
 
     return Route(mounting.path_of(operation), act, methods=[operation.method], name=operation.name)
+
+
+def _spare(app: App, operation: Operation[Any, Any]) -> None:
+    """Raise Turned for what is not essential while a model is overloaded."""
+    if not operation.essential and app.rooms.gateway.admission.strained:
+        raise border.switched_off(operation.name)
 
 
 def _shaped(shape: Callable[[ModelkeepError, float], Struct], error: ModelkeepError | Turned, *, at: float) -> Response:

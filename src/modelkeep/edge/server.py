@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from modelkeep.claims import marked
-from modelkeep.edge import rest
+from modelkeep.edge import limits, rest
 from modelkeep.edge.pages.routes import pages
 from modelkeep.edge.traffic import Traffic
 from modelkeep.edge.wire import Road, Wire
@@ -47,6 +47,7 @@ class Server:
             limit=settings.body,
             token=settings.token.reveal() if settings.token else "",
             patience=settings.patience,
+            limited=limits.limited(app.settings.overload),
         )
         config = uvicorn.Config(
             rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic),

@@ -75,6 +75,7 @@ class Operation(Generic[Q, A]):
     ``upload`` names the field that takes a file's bytes: over HTTP the body itself (``image/*`` or
     ``application/octet-stream``, the other fields in the query), a file of a form (``multipart/form-data``), or a
     Base64 text in a JSON body; on the command line a file's name.
+    An act that is not ``essential`` is switched off while a model is overloaded: over HTTP it is refused then.
     ``many`` names the field that a body which is a bare JSON list stands for; ``lines`` takes ``application/x-ndjson``.
     """
 
@@ -92,6 +93,7 @@ class Operation(Generic[Q, A]):
     finding: Callable[[A], str] = allowed
     refusal: Callable[[ModelkeepError, float], Struct] | None = None
     upload: str = ""
+    essential: bool = True
     many: str = ""
     lines: Lines[Q, A] | None = None
 

@@ -14,6 +14,7 @@ from modelkeep.operations.act import Operation, stamp
 from modelkeep.operations.alerts import AlertView
 from modelkeep.operations.alerts import view as alert_view
 from modelkeep.operations.models import ListModels, Model, list_models
+from modelkeep.serving.admission.pressure import State
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -45,6 +46,7 @@ class Status(Struct, frozen=True, kw_only=True):
     jobs_running: int
     jobs_waiting: int
     recording: RecordingView
+    overload: State = "normal"
 
 
 class ReadStatus(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,7 @@ def status(app: App, _: ReadStatus) -> Status:
     pressing = [_said(a) for a in alerts if gravity(a.severity) == "critical"]
     mild = [f"{m.model} is {m.state}: {m.detail}" for m in models if m.state == "slow"]
     mild += [_said(a) for a in alerts if gravity(a.severity) == "warning"]
+    mild += _overloaded(app)
     overall: Overall = "critical" if causes or critical or pressing else "warning" if mild else "ok"
     recording = app.rooms.recorder.state
     return Status(
@@ -83,7 +86,14 @@ def status(app: App, _: ReadStatus) -> Status:
             cause=recording.cause or "",
             since=stamp(recording.since) if recording.cause else None,
         ),
+        overload=app.rooms.gateway.admission.state,
     )
+
+
+def _overloaded(app: App) -> list[str]:
+    """The versions of which more is asked than they can answer."""
+    strained = [view for view in app.rooms.gateway.admission.views() if view.state != "normal"]
+    return [f"{view.model}@{view.version} is overloaded ({view.state}): modelkeep overload" for view in strained]
 
 
 def _said(alert: Alert) -> str:

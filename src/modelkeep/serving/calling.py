@@ -31,6 +31,7 @@ class Got:
     reason: Reason = ""
     why: str = ""
     stand_in: int | None = None
+    cached: bool = False
 
     @property
     def error(self) -> str | None:

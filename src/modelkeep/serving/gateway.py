@@ -322,9 +322,7 @@ class Gateway:
         if not stood_in:
             return Answer(predictions=predictions, model=ask.model, cached=cached)
         first = stood_in[0]
-        return Answer(
-            predictions=predictions, model=ask.model, fallback=first.reason, why=first.why, cached=cached
-        )
+        return Answer(predictions=predictions, model=ask.model, fallback=first.reason, why=first.why, cached=cached)
 
     def may_record(self, policy: Policy, subject: str | None, *, request: str = "") -> bool:
         """Whether a prediction about ``subject`` may be kept; where it may not, the log says so and not of whom."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -12,7 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 from modelkeep.errors import ModelFailed, ModelkeepError
 
 T = TypeVar("T")
-_Work: TypeAlias = tuple[Future[Any], Callable[[], Any]] | None
+_Work: TypeAlias = tuple[int, int, Future[Any] | None, Callable[[], Any] | None]
+_LAST = 99
 
 
 class Lane:
@@ -23,14 +25,18 @@ class Lane:
 
     def __init__(self, name: str, *, threads: int = 4, waiting: int = 256) -> None:
         self._name, self._threads, self._most = name, threads, threads + waiting
-        self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self._work: queue.PriorityQueue[_Work] = queue.PriorityQueue()
+        self._taken = itertools.count()
         self._lock = threading.Lock()
         self._live: list[threading.Thread] = []
         self.running = 0
         """Calls that were taken and have not ended."""
 
-    def submit(self, call: Callable[[], T]) -> Future[T] | None:
-        """Take a call, or answer None when the line is full. The call may raise ModelkeepError into its Future."""
+    def submit(self, call: Callable[[], T], *, rank: int = 1) -> Future[T] | None:
+        """Take a call, or answer None when the line is full. The call may raise ModelkeepError into its Future.
+
+        A lower ``rank`` goes before a higher one, equals in the order in which they came.
+        """
         future: Future[T] = Future()
         with self._lock:
             if self.running >= self._most:
@@ -39,7 +45,7 @@ class Lane:
             if len(self._live) < min(self.running, self._threads):
                 self._live.append(threading.Thread(target=self._run, name=self._name, daemon=True))
                 self._live[-1].start()
-        self._work.put((future, call))
+        self._work.put((rank, next(self._taken), future, call))
         return future
 
     def close(self, timeout: float = 0.0) -> None:
@@ -47,14 +53,16 @@ class Lane:
         with self._lock:
             leaving, self._live = self._live, []
             for _ in leaving:
-                self._work.put(None)
+                self._work.put((_LAST, next(self._taken), None, None))
         until = time.perf_counter() + timeout
         for thread in leaving:
             thread.join(max(until - time.perf_counter(), 0.0))
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            future, call = work
+        while True:
+            _, _, future, call = self._work.get()
+            if future is None or call is None:
+                return
             try:
                 if future.set_running_or_notify_cancel():
                     _answer(future, call)

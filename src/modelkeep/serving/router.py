@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from msgspec import structs
 
 from modelkeep import runtimes
 from modelkeep.clock import Clock
-from modelkeep.errors import ModelkeepError, StoreUnavailable
+from modelkeep.errors import ModelkeepError, NotFound, StoreUnavailable
 from modelkeep.nouns import Policy, Rollout, Version
 from modelkeep.runtimes import Loaded
 from modelkeep.serving import discretion
@@ -182,3 +183,7 @@ class _Wanted:
         self.policy: Policy = discretion.standing(ledger, ledger.versions.policy(rollout.model, rollout.policy))
         numbers = (rollout.champion, rollout.challenger, rollout.fallback, rollout.previous)
         self.versions = {n: ledger.versions.get(rollout.model, n) for n in dict.fromkeys(numbers) if n is not None}
+        lighter = self.policy.lighter
+        if lighter and lighter not in self.versions:
+            with contextlib.suppress(NotFound):  # the policy may name a version that is still to come
+                self.versions[lighter] = ledger.versions.get(rollout.model, lighter)

@@ -44,6 +44,12 @@ class Route(Struct, frozen=True, kw_only=True):
     absent: Mapping[int, str] = {}
     guarded: bool = False
 
+    @property
+    def lighter(self) -> int | None:
+        """The version that answers while the champion is overloaded: the policy's, else the fallback; None = none."""
+        number = self.policy.lighter or self.rollout.fallback
+        return number if number in self.loaded and number != self.rollout.champion else None
+
 
 Routes: TypeAlias = Mapping[str, Route]
 

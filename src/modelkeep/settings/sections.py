@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 from modelkeep.errors import BadSettings
 from modelkeep.extending import BUILT_IN
 from modelkeep.jobs.schedule import Schedule
-from modelkeep.nouns import Guards, Policy, Retrain, Severity, Trial
+from modelkeep.nouns import Caching, Guards, Policy, Retrain, Severity, Trial
+from modelkeep.quantities import DAY
 from modelkeep.settings.secrets import Secret
 
 Duration = Annotated[float, Meta(ge=0, extra={"written": "duration"})]
@@ -26,6 +27,10 @@ POLICY: Mapping[tuple[type[Struct], str], object] = {
     (Policy, "limit"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
     (Policy, "window"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
     (Policy, "drift"): Annotated[float, Meta(gt=0)],
+    (Policy, "lighter"): Annotated[int, Meta(ge=0)],
+    (Policy, "memory"): Annotated[int, Meta(ge=64 * 1024 * 1024, extra={"written": "size"})],
+    (Caching, "entries"): Annotated[int, Meta(ge=1, le=1_000_000)],
+    (Caching, "ttl"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
     (Guards, "error"): Annotated[float, Meta(gt=0, lt=1)],
     (Guards, "grain"): Duration,
     (Guards, "loss"): Annotated[float, Meta(gt=0, lt=1)],
@@ -158,11 +163,49 @@ class AlertsSettings(Struct, frozen=True, kw_only=True):
     channels: dict[str, ChannelSettings] = {}
 
 
+class PrivacySettings(Struct, frozen=True, kw_only=True):
+    """What protects people: with ``encrypt``, records are sealed under ``key`` (``previous`` still opens old ones).
+
+    Both refer to a secret of at least 32 characters. ``accesses`` is how long it is kept who read records.
+    """
+
+    encrypt: bool = False
+    key: Secret | None = None
+    previous: Secret | None = None
+    accesses: Duration = 365 * DAY
+
+
 class ServicesSettings(Struct, frozen=True, kw_only=True):
     """Services beside the product whose health it watches: a Redis server, an MLflow server."""
 
     redis: Address | None = None
     mlflow: Address | None = None
+
+
+class CallerSettings(Struct, frozen=True, kw_only=True):
+    """What one caller may: requests a second and at once, and the most urgent priority that it can ask for."""
+
+    rate: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    priority: Literal["", "critical", "normal", "batch"] = ""
+
+
+class OverloadSettings(Struct, frozen=True, kw_only=True):
+    """What happens when more is asked for than can be answered.
+
+    ``rate`` and ``burst`` hold for each caller, known by the header ``caller`` or by its address. An overload ends
+    ``calm`` after demand fits again, and everything is as before ``settle`` later. ``webhook`` is told once when one
+    begins, and not again within ``every``.
+    """
+
+    rate: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    caller: str = ""
+    callers: dict[str, CallerSettings] = {}
+    calm: Annotated[float, Meta(ge=0.5, le=600, extra={"written": "duration"})] = 3.0
+    settle: Annotated[float, Meta(ge=0.5, le=600, extra={"written": "duration"})] = 4.0
+    webhook: Address | None = None
+    every: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 600.0
 
 
 class LogsSettings(Struct, frozen=True, kw_only=True):
@@ -198,7 +241,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
     alerts: AlertsSettings = AlertsSettings()
+    privacy: PrivacySettings = PrivacySettings()
     services: ServicesSettings = ServicesSettings()
+    overload: OverloadSettings = OverloadSettings()
     logs: LogsSettings = LogsSettings()
     workloads: tuple[str, ...] = tuple(BUILT_IN)
     schedules: dict[str, Schedule] = {}
@@ -223,6 +268,11 @@ class Settings(Struct, frozen=True, kw_only=True):
                 f"server.host = {self.server.host!r} ({self.source('server.host')}) lets other machines in, "
                 "and there is no token",
                 remedy='set server.token = "env:NAME" or "file:/path", or listen on 127.0.0.1',
+            )
+        if self.privacy.encrypt and self.privacy.key is None:
+            raise BadSettings(
+                f"privacy.encrypt is on ({self.source('privacy.encrypt')}), and there is no key",
+                remedy='make one: modelkeep privacy key FILE, then set privacy.key = "file:FILE"',
             )
         for name, channel in self.alerts.channels.items():
             if channel.enabled and channel.lacks:

@@ -13,8 +13,8 @@ from modelkeep.serving.admission.gates import Gate, GateView
 from modelkeep.serving.admission.pressure import STATES, State
 
 _log = logging.getLogger("modelkeep.serving")
-LOOK = 0.2
-"""Seconds between two looks at the whole, on the way of requests."""
+EVERY = 0.5
+"""Seconds between two looks for changes of state."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -28,10 +28,8 @@ class Change(Struct, frozen=True, kw_only=True):
 class Admission:
     """The gates of all versions.
 
-    They belong to the event loop; ``look``, ``views`` and ``state`` may be called from any thread (at worst one window
-    of counts comes out short).
-
-    ``told`` is called with every change of state, by whoever looks: it must not wait.
+    They belong to the event loop; ``views`` and ``state`` may be called from any thread (at worst one window of counts
+    comes out short). ``told`` is called with every change of state, in the thread that looks.
     """
 
     def __init__(
@@ -43,8 +41,8 @@ class Admission:
         self.now = now
         self._gates: dict[tuple[str, int], Gate] = {}
         self._known: dict[tuple[str, int], State] = {}
-        self._next = 0.0
-        self._looking = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def gate(self, model: str, version: int, *, hands: int, most: int) -> Gate:
         """The gate of a version, made when it is first needed."""
@@ -66,19 +64,30 @@ class Admission:
             self._known.pop(name, None)
 
     def look(self) -> None:
-        """Notice what has changed: called often, it works five times a second at most."""
+        """Tell what has changed since the last look. Belongs to one thread."""
         at = self.now()
-        if at < self._next or not self._looking.acquire(blocking=False):
-            return
-        try:
-            self._next = at + LOOK
-            for name, gate in list(self._gates.items()):
-                state, was = gate.pressure.look(at), self._known.get(name, "normal")
-                if state != was:
-                    self._known[name] = state
-                    self._changed(Change(was=was, now=gate.view(at), ago=max(at - gate.pressure.since, 0.0)))
-        finally:
-            self._looking.release()
+        for name, gate in list(self._gates.items()):
+            state, was = gate.pressure.look(at), self._known.get(name, "normal")
+            if state != was:
+                self._known[name] = state
+                self._changed(Change(was=was, now=gate.view(at), ago=max(at - gate.pressure.since, 0.0)))
+
+    def start(self) -> None:
+        """Look every 0.5 s of real time, in a thread of its own."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="admission", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY):
+            self.look()
 
     @property
     def state(self) -> State:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, TypeAlias
+from concurrent.futures import Future
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -51,16 +52,31 @@ class Gate:
         self.limit = Limit(hands=hands, most=most)
         self.pressure = Pressure(calm=calm, settle=settle)
         self.open = 0
+        self._lost: list[Future[Any]] = []
         self.shed: Counter[str] = Counter()
         self.lowered: Counter[str] = Counter()
         self._turn = 0.0
 
-    def enter(self, priority: Priority, *, at: float) -> None:
-        """Let one call in; ``leave`` must follow. Raises Overloaded when it must not wait, naming when to try again."""
+    @property
+    def stuck(self) -> int:
+        """Calls that were given up and have not ended."""
+        if self._lost:
+            self._lost = [call for call in self._lost if not call.done()]
+        return len(self._lost)
+
+    def lose(self, call: Future[Any]) -> None:
+        """A call goes on though nobody waits for it any more."""
+        self._lost.append(call)
+
+    def enter(self, priority: Priority, *, at: float, within: float = float("inf")) -> None:
+        """Let one call in that is to be answered ``within`` so many seconds; ``leave`` must follow.
+
+        Raises Overloaded when it would only wait, naming when to try again.
+        """
         room = max(
             self.limit.value * SHARES[priority], self.limit.hands if priority == "batch" else 1 + self.limit.hands
         )
-        refused = self.open >= room
+        refused = self.open >= room or (self.open > 0 and self.limit.wait(self.open) > within)
         self.pressure.arrived(at, refused=refused)
         if refused:
             self.shed[priority] += 1

@@ -1,0 +1,85 @@
+"""Lines: what takes long waits here for a thread of its version, behind the version's gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Sequence
+from functools import partial
+
+from modelkeep.errors import ModelkeepError
+from modelkeep.nouns import Features
+from modelkeep.runtimes import Loaded
+from modelkeep.serving.admission.admitting import Admission
+from modelkeep.serving.admission.gates import PRIORITIES, Gate, Priority
+from modelkeep.serving.calling import Got, call, unasked
+from modelkeep.serving.lanes import Lane
+
+HANDS = 4
+"""Threads of one version; a version in a process of its own has one."""
+WAITING = 256
+
+
+class Lines:
+    """The threads and the gate of every version that takes long. Belongs to the event loop."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._lanes: dict[tuple[str, int], Lane] = {}
+
+    def retain(self, versions: Container[tuple[str, int]]) -> None:
+        """Let the threads of all other versions go."""
+        for name in [name for name in list(self._lanes) if name not in versions]:
+            self._lanes.pop(name).close()
+        self._admission.retain(versions)
+
+    def close(self) -> None:
+        """Let all threads go."""
+        for lane in list(self._lanes.values()):
+            lane.close()
+
+    def gate(self, loaded: Loaded) -> Gate:
+        """The gate of a version."""
+        version = loaded.version
+        hands = loaded.hands or HANDS
+        return self._admission.gate(version.model, version.number, hands=hands, most=hands + WAITING)
+
+    async def ask(
+        self, loaded: Loaded, rows: Sequence[Features], *, limit: float, priority: Priority = "normal"
+    ) -> list[Got]:
+        """What a version says to some rows, within ``limit`` seconds.
+
+        Raises Overloaded at once when more calls are under way than answer in time.
+        """
+        name, n = loaded.version.name, len(rows)
+        gate, lane = self.gate(loaded), self._lane(loaded)
+        if gate.stuck >= gate.limit.hands:
+            return unasked(n, reason="timeout", why=f"{name} still has {gate.stuck} calls to answer that do not end")
+        now = self._admission.now
+        began = now()
+        gate.enter(priority, at=began, within=limit)
+        own = 0.0
+        try:
+            future = lane.submit(partial(call, loaded, rows), rank=PRIORITIES.index(priority))
+            if future is None:
+                return unasked(n, reason="timeout", why=f"{name} still has {lane.running} calls to answer")
+            try:
+                got = await asyncio.wait_for(asyncio.wrap_future(future), limit)
+            except TimeoutError:
+                own = limit
+                gate.lose(future)
+                return unasked(n, reason="timeout", why=f"{name} took longer than {limit:g} s", seconds=limit)
+            except ModelkeepError as failure:
+                return unasked(n, reason="failed", why=str(failure))
+            own = sum(one.seconds for one in got)
+            return got
+        finally:
+            ended = now()
+            gate.leave(at=ended, whole=ended - began, own=own)
+
+    def _lane(self, loaded: Loaded) -> Lane:
+        name = (loaded.version.model, loaded.version.number)
+        lane = self._lanes.get(name)
+        if lane is None:
+            hands = loaded.hands or HANDS
+            lane = self._lanes[name] = Lane(loaded.version.name, threads=hands, waiting=WAITING)
+        return lane

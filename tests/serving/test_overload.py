@@ -1,0 +1,131 @@
+"""The gateway under more than it can answer: five times the capacity of a slow model, in real time but short."""
+
+import asyncio
+import time
+
+import pytest
+from housing import NUMBER
+
+from modelkeep.errors import Overloaded
+from modelkeep.nouns import Policy, Rollout
+
+OWN = 0.02
+CAPACITY = 4 / OWN
+"""Four threads, 20 ms a call."""
+SLOW = f"time.sleep({OWN}); return row['x'] * 2"
+LIGHT = "return row['x'] * 2 + 1"
+
+
+class Seen:
+    """What callers saw: (priority, seconds, outcome) of every request."""
+
+    def __init__(self):
+        self.calls = []
+
+    def of(self, priority, *outcomes):
+        return [
+            seconds for p, seconds, outcome in self.calls if p == priority and (not outcomes or outcome in outcomes)
+        ]
+
+
+async def load(house, seconds, *, rates, model="m"):
+    """Open-loop: each request is sent when it is due, whatever became of the others."""
+    seen, tasks = Seen(), set()
+    plan = sorted((i / rate, priority) for priority, rate in rates.items() for i in range(int(rate * seconds)))
+
+    async def one(priority, number):
+        start = time.perf_counter()
+        ask = house.ask(float(number % 100), model=model, request=f"r{number}")
+        try:
+            answer = await house.gateway.predict(
+                type(ask)(**{f: getattr(ask, f) for f in ask.__struct_fields__} | {"priority": priority})
+            )
+            outcome = "low" if answer.predictions[0].role == "fallback" else "full"
+        except Overloaded as refused:
+            assert refused.wait >= 1
+            outcome = "shed"
+        seen.calls.append((priority, time.perf_counter() - start, outcome))
+
+    began = time.perf_counter()
+    for number, (due, priority) in enumerate(plan):
+        wait = began + due - time.perf_counter()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        elif number % 16 == 0:
+            await asyncio.sleep(0)
+        task = asyncio.ensure_future(one(priority, number))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    return seen, time.perf_counter() - began
+
+
+def p95(values):
+    return sorted(values)[int(0.95 * len(values))]
+
+
+@pytest.mark.row("EMG-09", "EMG-10", "EMG-12")
+def test_five_times_the_capacity_is_shed_by_priority_and_the_capacity_is_used(house):
+    house.add(SLOW)
+    house.put(Rollout(model="m", champion=1))
+    rates = {"critical": 0.5 * CAPACITY, "normal": 3.5 * CAPACITY, "batch": 1.0 * CAPACITY}
+    seen, took = asyncio.run(load(house, 3.0, rates=rates))
+    full = sum(outcome == "full" for _, _, outcome in seen.calls)
+    print({p: (len(seen.of(p, "full")), len(seen.of(p, "shed"))) for p in rates}, "goodput", full / took / CAPACITY)
+    print("critical p95", p95(seen.of("critical")), "shed p95", p95(seen.of("normal", "shed")))
+    assert full / took >= 0.85 * CAPACITY
+    assert len(seen.of("critical", "full")) >= 0.999 * len(seen.of("critical"))
+    assert p95(seen.of("critical")) < 0.2
+    assert p95(seen.of("normal", "shed") + seen.of("batch", "shed")) < 0.01
+    assert len(seen.of("batch", "full")) / len(seen.of("batch")) < len(seen.of("normal", "full")) / len(
+        seen.of("normal")
+    )
+    gate = house.gateway.admission.known("m", 1)
+    assert house.gateway.admission.state == "shedding"
+    assert gate.open == 0
+    assert gate.pressure.capacity == pytest.approx(CAPACITY, rel=0.2)
+
+
+@pytest.mark.row("EMG-14")
+def test_under_pressure_the_lighter_version_answers_what_is_not_critical(house):
+    house.add(SLOW)
+    house.add(LIGHT, 2)
+    with house.store.write() as ledger:
+        ledger.versions.add_policy(Policy(model="m", number=2, lighter=2))
+    house.put(Rollout(model="m", champion=1, policy=2))
+    rates = {"critical": 0.5 * CAPACITY, "normal": 4.5 * CAPACITY}
+    seen, _ = asyncio.run(load(house, 2.0, rates=rates))
+    assert not seen.of("normal", "shed")
+    assert len(seen.of("normal", "low")) > len(seen.of("normal", "full"))
+    assert seen.of("critical") == seen.of("critical", "full")
+    assert p95(seen.of("normal", "low")) < min(seen.of("critical")) < p95(seen.of("critical")) < 0.2
+    house.flush()
+    with house.store.read() as ledger:
+        kept = [p for _, p in ledger.records.predictions("m", limit=10_000) if p.role == "fallback"]
+    assert len(kept) == len(seen.of("normal", "low"))
+    assert {(p.version, p.error, p.output == p.features["x"] * 2 + 1) for p in kept} == {(2, None, True)}
+
+
+def test_a_canary_that_cannot_keep_up_is_charged_and_the_champion_answers(house):
+    house.add("return row['x'] * 2")
+    house.add("time.sleep(0.1); return row['x'] * 2", 2)
+    house.put(Rollout(model="m", champion=1, challenger=2, mode="canary", share=1.0))
+    seen, _ = asyncio.run(load(house, 1.0, rates={"normal": 300}))
+    assert {outcome for _, _, outcome in seen.calls} == {"full"}
+    assert house.gateway.counters.errors["m", 2, "timeout"] > 100
+
+
+def test_a_neighbour_feels_nothing_of_an_overload(house):
+    house.add(SLOW)
+    house.add("time.sleep(0.003); return 1.0", model="other", signature=NUMBER)
+    house.put(Rollout(model="m", champion=1))
+    house.put(Rollout(model="other", champion=1))
+
+    async def both():
+        return await asyncio.gather(
+            load(house, 1.5, rates={"normal": 5 * CAPACITY}), load(house, 1.5, rates={"normal": 50}, model="other")
+        )
+
+    (_, _), (neighbour, _) = asyncio.run(both())
+    assert len(neighbour.of("normal", "full")) == 75
+    assert p95(neighbour.of("normal")) < 0.1
