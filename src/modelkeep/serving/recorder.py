@@ -32,6 +32,7 @@ from modelkeep.serving.blocks import Block
 from modelkeep.serving.keeper import Group, Keeper
 from modelkeep.serving.line import Entry, Line, promise, resolve
 from modelkeep.serving.spool import Marks, Spool
+from modelkeep.store.sealing import PLAIN
 from modelkeep.store.seams import Files, Store, Told
 
 _log = logging.getLogger("modelkeep.serving")
@@ -110,6 +111,8 @@ class Recorder:
         limit: int = 256 * 1024 * 1024,
     ) -> None:
         self.durability = durability
+        self.sealer = PLAIN
+        """What seals the spool; it is set before the start."""
         self.batch = MOST
         """A group of so many records does not wait for its window; smaller ones are kept sooner, and cost more."""
         self._off = False
@@ -150,7 +153,7 @@ class Recorder:
             self._off = self._was_off()
             if self._off:
                 self._gate.clear()
-            self._line = Line(Spool(self._folder / "records.spool", limit=self._limit))
+            self._line = Line(Spool(self._folder / "records.spool", limit=self._limit, sealer=self.sealer))
             self._marks = _marks(self._folder / "marks")
             if self._marks is not None and self._marks.gap:
                 _log.error(
@@ -298,7 +301,7 @@ class Recorder:
         return left
 
     def forget(self, models: Iterable[str]) -> None:
-        """Let go of what is in memory of some models' keys; what the store has is read again. Raises StoreUnavailable."""
+        """Let go of what is in memory of some models' keys, and read it anew. Raises StoreUnavailable."""
         self._keeper.forget(models)
 
     @property
@@ -525,9 +528,9 @@ class Recorder:
         path = self._folder / f"aside-{self._writer}-{self._aside}.txt"
         _log.error("a record cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
         try:
-            path.write_text(f"{fault!r}\n{record!r}\n")
-        except OSError:
-            _log.exception("it could not be written beside the spool either", extra={"record": repr(record)[:10_000]})
+            path.write_bytes(self.sealer.frame(f"{fault!r}\n{record!r}\n".encode()))
+        except OSError:  # a log is no place for somebody's data
+            _log.exception("it could not be written beside the spool either", extra={"records": n})
 
     def _was_off(self) -> bool:
         try:

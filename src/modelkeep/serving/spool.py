@@ -18,6 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from modelkeep.errors import ModelkeepError, StoreUnavailable
+from modelkeep.store.sealing import PLAIN, Sealer
 
 _log = logging.getLogger("modelkeep.serving")
 _HEAD = struct.Struct("<II")
@@ -32,7 +33,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Spool:
-    """The file of frames. Not thread-safe: its owner serialises.
+    """The file of frames, sealed where the store encrypts. Not thread-safe: its owner serialises.
 
     >>> import tempfile
     >>> spool = Spool(Path(tempfile.mkdtemp()) / "records.spool", limit=1000)
@@ -43,8 +44,9 @@ class Spool:
     [b'one group']
     """
 
-    def __init__(self, path: Path, *, limit: int) -> None:
+    def __init__(self, path: Path, *, limit: int, sealer: Sealer = PLAIN) -> None:
         self._path = path
+        self._sealer = sealer
         self._limit = limit
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -60,6 +62,7 @@ class Spool:
 
         Raises StoreUnavailable when the bound would be passed or the disk refuses; the file is then as before.
         """
+        data = self._sealer.frame(data)
         frame = _HEAD.pack(len(data), zlib.crc32(data)) + data
         if self.size + len(frame) > self._limit:
             raise StoreUnavailable(
@@ -90,7 +93,7 @@ class Spool:
         data = frame[_HEAD.size :]
         if len(data) != place.length or _HEAD.unpack_from(frame) != (place.length, zlib.crc32(data)):
             raise ModelkeepError(f"the spool {self._path} is damaged at byte {place.offset - self._start}")
-        return data
+        return self._sealer.unframe(data)
 
     def bytes_of(self, place: Place) -> bytes:
         """One frame as it is on disk, damaged or not."""
@@ -104,7 +107,7 @@ class Spool:
             data = os.pread(self._file, min(length, self.size), offset - self._start + _HEAD.size)
             if len(data) != length or zlib.crc32(data) != checksum:
                 break
-            yield Place(offset=offset, length=length), data
+            yield Place(offset=offset, length=length), self._sealer.unframe(data)
             offset += _HEAD.size + length
         if offset < self._end:
             self._put_aside(offset)

@@ -8,17 +8,25 @@ from typing import cast
 
 from modelkeep.errors import BadSettings
 from modelkeep.store.archive.cold import Cold
+from modelkeep.store.sealing import PLAIN, Sealer
 from modelkeep.store.seams import Store
 from modelkeep.store.sqlite import SqliteStore
 
 
-def sqlite(path: Path, *, busy: float, cold: Cold | None = None) -> Store:
+def sqlite(path: Path, *, busy: float, cold: Cold | None = None, sealer: Sealer = PLAIN) -> Store:
     """The store in the file ``path``."""
-    return SqliteStore(path, busy=busy, cold=cold)
+    return SqliteStore(path, busy=busy, cold=cold, sealer=sealer)
 
 
 def postgresql(
-    url: str, *, busy: float, pool_size: int, max_overflow: int, pre_ping: bool, cold: Cold | None = None
+    url: str,
+    *,
+    busy: float,
+    pool_size: int,
+    max_overflow: int,
+    pre_ping: bool,
+    cold: Cold | None = None,
+    sealer: Sealer = PLAIN,
 ) -> Store:
     """The store on the server at ``url``; its driver is imported only now. Raises BadSettings, without it too."""
     try:
@@ -31,6 +39,12 @@ def postgresql(
             remedy="pip install 'modelkeep[postgres]'",
         ) from None
     store = module.PostgresStore(
-        url, busy=busy, pool_size=pool_size, max_overflow=max_overflow, pre_ping=pre_ping, cold=cold
+        url,
+        busy=busy,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pre_ping=pre_ping,
+        cold=cold,
+        sealer=sealer,
     )
     return cast("Store", store)

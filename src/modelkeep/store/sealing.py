@@ -90,12 +90,13 @@ def fingerprint(master: bytes) -> str:
 class Sealer:
     """The master keys of a process, and the data keys that it has unwrapped; any thread may use it.
 
-    ``masters`` are 32 bytes each; the first wraps what is new, the others only open. Without any nothing is encrypted.
+    ``masters`` are 32 bytes each; the first wraps what is new, the others only open. Without ``encrypts``, or without
+    any, nothing new is encrypted.
     """
 
-    def __init__(self, masters: Sequence[bytes] = ()) -> None:
+    def __init__(self, masters: Sequence[bytes] = (), *, encrypts: bool = True) -> None:
         self._masters = {fingerprint(master): master for master in masters}
-        self.newest = fingerprint(masters[0]) if masters else ""
+        self.newest = fingerprint(masters[0]) if masters and encrypts else ""
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
         if masters:
             _cipher(masters[0])  # says at once when the package is missing
