@@ -390,6 +390,9 @@ def test_policies_change_by_number(fresh):
     assert third["policy"]["number"] == second["policy"]["number"] + 1
     assert third["policy"]["targets"] == {"mae": 3.0}
     assert third["in_force"]
+    fresh.client.put("/v1/models/doubler/policy", json={"trial": {"shadow": 5, "canary": [0.5]}})
+    fourth = fresh.client.put("/v1/models/doubler/policy", json={"trial": {"shadow": 7}}).json()["policy"]
+    assert (fourth["trial"]["shadow"], fourth["trial"]["canary"]) == (7.0, [0.5])
     bad = fresh.client.put("/v1/models/doubler/policy", json={"horizon": -1})
     assert bad.json()["error"]["problems"][0]["field"] == "horizon"
 
