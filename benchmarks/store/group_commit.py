@@ -1,8 +1,8 @@
 """How many predictions a second two writers keep, against a bare loop of the same rows, on PostgreSQL or SQLite.
 
-Both commit groups of 1,000 with 10 features, every commit on disk; two processes write at the same time, as two servers
-do. Ours encodes the records, folds their profile (one model, two roles, ten columns), counts them and looks for outcomes
-that wait; the bare loop is psycopg's COPY (or sqlite3's ``executemany``) of the same rows, encoded before the clock
+Both commit groups of 1,000 with 10 features, each commit on disk; two processes write at the same time, as two servers
+do. Ours encodes the records, folds their profile (one model, two roles, ten columns), counts them, looks for outcomes
+that wait. The bare loop is psycopg's COPY (or sqlite3's ``executemany``) of the same rows, encoded before the clock
 starts, into the same table with the same indexes. The better of the runs of each counts, in turns.
 
 Run: ``python benchmarks/store/group_commit.py [postgresql|sqlite|both] [folder]``. PostgreSQL is started from the

@@ -14,7 +14,8 @@ from modelkeep.nouns import Outcome, Prediction
 from modelkeep.profile import Sums
 from modelkeep.store.seams import Store
 
-_SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # a busy machine is no fault of the data
+# One contract runs in a class for each store, and each example makes its own names in the test's one store.
+_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 _numbers = itertools.count(1)
 _KEYS = ("a", "a", "b")
 
@@ -134,7 +135,7 @@ def _summed(predictions: Sequence[Prediction], values: dict[str, Any]) -> dict[s
 
 
 class JoiningContract:
-    @settings(deadline=None, max_examples=80, suppress_health_check=_SLOW)
+    @settings(deadline=None, max_examples=80, suppress_health_check=_SHARED)
     @given(
         predictions=_predictions(),
         tells=st.lists(_tells, min_size=1, max_size=12),
@@ -166,7 +167,7 @@ class JoiningContract:
                     ledger.records.add(group, [])
         self._check(store, model, asked, arrived)
 
-    @settings(deadline=None, max_examples=40, suppress_health_check=_SLOW)
+    @settings(deadline=None, max_examples=40, suppress_health_check=_SHARED)
     @given(
         predictions=_predictions(),
         tells=st.lists(_tells, max_size=10),

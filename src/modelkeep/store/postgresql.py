@@ -72,6 +72,7 @@ class PostgresStore:
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_pre_ping=pre_ping,
+            pool_use_lifo=True,  # the few that are busy stay busy, the others are cheap to lose
             pool_timeout=WAITING,
             hide_parameters=True,  # what is recorded must not stand in an error's text
         )

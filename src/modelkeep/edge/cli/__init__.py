@@ -24,6 +24,7 @@ WORKLOADS = "modelkeep.edge.cli.workloads"
 TRAINING = "modelkeep.edge.cli.training"
 FETCHING = "modelkeep.edge.cli.fetching"
 MIGRATING = "modelkeep.edge.cli.migrating"
+LOADING = "modelkeep.edge.cli.loading"
 PROVING = "modelkeep.edge.cli.proving"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
@@ -76,8 +77,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
         "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
-        "predictions": (ACTS, "Predictions as they were recorded: list, show, review"),
+        "predictions": (LOADING, "Predictions as they were recorded: list, show, review, load"),
         "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
+        "outcomes": (LOADING, "What really happened, from files: load"),
         "feedback": (ACTS, "What people say of predictions: list, tell"),
         "accuracy": (ACTS, "Measure accuracy over any window: exact for its bounds, however late the outcomes came"),
     },
@@ -88,7 +90,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "readings": (ACTS, "What is known: list, series"),
         "check": (ACTS, "Does what is live keep the targets of its policy: performance"),
-        "alerts": (ACTS, "Alerts: list, show, ack, resolve, rules"),
+        "alerts": (ACTS, "Alerts: list, raise, show, ack, resolve, rules"),
+        "report": (
+            ACTS,
+            "Make a report: models, system, users, business, insights, recommendations, and where it was delivered",
+        ),
+        "reports": (ACTS, "Reports that are kept: list, show"),
         "timeline": (ACTS, "Tell what happened: acts, alerts and steps of jobs, newest first"),
         "acts": (ACTS, "Read the audit chain, newest first, and check that no entry was changed"),
     },

@@ -5,6 +5,7 @@ LISTS = {
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
     "backups": "backups", "review": "predictions", "configuration": "settings", "recipes": "recipes",
+    "reports": "reports",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
 
@@ -39,6 +40,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "recipes": ("name", "simulated", "~summary", "~columns"),
     "contributions": ("input", "value", "contribution"),
     "backups": ("id", "model", "version", "at", "size", "sha256"),
+    "reports": ("id", "kind", "start", "end", "insights", "recommendations", "~files"),
     "configuration": ("key", "source", "value"),
     "steps": ("name", "at", "took=seconds", "~detail"),
     "deliveries": ("channel", "event", "state", "attempts", "due", "~error"),

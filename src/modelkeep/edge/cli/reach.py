@@ -63,6 +63,17 @@ class Reach:
                 answer = self._exchange("PUT", "/v1/files", body=file, size=source.stat().st_size)
         return str(json.loads(answer)["digest"])
 
+    @property
+    def as_json(self) -> bool:
+        """Whether results are wanted as JSON."""
+        return self._common.json
+
+    def stream(self, operation: Operation[Any, Any], values: Mapping[str, Any], *, body: bytes) -> bytes:
+        """Send lines of JSON to a server's act; the JSON of its result. Raises Refused, Unavailable."""
+        query = urlencode({name: _text(value) for name, value in values.items()})
+        path = f"{operation.path}?{query}" if query else operation.path
+        return self._exchange(operation.method, path, body=body, kind="application/x-ndjson")
+
     def _ask(self, operation: Operation[Any, Any], values: Mapping[str, Any]) -> bytes:
         path, rest = operation.path, dict(values)
         for name in values:
@@ -73,13 +84,17 @@ class Reach:
             return self._exchange(operation.method, f"{path}?{query}" if query else path)
         return self._exchange(operation.method, path, body=json.dumps(rest).encode())
 
-    def _exchange(self, method: str, path: str, *, body: Any = None, size: int | None = None) -> bytes:
+    def _exchange(
+        self, method: str, path: str, *, body: Any = None, size: int | None = None, kind: str = "application/json"
+    ) -> bytes:
         address = urlsplit(self.url)
         if address.scheme not in {"http", "https"} or not address.hostname:
             raise Wrongly(f"--server {self.url!r} is no address; write http://HOST:PORT")
-        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-        connection = kind(address.hostname, address.port, timeout=PATIENCE)
-        headers = {"content-type": "application/json", **self._token(), **self._key()}
+        secure = address.scheme == "https"
+        connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(
+            address.hostname, address.port, timeout=PATIENCE
+        )
+        headers = {"content-type": kind, **self._token(), **self._key()}
         if size is not None:
             headers |= {"content-type": "application/octet-stream", "content-length": str(size)}
         try:
