@@ -130,6 +130,16 @@ def switched_off(name: str) -> Turned:
     )
 
 
+def unrevealed() -> Turned:
+    """The refusal to show who people are."""
+    return Turned(
+        403,
+        code="not_revealed",
+        message="features that tell who somebody is are shown to the owner of the data folder only",
+        remedy="use the command line on the server's own data folder, or leave reveal out",
+    )
+
+
 def template(scope: Scope) -> str:
     """The route's own path, such as ``/v1/models/{model}``; what no route takes shares one name."""
     route = scope.get("route")

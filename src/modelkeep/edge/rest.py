@@ -117,8 +117,8 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
             if streaming.streams(operation, request):
                 return await streaming.stream(app, operation, request=request)
             wanted = await asked(request)
-            if operation.runs_code(wanted) and not (app.settings.server.trust or _vouches(request, key)):
-                raise border.unvouched()
+            if not (app.settings.server.trust or _vouches(request, key)):
+                _refuse_stranger(operation, wanted)
             result = await to_thread.run_sync(operation.run, app, wanted)
         except (ModelkeepError, Turned) as error:
             if operation.refusal is None:
@@ -146,6 +146,14 @@ def _shaped(shape: Callable[[ModelkeepError, float], Struct], error: ModelkeepEr
     response = answer(shape(said, at), refusals.status(error))
     response.headers.update(headers)
     return response
+
+
+def _refuse_stranger(operation: Operation[Any, Any], wanted: Struct) -> None:
+    """Raise Turned for what only the owner of the data folder may ask: to run code, to see who people are."""
+    if operation.runs_code(wanted):
+        raise border.unvouched()
+    if operation.reveals(wanted):
+        raise border.unrevealed()
 
 
 def _vouches(request: Request, key: str) -> bool:

@@ -69,7 +69,7 @@ class Operation(Generic[Q, A]):
     its own form; ``plain`` names the fields that the command takes without dashes, in order (``model`` then ``number``
     also reads ``model@number``). ``finding`` says in words why a result is bad news (exit code 1), or "".
     ``hot`` acts have a route of their own. ``runs_code`` says of a request that code which it brings or names will run:
-    a door then asks for more than a token.
+    a door then asks for more than a token. ``reveals`` says of one that it shows who people are: the same is asked.
     ``refusal`` shapes what leaves when the act is refused (the error, and when); without one it is the product's own
     shape. The HTTP status is the same either way.
     ``upload`` names the field that takes a file's bytes: over HTTP the body itself (``image/*`` or
@@ -90,6 +90,7 @@ class Operation(Generic[Q, A]):
     status: int = 200
     hot: bool = False
     runs_code: Callable[[Q], bool] = harmless
+    reveals: Callable[[Q], bool] = harmless
     finding: Callable[[A], str] = allowed
     refusal: Callable[[ModelkeepError, float], Struct] | None = None
     upload: str = ""

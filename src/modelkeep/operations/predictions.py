@@ -13,8 +13,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from modelkeep.errors import BadInput, NotFound
 from modelkeep.nouns import Features, Feedback, Outcome, Output, Prediction, Value, given_id
-from modelkeep.operations.act import Limit, ModelName, MomentText, Operation, moment, stamp
+from modelkeep.operations.act import By, Limit, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known
+from modelkeep.operations.seeing import Reveal, note, veiled
 from modelkeep.operations.truths import OURS
 from modelkeep.serving.gateway import Answer, Ask
 from modelkeep.store.seams import Hit, Sought
@@ -161,6 +162,8 @@ class ListPredictions(Struct, frozen=True, kw_only=True):
     flagged: Annotated[bool, Meta(description="Only those about which something is odd")] = False
     after: Annotated[str, Meta(description="Go on where a list ended: its next", max_length=100)] = ""
     limit: Limit = 100
+    reveal: Reveal = False
+    by: By = ""
 
 
 class OnePrediction(Struct, frozen=True, kw_only=True):
@@ -168,6 +171,8 @@ class OnePrediction(Struct, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="Id of the prediction", min_length=1, max_length=200)]
     model: Annotated[str, Meta(description="Model of an id that a service gave", max_length=200)] = ""
+    reveal: Reveal = False
+    by: By = ""
 
 
 class Predictions(Struct, frozen=True, kw_only=True):
@@ -286,8 +291,10 @@ def list_predictions(app: App, request: ListPredictions) -> Predictions:
         if request.version is not None:
             ledger.versions.get(request.model, request.version)
         found = ledger.records.search(sought, limit=request.limit)
+        seen = veiled(ledger, [hit.prediction for hit in found.hits], reveal=request.reveal)
+    note(app, seen, act="list", who=request.by, detail=request.model)
     return Predictions(
-        predictions=tuple(view(hit.prediction, hit=hit) for hit in found.hits),
+        predictions=tuple(view(shown, hit=hit) for shown, hit in zip(seen, found.hits, strict=True)),
         next="" if found.rest is None else f"{found.rest[0]!r}:{found.rest[1]}",
     )
 
@@ -316,12 +323,15 @@ def show_prediction(app: App, request: OnePrediction) -> PredictionView:
         if found is None:
             raise NotFound("prediction", request.id)
         features = ledger.versions.get(found.model, found.version).features if found.version else None
-        shown = view(found, outcomes=ledger.records.outcomes(id_), features=features)
-        return msgspec.structs.replace(
+        (seen,) = veiled(ledger, [found], reveal=request.reveal)
+        shown = view(seen, outcomes=ledger.records.outcomes(id_), features=features)
+        shown = msgspec.structs.replace(
             shown,
             feedback=tuple(map(said, ledger.said.feedback_of(id_))),
             reviews=tuple(ReviewView(by=r.by, at=stamp(r.at), note=r.note) for r in ledger.said.reviews_of(id_)),
         )
+    note(app, [found], act="show", who=request.by, detail=id_)
+    return shown
 
 
 def said(feedback: Feedback) -> FeedbackView:
@@ -376,9 +386,10 @@ OPERATIONS = (
     Operation(
         name="predictions", method="GET", path="/v1/models/{model}/predictions", request=ListPredictions,
         result=Predictions, run=list_predictions, words=("predictions", "list"), plain=("model",),
+        reveals=lambda asked: asked.reveal,
     ),
     Operation(
         name="prediction", method="GET", path="/v1/predictions/{id}", request=OnePrediction, result=PredictionView,
-        run=show_prediction, words=("predictions", "show"), plain=("id",),
+        run=show_prediction, words=("predictions", "show"), plain=("id",), reveals=lambda asked: asked.reveal,
     ),
 )  # fmt: skip
