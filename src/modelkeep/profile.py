@@ -445,6 +445,18 @@ def encode(profile: Profile) -> bytes:
     return msgspec.msgpack.encode(profile, enc_hook=_pack)
 
 
+class _Size(msgspec.Struct):
+    n: float
+
+
+def size(data: bytes) -> float:
+    """How many predictions an encoded profile is of; the rest of it is passed over."""
+    return _SIZES.decode(data).n
+
+
+_SIZES = msgspec.msgpack.Decoder(_Size)
+
+
 def decode(data: bytes) -> Profile:
     """The inverse of ``encode``."""
     return msgspec.msgpack.decode(data, type=Profile, dec_hook=_unpack)

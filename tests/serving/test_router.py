@@ -96,7 +96,7 @@ def test_versions_that_nobody_names_are_let_go(house):
         house.put(Rollout(model="m", champion=number, previous=number - 1 or None))
         assert house.predict(1.0).predictions[0].output == number
     assert set(house.gateway.routes["m"].loaded) == {3, 4}
-    assert set(house.router._loaded) == {"m@3", "m@4"}
+    assert set(house.router.shelf.loaded) == {"m@3", "m@4"}
     assert set(house.gateway._lines._lanes) == {("m", 3), ("m", 4)}
 
 

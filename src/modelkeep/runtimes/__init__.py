@@ -15,7 +15,7 @@ A category's value goes in as ``loaded.codes[name].get(value, UNSEEN)``, and Non
 
 from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble
 from modelkeep.runtimes.explaining import Contribution, Explanation
-from modelkeep.runtimes.formats import RUNTIMES, UNSEEN, Inspected, inspect
+from modelkeep.runtimes.formats import RUNTIMES, UNSEEN, Inspected, Opened, inspect
 from modelkeep.runtimes.loading import Loaded, load
 from modelkeep.runtimes.packing import pack_features
 from modelkeep.runtimes.signatures import example, infer_signature
@@ -32,6 +32,7 @@ __all__ = [
     "Linear",
     "Loaded",
     "Member",
+    "Opened",
     "Trained",
     "TrainingRows",
     "example",

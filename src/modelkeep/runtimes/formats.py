@@ -47,13 +47,13 @@ class Contributions(Struct, frozen=True, kw_only=True):
     members: dict[str, float] = {}
 
 
-class Opened(Struct, frozen=True, kw_only=True):
+class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     """A model opened by its format. ``explain`` takes one prepared row; without it ``unexplained`` says why.
 
     ``matrix`` answers the signature's inputs as numbers, categories coded by ``codes`` (see ``Loaded.matrix``); None
     where the model must see rows. ``plan`` reads the model as data, for a runner that needs no library; it gets the
     names of the prepared inputs, for a model that names none, and answers None when it is not that simple.
-    All callables raise whatever the library raises.
+    ``runner`` is who answers. All callables raise whatever the library raises.
     """
 
     answer: Answer
@@ -61,6 +61,7 @@ class Opened(Struct, frozen=True, kw_only=True):
     unexplained: str = ""
     matrix: Callable[[Matrix], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
+    runner: str = "library"
     plan: Callable[[tuple[str, ...]], Plan | None] | None = None
 
 

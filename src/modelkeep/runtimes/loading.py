@@ -3,17 +3,18 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
 from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
 from modelkeep.runtimes import packing, running
 from modelkeep.runtimes.explaining import Explain, Explanation, explanation, refused, singly
-from modelkeep.runtimes.formats import Matrix
+from modelkeep.runtimes.formats import Matrix, Opened
 from modelkeep.runtimes.signatures import example
 
 _TIMED = 20
@@ -32,6 +33,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
     true and false are 1 and 0, and the value of a category is its place in ``codes``, UNSEEN when it is not there.
     ``codes`` has an entry for each category among the columns. It raises and answers as ``predict`` does.
 
+    ``runner`` is who answers: the name of a runner, or ``library``.
+
     ``hands`` is how many calls it can do at the same time, 0 = as many as anybody likes; ``close`` lets go of what it
     holds beside memory (a process of its own).
     """
@@ -43,12 +46,17 @@ class Loaded(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
     matrix: Callable[[Matrix], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
+    runner: str = "library"
     hands: int = 0
     close: Callable[[], None] | None = None
 
 
-def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
+def load(
+    version: Version, locate: Callable[[str], Path], *, shared: MutableMapping[str, Opened] | None = None
+) -> Loaded:
     """Load a version; ``locate`` finds a file by its digest and has verified it (``Files.path``).
+
+    Versions that are the same but for their names are one model in memory where they have ``shared`` in common.
 
     Raises BadArtifact when a file has changed, cannot be loaded, or does not fit the signature, naming the library
     versions when those of training differ from the installed ones; NotFound when a file is gone.
@@ -58,7 +66,7 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
     remark = mismatch(version.lineage.libraries)
     try:
         prepare = packing.transform(code.read_bytes()) if code else None
-        opened = running.opened(version, path, locate=locate)
+        opened = _shared(version, path, locate=locate, shared=shared)
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
         raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error
     check = _check_classes if version.signature.classifies else _check_numbers
@@ -101,7 +109,27 @@ def load(version: Version, locate: Callable[[str], Path]) -> Loaded:
         columns=tuple(field.name for field in version.signature.inputs),
         matrix=None if opened.matrix is None or prepare is not None else asked,
         codes=opened.codes,
+        runner=opened.runner,
     )
+
+
+def _shared(
+    version: Version,
+    path: Path,
+    *,
+    locate: Callable[[str], Path],
+    shared: MutableMapping[str, Opened] | None,
+) -> Opened:
+    """The opened model of these very files, loaded before or now."""
+    if shared is None:
+        return running.opened(version, path, locate=locate)
+    plan = version.runner.plan if version.runner else ""
+    parts = (version.artifact, version.features, version.runtime, version.signature, plan)
+    name = msgspec.json.encode(parts).decode()
+    found = shared.get(name)
+    if found is None:
+        found = shared[name] = running.opened(version, path, locate=locate)
+    return found
 
 
 def mismatch(trained: Mapping[str, str]) -> str:

@@ -58,7 +58,8 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
         return _by_library(version, path)
     opening = import_module("modelkeep.runtimes.runners.opening")
     found = plan.decode(locate(version.runner.plan).read_bytes())
-    answer, table = opening.asked(found, opening.engine_of(found, version.runner.name))
+    name, engine = opening.engine_of(found, version.runner.name)
+    answer, table = opening.asked(found, engine)
 
     @functools.cache
     def library() -> Opened:
@@ -76,6 +77,7 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
         unexplained=found.unexplained,
         matrix=table if found.sources == tuple(f.name for f in version.signature.inputs) else None,
         codes=found.codes,
+        runner=name,
     )
 
 

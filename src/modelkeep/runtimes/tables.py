@@ -82,6 +82,11 @@ def _truths(column: Sequence[Any]) -> list[Value]:
     return [None if value is None else str(value).lower() == "true" for value in column]
 
 
+def plain_value(value: Any) -> Value:
+    """One value as a record holds it: moments as ISO-8601 text, decimals as floats, NaN as None, nested ones JSON."""
+    return _flat(value)
+
+
 def _flat(value: Any) -> Value:
     return json.dumps(value, default=str) if isinstance(value, list | dict) else _value("", value)
 

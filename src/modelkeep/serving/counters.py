@@ -60,6 +60,13 @@ class Counters:
     not_recorded: Counter[str] = field(default_factory=Counter)
     vitals: dict[tuple[str, int], Vitals] = field(default_factory=dict)
 
+    def uses(self) -> Counter[str]:
+        """How many predictions of each model were answered."""
+        found: Counter[str] = Counter()
+        for (model, _, _), count in list(self.predictions.items()):
+            found[model] += count
+        return found
+
     def health(self, model: str, route: Route | None) -> ModelHealth:
         """The state of a model; ``route`` None = it is not in the table yet."""
         if route is None:

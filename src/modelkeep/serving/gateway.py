@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -112,6 +112,8 @@ class Gateway:
         self._pace = Pace()
         self.consents = Consents()
         """Everybody who consents to being recorded; replaced whole, by the router."""
+        self.waken: Callable[[str], None] | None = None
+        """What brings a model that is asleep into memory, and may take long; set by the router."""
 
     @property
     def routes(self) -> Routes:
@@ -293,6 +295,10 @@ class Gateway:
         """
         model, n = route.rollout.model, len(rows)
         loaded = route.loaded.get(version)
+        if loaded is None and version in route.asleep and self.waken is not None:
+            await asyncio.to_thread(self.waken, model)
+            route = self._routes.get(model, route)
+            loaded = route.loaded.get(version)
         if loaded is None:
             return unasked(n, reason="not_loaded", why=route.absent.get(version, f"{model}@{version} is not loaded"))
         if (model, version) in self._quick and loaded.seconds * n < FAST_BATCH:

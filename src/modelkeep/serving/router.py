@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from msgspec import structs
 
-from modelkeep import runtimes
 from modelkeep.clock import Clock
-from modelkeep.errors import ModelkeepError, NotFound, StoreUnavailable
-from modelkeep.nouns import Policy, Rollout, Version
-from modelkeep.runtimes import Loaded
+from modelkeep.errors import NotFound, StoreUnavailable
+from modelkeep.nouns import Policy, Rollout
+from modelkeep.quantities import DAY
 from modelkeep.serving import discretion
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.routes import Route, fitting
+from modelkeep.serving.shelf import Keeping, Released, Shelf, released
 from modelkeep.store.seams import Files, Ledger, Store
 
 _log = logging.getLogger("modelkeep.serving")
@@ -25,6 +25,8 @@ EVERY = 0.5
 """Seconds between two looks at the rollouts' revision, where the store tells nobody of changes."""
 SELDOM = 5.0
 """The same where it does: only what was said while the connection was lost is found by looking."""
+RECENTLY = 7 * DAY
+"""What was asked in this time is what is used."""
 AGAIN = 60.0
 """Seconds after which versions that could not be loaded are tried again."""
 
@@ -34,14 +36,19 @@ class Router:
 
     When a champion or challenger cannot be loaded, the last table entry of its model that could keeps serving, and
     ``failures`` says why. After a start there is no such entry: then the fallback version stands in for the champion,
-    without one the champion before, each answer marked so. Champion, challenger, fallback and the champion before stay
-    loaded, so that a rollback loads nothing.
+    without one the champion before, each answer marked so. Champion, challenger, fallback and the champion before of a
+    model are loaded together, so that a rollback loads nothing. ``keeping`` says which models are loaded before anybody
+    asks, and when one leaves memory; it comes back at the next question, or when its rollout changes.
     """
 
-    def __init__(self, store: Store, files: Files, *, gateway: Gateway, clock: Clock) -> None:
-        self._store, self._files, self._gateway, self._clock = store, files, gateway, clock
+    def __init__(
+        self, store: Store, files: Files, *, gateway: Gateway, clock: Clock, keeping: Keeping | None = None
+    ) -> None:
+        self._store, self._gateway, self._clock = store, gateway, clock
         self._lock = threading.Lock()
-        self._loaded: dict[str, Loaded] = {}
+        self.shelf = Shelf(files, clock, keeping=keeping or Keeping(), uses=gateway.counters.uses)
+        self._wanted: Mapping[str, _Wanted] = {}
+        gateway.waken = self.waken
         self._failures: Mapping[str, str] = MappingProxyType({})
         self._revision = -1
         self._tried = 0.0
@@ -70,6 +77,9 @@ class Router:
                 said = ledger.persons.revision()
             if said != self._gateway.consents.revision:
                 self.consents()
+            crowded = self.shelf.crowded()
+            if crowded:
+                self.release(crowded)
             due = bool(self._failures) and self._clock.now() >= self._tried + AGAIN
             if revision == self._revision and not due:
                 return False
@@ -117,39 +127,78 @@ class Router:
             found = [_Wanted(ledger, rollout) for rollout in ledger.rollouts.all()]
         wanted = [want for want in found if not want.versions[want.rollout.champion].external]
         failures: dict[str, str] = {}
+        first = self._revision < 0
+        awake = self._first(wanted) if first else self._awake(wanted)
         for want in wanted:
-            for version in want.versions.values():
-                self._load(version, failures=failures)
-        routes = {want.rollout.model: self._route(want, failures) for want in wanted}
-        for model in routes:
+            if want.rollout.model in awake:
+                failures |= self.shelf.load(want.versions.values(), why="start" if first else "change")
+        self._wanted = {want.rollout.model: want for want in wanted}
+        for model in self._wanted:
             self._gateway.attend(model)
-        self._gateway.swap(routes)
-        needed = {version.name for want in wanted for version in want.versions.values()}
-        serving = {loaded.version.name for route in routes.values() for loaded in route.loaded.values()}
-        self._loaded = {name: loaded for name, loaded in self._loaded.items() if name in needed | serving}
-        self._failures = MappingProxyType(failures)
+        self._swap(failures)
         self._revision, self._tried = revision, self._clock.now()
 
-    def _load(self, version: Version, *, failures: dict[str, str]) -> None:
-        if version.name in self._loaded:
-            return
-        try:
-            self._loaded[version.name] = runtimes.load(version, self._files.path)
-        except ModelkeepError as fault:
-            failures[version.name] = str(fault)
-            if self._failures.get(version.name) != str(fault):
-                _log.error(
-                    "a version cannot be loaded: %s",
-                    fault,
-                    extra={"model_name": version.model, "model_version": version.number},
-                )
-        else:
-            _log.info("model_loaded", extra={"model_name": version.model, "model_version": version.number})
+    def waken(self, model: str) -> None:
+        """Bring a model into memory that somebody asks for; what nobody has asked for the longest makes room."""
+        with self._lock:
+            want = self._wanted.get(model)
+            if want is None or model in self.shelf:
+                return
+            failures = dict(self._failures) | self.shelf.load(want.versions.values(), why="use")
+            for other in self.shelf.crowded():
+                self.shelf.drop(other)
+            self._swap(failures)
+
+    def release(self, models: Collection[str]) -> Released:
+        """Let go of models, and give their memory back to the system; they come back at the next question."""
+        return released(models, self._drop)
+
+    def _drop(self, models: Collection[str]) -> None:
+        with self._lock:
+            for model in models:
+                self.shelf.drop(model)
+            self._swap(dict(self._failures))
+
+    def _first(self, wanted: list[_Wanted]) -> set[str]:
+        """The models that are loaded at the start: as many as there may be, the most used of the last days first."""
+        names, keeping = [want.rollout.model for want in wanted], self.shelf.keeping
+        most = min((n for n in (keeping.first(), keeping.limit or None) if n is not None), default=len(names))
+        if most >= len(names):
+            return set(names)
+        with self._store.read() as ledger:
+            used = ledger.records.used(self._clock.now() - RECENTLY) if most else {}
+        return set(sorted(names, key=lambda name: -used.get(name, 0))[:most])
+
+    def _awake(self, wanted: list[_Wanted]) -> set[str]:
+        """The models that are in memory, that failed, or whose rollout has changed: somebody is about to ask."""
+        return {
+            model
+            for want in wanted
+            for model, known in [(want.rollout.model, self._wanted.get(want.rollout.model))]
+            if model in self.shelf
+            or known is None
+            or known.rollout != want.rollout
+            or any(version.name in self._failures for version in want.versions.values())
+        }
+
+    def _swap(self, failures: dict[str, str]) -> None:
+        """Put the table in force that follows from what is wanted and what is in memory."""
+        routes = {model: self._route(want, failures) for model, want in self._wanted.items()}
+        self._gateway.swap(routes)
+        needed = {v.name for m, want in self._wanted.items() if m in self.shelf for v in want.versions.values()}
+        serving = {loaded.version.name for route in routes.values() for loaded in route.loaded.values()}
+        self.shelf.retain(needed | serving)
+        self._failures = MappingProxyType(failures)
 
     def _route(self, want: _Wanted, failures: Mapping[str, str]) -> Route:
         rollout, privacy = want.rollout, want.policy.privacy
-        loaded = {n: self._loaded[v.name] for n, v in want.versions.items() if v.name in self._loaded}
-        lacking = [n for n in (rollout.champion, rollout.challenger) if n is not None and n not in loaded]
+        here = self.shelf.loaded
+        loaded = {n: here[v.name] for n, v in want.versions.items() if v.name in here}
+        failed = any(v.name in failures for v in want.versions.values())
+        asleep = frozenset() if loaded or failed else frozenset(want.versions)
+        lacking = [
+            n for n in (rollout.champion, rollout.challenger) if n is not None and n not in loaded and n not in asleep
+        ]
         last = self._gateway.routes.get(rollout.model)
         if lacking and last is not None and last.rollout.champion in last.loaded:
             return structs.replace(
@@ -172,6 +221,7 @@ class Router:
             loaded=loaded,
             absent={n: failures[v.name] for n, v in want.versions.items() if v.name in failures},
             guarded=discretion.guarded(privacy),
+            asleep=asleep,
         )
 
 

@@ -33,7 +33,8 @@ class Route(Struct, frozen=True, kw_only=True):
     """How one model is answered: its rollout, its policy and its loaded versions by number.
 
     ``signature`` is the champion's, the contract with callers; ``fits`` is its quick check. ``absent`` says why a
-    version that the rollout names is not loaded. ``guarded`` says that not everything may be recorded.
+    version that the rollout names is not loaded; ``asleep`` are those that are loaded at the first question.
+    ``guarded`` says that not everything may be recorded.
     """
 
     rollout: Rollout
@@ -42,6 +43,7 @@ class Route(Struct, frozen=True, kw_only=True):
     fits: Fits
     loaded: Mapping[int, Loaded] = {}
     absent: Mapping[int, str] = {}
+    asleep: frozenset[int] = frozenset()
     guarded: bool = False
 
     @property

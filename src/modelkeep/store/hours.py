@@ -116,6 +116,16 @@ class Hours:
             )
         return [Slice(start=hour, profile=found[hour]) for hour in sorted(found)]
 
+    def used(self, since: float) -> dict[str, int]:
+        """How many predictions of each model the hours from ``since`` on hold."""
+        found: dict[str, int] = {}
+        rows = self._connection.execute(
+            select(profiles.c.model, profiles.c.body).where(profiles.c.hour >= hour_of(since))
+        )
+        for model, body in rows:
+            found[model] = found.get(model, 0) + int(profiles_of.size(body))
+        return found
+
     def arms(self, model: str, *, start: float, end: float) -> list[tuple[int, str]]:
         """The (version, role) pairs with a profile in those hours."""
         c = profiles.c

@@ -170,6 +170,10 @@ class SqlRecords:
         """See ``seams.Records.arms``."""
         return self._hours.arms(model, start=start, end=end)
 
+    def used(self, since: float) -> dict[str, int]:
+        """See ``seams.Records.used``."""
+        return self._hours.used(since)
+
     def counts(self, model: str) -> tuple[int, int, float | None]:
         """See ``seams.Records.counts``."""
         c = tables.tallies.c

@@ -187,6 +187,9 @@ class Records(Protocol):
     def arms(self, model: str, *, start: float, end: float) -> list[tuple[int, str]]:
         """The (version, role) pairs that predicted in that time."""
 
+    def used(self, since: float) -> dict[str, int]:
+        """How many predictions of each model were asked since the hour of ``since``, shadows included."""
+
     def counts(self, model: str) -> tuple[int, int, float | None]:
         """How many predictions are kept, how many have an outcome, and when the newest prediction was asked."""
 

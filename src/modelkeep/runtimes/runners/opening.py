@@ -35,13 +35,16 @@ def engines(plan: Plan) -> Mapping[str, Callable[[], Engine]]:
     return {"native": lambda: _native(plan), "flattened": lambda: _flattened(plan)}
 
 
-def engine_of(plan: Plan, name: str) -> Engine:
-    """The runner of that name; one of the same kind when its library is not installed here. Raises BadArtifact."""
+def engine_of(plan: Plan, name: str) -> tuple[str, Engine]:
+    """The runner of that name, or another one when its library is not installed here, with its name.
+
+    Raises BadArtifact when none can answer.
+    """
     known = engines(plan)
     refused = BadArtifact(f"there is no runner {name!r} for this plan")
-    for make in [known[name]] * (name in known) + [make for other, make in known.items() if other != name]:
+    for other in sorted(known, key=lambda one: one != name):
         try:
-            return make()
+            return other, known[other]()
         except BadArtifact as error:
             refused = error
     raise refused
