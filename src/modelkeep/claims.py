@@ -104,6 +104,12 @@ def mark_of(folder: Path) -> Mark | None:
         return None
 
 
+def address(folder: Path) -> str:
+    """Where the server of a data folder answers; empty when none runs."""
+    mark = mark_of(folder)
+    return mark.url if mark else ""
+
+
 def key_of(folder: Path) -> str:
     """The key of the server that runs on a data folder; empty when there is none, or this user may not read it."""
     try:

@@ -5,16 +5,20 @@ LISTS = {
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
     "backups": "backups", "review": "predictions", "configuration": "settings", "recipes": "recipes",
-    "reports": "reports",
+    "reports": "reports", "loaded": "models",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
+
+REPORTS = frozenset({"report", "report_shown"})
+"""Acts whose result is a whole report."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "models": (
         "model", "state", "champion", "challenger", "share", "ms=average_processing_time_ms", "errors=error_rate",
         "predictions", "outcomes", "last=last_prediction", "~detail",
     ),
-    "versions": ("name", "role", "runtime", "size", "created", "below", "~metrics", "~note"),
+    "loaded": ("model", "since", "used", "predictions", "versions"),
+    "versions": ("name", "role", "runtime", "runner=runner.name", "size", "created", "below", "~metrics", "~note"),
     "releases": ("id=job.id", "model", "number", "state=job.state", "step=job.steps.-1.name", "created=job.created"),
     "rollouts": (
         "model", "champion", "challenger", "mode", "share", "previous", "policy", "disabled", "since",

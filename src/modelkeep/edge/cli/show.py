@@ -5,6 +5,7 @@ Written without a library for tables: importing one would cost a quarter of a co
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from modelkeep.edge.cli.columns import COLUMNS, LISTS, MOMENTS, SPANS, TONES
+from modelkeep.edge.cli.columns import COLUMNS, LISTS, MOMENTS, REPORTS, SPANS, TONES
 from modelkeep.quantities import duration
 
 Row: TypeAlias = Mapping[str, Any]
@@ -32,6 +33,11 @@ def result(name: str, content: bytes, *, as_json: bool) -> None:
     """Write a result: as JSON, or as this act's tables."""
     if as_json:
         sys.stdout.write(msgspec.json.format(content, indent=2).decode() + "\n")
+        return
+    if name in REPORTS:
+        report = importlib.import_module("modelkeep.edge.cli.reporting")
+        lines = report.lines(content, table=lambda rows, columns: table(rows, columns=columns, width=_width()))
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
         return
     data = msgspec.json.decode(content)
     listed = LISTS.get(name)
