@@ -255,8 +255,13 @@ def kept(folder: Path, model: str = "weight") -> list[str]:
 def folded(folder: Path, model: str = "weight") -> int:
     """How many predictions the profiles have counted."""
     with store_of(folder) as ledger:
-        arms = ledger.records.arms(model, start=0.0, end=1e11)
-        slices = [s for n, role in arms for s in ledger.records.slices(model, n, role=role, start=0.0, end=1e11)]
+        return folded_in(ledger, model)
+
+
+def folded_in(ledger, model: str = "weight") -> int:
+    """The same, as a transaction sees it."""
+    arms = ledger.records.arms(model, start=0.0, end=1e11)
+    slices = [s for n, role in arms for s in ledger.records.slices(model, n, role=role, start=0.0, end=1e11)]
     return sum(s.profile.n for s in slices)
 
 
