@@ -57,7 +57,8 @@ class Intake:
             raise Conflict("collection is off: nothing is recorded", remedy="modelkeep collection on")
         fresh = self._fresh(predictions)
         try:
-            self._recorder.take(fresh, certain=True).result(PATIENCE)
+            if fresh:
+                self._recorder.take(fresh, certain=True).result(PATIENCE)
         except FutureTimeout:
             raise TimedOut(
                 f"records were not kept within {PATIENCE:.0f} s",

@@ -207,7 +207,7 @@ class Recorder:
         if not self._threads:
             self.start()
         n = len(predictions)
-        if self._off:
+        if self._off or not n:
             return _done()
         with self._lock:
             if self._beyond(n):

@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "drill": (PROVING, "Hurt a sandbox server in every way, and tell the platform's KPIs: kpis"),
     },
     "Models": {
-        "models": (ACTS, "List the models with their state, speed and error rate"),
+        "models": (ACTS, "Models: list, loaded, unload"),
         "model": (ACTS, "Show a model: its rollout, its policy and its versions"),
         "versions": (ACTS, "List the versions of a model with their metrics"),
         "version": (ACTS, "Show one version with its signature, metrics and lineage"),

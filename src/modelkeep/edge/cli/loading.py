@@ -64,7 +64,7 @@ def load_predictions(
     *,
     which: Which = ALL,
     declare: Annotated[
-        bool, Parameter(negative="", help="Make the model known from the file: it is served elsewhere")
+        bool, Parameter(negative="", help="Make a new model known from the file: it is served elsewhere")
     ] = False,
     common: Common = USUAL,
 ) -> int:
@@ -77,8 +77,14 @@ def load_predictions(
     def act() -> int:
         reach, names = Reach(common), Names.of(which.map)
         _model(which)
-        if declare:
-            _declare(reach, file, which=which, names=names)
+        if declare and not _known(reach, which.model):
+            signature = _inferred(file, names)
+            if which.dry_run:
+                content = msgspec.json.encode({"model": which.model, "signature": signature})
+                show.result("signature", content, as_json=common.json)
+                return DONE
+            values = {"model": which.model, "signature": msgspec.to_builtins(signature), "by": acts.me()}
+            reach.do(named("declare"), values | {"note": f"declared from {file.name}"})
         signature = _signature(reach, which.model)
         names.check(columns(file), signature, file=file.name)
         return _loaded(
@@ -138,8 +144,12 @@ def _signature(reach: Reach, model: str) -> Signature:
     return msgspec.convert(chosen["signature"], type=Signature)
 
 
-def _declare(reach: Reach, file: Path, *, which: Which, names: Names) -> None:
-    """Make a model known from the columns of a file that are not mapped to anything else."""
+def _known(reach: Reach, model: str) -> bool:
+    return any(one["model"] == model for one in json.loads(reach.do(named("models"), {}))["models"])
+
+
+def _inferred(file: Path, names: Names) -> Signature:
+    """What a model takes and answers, from the columns of a file that are not mapped to anything else."""
     first = next(pieces(file, size=LOOKED), None)
     rows = [row for _, row in (first.rows if first else []) if isinstance(row, dict)]
     if not rows:
@@ -152,9 +162,7 @@ def _declare(reach: Reach, file: Path, *, which: Which, names: Names) -> None:
         )
     inputs = [name for name in rows[0] if name == answer or name not in names.taken]
     sample = {name: [row.get(name) for row in rows] for name in inputs}
-    signature = infer_signature(sample, output=answer)
-    values = {"model": which.model, "signature": msgspec.to_builtins(signature), "by": acts.me()}
-    reach.do(named("declare"), values | {"note": f"declared from {file.name}"})
+    return infer_signature(sample, output=answer)
 
 
 # ------------------------------------------------------------------------------------------------ on the way
