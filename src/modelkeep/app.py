@@ -24,6 +24,7 @@ from modelkeep.extending import Extension, find_all
 from modelkeep.jobs import overloads, services
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
+from modelkeep.jobs.complying import Evidence, comply
 from modelkeep.jobs.erasing import erase, job_of, left
 from modelkeep.jobs.housekeeping import tidy
 from modelkeep.jobs.making import train
@@ -39,10 +40,12 @@ from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
 from modelkeep.nouns import Features, Job, Outcome, Prediction, Rule, Value
 from modelkeep.quantities import duration, iso, seconds
+from modelkeep.serving import freeing
 from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.router import Router
+from modelkeep.serving.shelf import Keeping
 from modelkeep.settings import Settings, load
 from modelkeep.store import opening
 from modelkeep.store.archive.cold import Cold
@@ -83,7 +86,7 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['backup', 'capacity', 'deliver', 'erase', 'release', 'report', 'retrain', 'roll_back', 'tidy', 'train',
+    ['backup', 'capacity', 'comply', 'deliver', 'erase', 'release', 'report', 'retrain', 'roll_back', 'tidy', 'train',
      'watch']
     """
 
@@ -100,6 +103,8 @@ class App:
         hook = settings.overload.webhook
         own["capacity"] = partial(overloads.capacity, url=hook.reveal if hook else None)
         own["report"] = partial(report, base=partial(address, settings.folder))
+        own["tidy"] = partial(tidy, accesses=settings.privacy.accesses)
+        own["comply"] = partial(comply, check=self._complying)
         own["erase"] = partial(erase, personals=extended.personals(extensions))
         self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
         self.schedules = MappingProxyType(_schedules(settings, extensions, tasks=self.tasks))
@@ -157,6 +162,7 @@ class App:
                 self._adopt(ledger, self.rooms.clock.now())
                 for wanted in left(self.rooms):
                     ledger.jobs.add(job_of(wanted))
+            freeing.bound_threads(freeing.threads(self.settings.loading.threads))
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
@@ -277,6 +283,11 @@ class App:
         late = now - ended.due > LOOKS * interval and not any(job.state == "running" for job in ran)
         return f"{part} last ran at {iso(ended.due)}" if late else ""
 
+    def _complying(self) -> tuple[Evidence, ...]:
+        acts = import_module("modelkeep.operations.complying")
+        found: tuple[Evidence, ...] = acts.evidence(self)
+        return found
+
     def _adopt(self, ledger: Ledger, now: float) -> None:
         """Take up the policies of the configuration, and those of workloads for models that have none of their own.
 
@@ -363,17 +374,23 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
     recorder.sealer = securing.sealer(settings)
     overload = settings.overload
     gateway = Gateway(recorder, clock, admission=Admission(calm=overload.calm, settle=overload.settle))
+    gateway.collector = freeing.Collector() if settings.loading.collect else None
     return Rooms(
         clock=clock,
         store=store,
         files=files,
         recorder=recorder,
         gateway=gateway,
-        router=Router(store, files, gateway=gateway, clock=clock),
+        router=Router(store, files, gateway=gateway, clock=clock, keeping=_keeping(settings)),
         book=book,
         folder=settings.folder,
         common=settings.common,
     )
+
+
+def _keeping(settings: Settings) -> Keeping:
+    loading = settings.loading
+    return Keeping(preload=loading.preload, limit=loading.limit, idle=loading.idle)
 
 
 def _book(settings: Settings, clock: Clock, *, known: tuple[Rule, ...]) -> Book:
@@ -403,6 +420,7 @@ def _schedules(
     own = {
         "deliver": Schedule(task="deliver", when="every 5s"),
         "tidy": Schedule(task="tidy", when="every 1d"),
+        "comply": Schedule(task="comply", when="every 1d"),
         "report": Schedule(task="report", when="0 6 * * 1", arguments={"kind": "weekly"}),
     }
     if settings.watch.every:

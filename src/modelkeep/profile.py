@@ -294,7 +294,7 @@ def reference(signature: Signature, columns: Mapping[str, Sequence[Value]]) -> P
     ``columns`` has one sequence per input name, and may have the output's under ``signature.output.name``.
     """
     fields = [f for f in (*signature.inputs, signature.output) if f.name in columns]
-    edges = {f.name: _edges(columns[f.name]) for f in fields if f.numeric}
+    edges = {f.name: _edges(columns[f.name]) for f in fields if f.numeric and not f.pii}
     found = fold_columns(fields, columns, edges=edges)
     n = max((len(values) for values in columns.values()), default=0)
     return Profile(n=n, latency=np.zeros(len(LATENCY_EDGES) + 1), columns=found, edges=edges)
@@ -325,6 +325,9 @@ def _edges(values: Sequence[Value]) -> Floats:
 
 
 def _column(field: Field, values: Sequence[Value], *, edges: Floats | None) -> Column:
+    if field.pii:  # how many there are, and none of them: a value that tells who somebody is stands in no summary
+        nothing = np.zeros(BINS + 2) if field.numeric else np.zeros(0)
+        return Column(n=len(values), missing=sum(v is None for v in values), counts=nothing, sums=nothing)
     if not field.numeric:
         return _category(field, values)
     numbers = _floats(values)

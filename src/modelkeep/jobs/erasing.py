@@ -181,7 +181,8 @@ def _consent(work: _Work, progress: Progress) -> Stepped:
     with work.rooms.store.write() as ledger:
         gone = ledger.persons.forget_consents(work.wanted.subject, at=work.wanted.at)
     work.rooms.router.consents()
-    return _counted(progress, {"consents": gone}), f"{gone} words on consent"
+    known = work.rooms.gateway.caches.forget(work.wanted.subject)
+    return _counted(progress, {"consents": gone, "caches": known}), f"{gone} words on consent"
 
 
 def _waiting(work: _Work, progress: Progress) -> Stepped:

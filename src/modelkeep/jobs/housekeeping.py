@@ -18,15 +18,20 @@ class Tidy(Struct, frozen=True, kw_only=True):
 
 
 class Tidied(Struct, frozen=True, kw_only=True):
-    """How many jobs were forgotten."""
+    """How many jobs were forgotten, and how many entries of the log of accesses."""
 
     jobs: int
+    accesses: int = 0
 
 
-def tidy(rooms: Rooms, run: Run) -> Done:
-    """Forget jobs that ended well long ago; the newest of each schedule stays, and what failed for ``long``."""
+def tidy(rooms: Rooms, run: Run, *, accesses: float = 365 * DAY) -> Done:
+    """Forget jobs that ended well long ago; the newest of each schedule stays, and what failed for ``long``.
+
+    Who read personal records is forgotten after ``accesses`` seconds.
+    """
     asked, now = run.arguments(Tidy), rooms.clock.now()
     with rooms.store.write() as ledger:
         gone = sum(ledger.jobs.purge(now - asked.short, task=task) for task in asked.frequent)
         gone += ledger.jobs.purge(now - asked.long)
-    return Done(result=Tidied(jobs=gone))
+        seen = ledger.persons.purge_accesses(now - accesses)
+    return Done(result=Tidied(jobs=gone, accesses=seen))

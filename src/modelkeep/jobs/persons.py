@@ -27,11 +27,13 @@ class Personal:
 
     ``keys`` names entities (a model and one of its keys) that are the person; ``held`` gives the rows by place;
     ``erase`` takes them away for good and tells how many went by place (it may be called again after a crash).
+    ``plant`` puts a row about a person into an empty sandbox, so that the compliance check can prove the other two.
     """
 
     held: Callable[[Rooms, str], Mapping[str, Sequence[Row]]]
     erase: Callable[[Rooms, str], Mapping[str, int]]
     keys: Callable[[Rooms, str], Sequence[Entity]] = _no_keys
+    plant: Callable[[Rooms, str], None] | None = None
 
 
 class Recorded(Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from modelkeep.runtimes import (
     running,
 )
 from modelkeep.runtimes.running import Chosen
+from modelkeep.serving.discretion import marked
 from modelkeep.store.seams import Ledger
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]|/(?=[A-Za-z0-9]))*", re.ASCII)
@@ -107,7 +108,7 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
         features=None if code is None else _digest(code),
         size=len(found.data),
         runtime=found.runtime,
-        signature=_signature(registration, found, columns=columns),
+        signature=marked(_signature(registration, found, columns=columns), policy.privacy),
         created=rooms.clock.now(),
         lineage=structs.replace(registration.lineage, libraries=found.libraries | registration.lineage.libraries),
         note=registration.note,

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from modelkeep import profile
 from modelkeep.errors import ModelkeepError, NotFound
-from modelkeep.nouns import Field, Prediction, Version
+from modelkeep.nouns import Field, Prediction, Privacy, Version
 from modelkeep.profile import Floats, Profile
 from modelkeep.quantities import HOUR
+from modelkeep.serving.discretion import marked
 from modelkeep.store.seams import Files, Folded, Ledger
 
 _log = logging.getLogger("modelkeep.serving")
@@ -29,7 +30,7 @@ class Binning(Struct, frozen=True, kw_only=True):
 
 
 class Binnings:
-    """How the predictions of every version are binned that predicts, read once: versions never change."""
+    """How the predictions of every version are binned that predicts, read once until a policy changes."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -40,13 +41,17 @@ class Binnings:
         found = self._known.get((model, version))
         if found is None:
             try:
-                found = self._read(ledger.versions.get(model, version))
+                found = self._read(ledger.versions.get(model, version), ledger.versions.policy(model).privacy)
             except NotFound:
                 return Binning()
             self._known[model, version] = found
         return found
 
-    def _read(self, version: Version) -> Binning:
+    def renew(self) -> None:
+        """Read everything anew: a policy has changed."""
+        self._known = {}
+
+    def _read(self, version: Version, privacy: Privacy) -> Binning:
         edges: Mapping[str, Floats] = {}
         if version.baseline.reference is not None:
             try:
@@ -56,7 +61,8 @@ class Binnings:
                     "reference profile cannot be read; values are only counted",
                     extra={"model_name": version.model, "model_version": version.number, "cause": str(fault)},
                 )
-        return Binning(inputs=version.signature.inputs, output=version.signature.output, edges=edges)
+        signature = marked(version.signature, privacy)
+        return Binning(inputs=signature.inputs, output=signature.output, edges=edges)
 
 
 def fold(predictions: Sequence[Prediction], binning: Callable[[str, int], Binning]) -> list[Folded]:

@@ -48,11 +48,11 @@ def standing(ledger: Ledger, policy: Policy) -> Policy:
 
 
 def marked(signature: Signature, privacy: Privacy) -> Signature:
-    """The signature with the fields of ``privacy.pii`` marked as such."""
-    names = frozenset(privacy.pii)
+    """The signature with the fields of ``privacy.pii`` marked, and without the values that such had in training."""
+    names = signature.personal.union(privacy.pii)
     if not names:
         return signature
-    inputs = tuple(structs.replace(f, pii=True) if f.name in names else f for f in signature.inputs)
+    inputs = tuple(structs.replace(f, pii=True, categories=()) if f.name in names else f for f in signature.inputs)
     return structs.replace(signature, inputs=inputs)
 
 

@@ -40,6 +40,7 @@ from modelkeep.serving.caching import Caches
 from modelkeep.serving.calling import Got, answers, call, unasked
 from modelkeep.serving.counters import Counters, ModelHealth, Vitals
 from modelkeep.serving.discretion import Consents, minimal, unnamed
+from modelkeep.serving.freeing import Collector
 from modelkeep.serving.lines import Lines
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.routes import FAST, FAST_BATCH, Route, Routes
@@ -112,6 +113,8 @@ class Gateway:
         self._pace = Pace()
         self.consents = Consents()
         """Everybody who consents to being recorded; replaced whole, by the router."""
+        self.collector: Collector | None = None
+        """What gives memory back after a large batch, where it is wanted."""
         self.waken: Callable[[str], None] | None = None
         """What brings a model that is asleep into memory, and may take long; set by the router."""
 
@@ -134,6 +137,7 @@ class Gateway:
             if loaded.seconds < FAST and not loaded.hands and not route.policy.cache.on
         }
         old, self._routes = self._routes, MappingProxyType(dict(routes))
+        self._recorder.renew()
         current = {(model, number) for model, route in routes.items() for number in route.loaded}
         self.caches.swap(routes, old)
         self._lines.retain(current)
@@ -306,6 +310,8 @@ class Gateway:
         return await self._lines.ask(loaded, rows, limit=route.policy.limit, priority=priority)
 
     async def _finish(self, ask: Ask, route: Route, *, at: float, parts: list[_Part]) -> Answer:
+        if self.collector is not None:
+            self.collector.note(len(ask.rows))
         for part in parts:
             if any(got.reason for got in part.got):
                 await self._stand_in(ask, route, at=at, part=part)

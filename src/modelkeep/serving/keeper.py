@@ -103,8 +103,12 @@ class Keeper:
             with self._store.read() as ledger:
                 self._known(ledger, model)
 
+    def renew(self) -> None:
+        """Read anew how predictions are counted: a policy has changed."""
+        self._binnings.renew()
+
     def forget(self, models: Iterable[str]) -> None:
-        """Let go of the baselines of some models, and read them again as the store has them. Raises StoreUnavailable."""
+        """Let go of the baselines of some models, and read them as the store has them. Raises StoreUnavailable."""
         for model in models:
             with self._loading:
                 self._baselines.pop(model, None)

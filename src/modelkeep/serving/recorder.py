@@ -300,6 +300,10 @@ class Recorder:
             left = self._line.clear()
         return left
 
+    def renew(self) -> None:
+        """Read anew how predictions are counted: a policy has changed."""
+        self._keeper.renew()
+
     def forget(self, models: Iterable[str]) -> None:
         """Let go of what is in memory of some models' keys, and read it anew. Raises StoreUnavailable."""
         self._keeper.forget(models)

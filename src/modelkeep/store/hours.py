@@ -15,6 +15,7 @@ from modelkeep.profile import REFERENCES, Profile, Slice, Sums
 from modelkeep.quantities import HOUR
 from modelkeep.store.exact import Exact, pack, total, unpack
 from modelkeep.store.rows import Asked, unpack_refs, value_of
+from modelkeep.store.sealing import Keys
 from modelkeep.store.seams import Folded
 from modelkeep.store.tables import error_sums, matches, profiles, replace_rows, rows_among, upsert
 
@@ -48,6 +49,7 @@ class Hours:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._keys = Keys(connection)
         self.older: Older | None = None
 
     def fold(self, folded: Sequence[Folded]) -> None:
@@ -60,8 +62,8 @@ class Hours:
         found = rows_among(self._connection, _PROFILES, columns=[c.model, c.version, c.role, c.hour], keys=waiting)
         for *at, body in found:
             place = (at[0], at[1], at[2], at[3])
-            waiting[place] = profiles_of.decode(body) + waiting[place]
-        rows = [(*place, profiles_of.encode(whole)) for place, whole in waiting.items()]
+            waiting[place] = profiles_of.decode(self._keys.open(body)) + waiting[place]
+        rows = [(*place, self._keys.shut(profiles_of.encode(whole), at=place[3])) for place, whole in waiting.items()]
         replace_rows(self._connection, profiles, rows=rows)
 
     def shift(self, shifts: Iterable[Shift]) -> None:
@@ -101,7 +103,7 @@ class Hours:
     def slices(self, model: str, *, version: int, role: str, start: float, end: float) -> list[Slice]:
         """Hourly profiles with their error sums, in time order."""
         kept = self._connection.execute(_between(profiles, model, version=version, role=role, start=start, end=end))
-        found: dict[float, Profile] = {row.hour: profiles_of.decode(row.body) for row in kept}
+        found: dict[float, Profile] = {row.hour: profiles_of.decode(self._keys.open(row.body)) for row in kept}
         errors = self._connection.execute(_between(error_sums, model, version=version, role=role, start=start, end=end))
         for row in errors:
             sums = {name: exact.sums() for name, exact in unpack(row.body).items()}
@@ -123,7 +125,7 @@ class Hours:
             select(profiles.c.model, profiles.c.body).where(profiles.c.hour >= hour_of(since))
         )
         for model, body in rows:
-            found[model] = found.get(model, 0) + int(profiles_of.size(body))
+            found[model] = found.get(model, 0) + int(profiles_of.size(self._keys.open(body)))
         return found
 
     def arms(self, model: str, *, start: float, end: float) -> list[tuple[int, str]]:

@@ -81,6 +81,23 @@ class SqlPersons:
         query = rows.PREDICTIONS.where(self._of(subject, entities), c.number > after).order_by(c.number).limit(limit)
         return [(row[NUMBER], rows.prediction(row)) for row in self.keys.all_opened(self._connection.execute(query))]
 
+    def newest(self, model: str, *, limit: int) -> list[Prediction]:
+        """See ``seams.Persons.newest``."""
+        c = predictions.c
+        # Among the newest only: where nobody is named, the whole table would be walked to learn it.
+        since = (self._connection.execute(select(func.max(c.number)).where(c.model == model)).scalar() or 0) - _RECENT
+        query = rows.PREDICTIONS.where(c.model == model, c.number > since, c.subject.is_not(None))
+        query = query.order_by(c.number.desc()).limit(limit)
+        return [rows.prediction(row) for row in self.keys.all_opened(self._connection.execute(query))]
+
+    def bodies(self, *, limit: int) -> list[bytes]:
+        """See ``seams.Persons.bodies``."""
+        c = predictions.c
+        found: list[bytes] = []
+        for order in (c.number, c.number.desc()):
+            found += self._connection.execute(select(c.body).order_by(order).limit(limit)).scalars()
+        return found
+
     def told(self, entities: Sequence[Entity]) -> list[Outcome]:
         """See ``seams.Persons.told``."""
         c, found = outcomes.c, list[Outcome]()
@@ -211,6 +228,10 @@ class SqlPersons:
         found = self._connection.execute(query.order_by(c.number.desc()).limit(limit))
         return [Access(**row._mapping) for row in found]  # noqa: SLF001 - SQLAlchemy's own name for a row as a mapping
 
+    def first_access(self) -> float | None:
+        """See ``seams.Persons.first_access``."""
+        return self._connection.execute(select(func.min(accesses.c.at))).scalar()
+
     def purge_accesses(self, before: float) -> int:
         """See ``seams.Persons.purge_accesses``."""
         return self._deleted(accesses, [accesses.c.at < before])
@@ -231,6 +252,7 @@ class SqlPersons:
         return [(row.id, row.receipt) for row in self._connection.execute(query)]
 
 
+_RECENT = 200_000
 _LABELLED = select(matches.c.model)
 ERASED = "erased"
 """Who withdrew the consent of a person that was erased."""

@@ -179,6 +179,8 @@ class Keys:
     def made(self, names: Iterable[str], *, at: float) -> dict[str, bytes]:
         """Data keys, made where there are none yet."""
         wanted = dict.fromkeys(names)
+        if all(self._seen.get(name) is not None for name in wanted):
+            return {name: self._seen[name] or b"" for name in wanted}
         self._look([name for name in wanted if self._seen.get(name) is None])
         missing = [name for name in wanted if self._seen[name] is None]
         fresh = {name: secrets.token_bytes(SIZE) for name in missing}
@@ -219,6 +221,19 @@ class Keys:
         sealed = {row[_NAME] or ROWS for row in some if row[_BODY] is not None and row[_BODY][:1] == MARK}
         self._look([name for name in sealed if name not in self._seen])
         return [self.opened(row) for row in some]
+
+    def shut(self, data: bytes, *, at: float) -> bytes:
+        """What is about nobody in particular, as it is kept: sealed where this store encrypts."""
+        return seal(self.made([ROWS], at=at)[ROWS], data) if self.sealer.encrypts else data
+
+    def open(self, data: bytes) -> bytes:
+        """The inverse of ``shut``. Raises Unavailable when its key is gone."""
+        if data[:1] != MARK:
+            return data
+        key = self.get(ROWS)
+        if key is None:
+            raise Unavailable("the key of the sealed data is gone", remedy="restore the store from a backup")
+        return unseal(key, data)
 
     def drop(self, name: str) -> bool:
         """Destroy a data key: what is sealed under it can be read by nobody any more. False when there was none."""

@@ -414,6 +414,12 @@ class Persons(Protocol):
     ) -> list[tuple[int, Prediction]]:
         """Predictions of a person in the order of recording, each with its place (> ``after``)."""
 
+    def newest(self, model: str, *, limit: int) -> list[Prediction]:
+        """The newest predictions of a model about anybody."""
+
+    def bodies(self, *, limit: int) -> list[bytes]:
+        """The bodies of the oldest and of the newest predictions, as they lie on disk."""
+
     def told(self, entities: Sequence[tuple[str, str]]) -> list[Outcome]:
         """What was told of keys, whether or not a prediction met it."""
 
@@ -434,6 +440,9 @@ class Persons(Protocol):
 
     def accesses(self, subject: str = "", *, since: float = 0.0, limit: int = 200) -> list[Access]:
         """Who read personal records, newest first; those of one person with ``subject``."""
+
+    def first_access(self) -> float | None:
+        """When the oldest access that is kept was."""
 
     def purge_accesses(self, before: float) -> int:
         """Forget accesses from before a moment; how many went."""
