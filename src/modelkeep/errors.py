@@ -155,9 +155,16 @@ class Overloaded(Unavailable):
 
 
 class ModelFailed(ModelkeepError):
-    """A model raised, or answered what its signature forbids (NaN, wrong length)."""
+    """A model raised, or answered what its signature forbids (NaN, wrong length).
+
+    ``ended`` says that the process that it ran in is gone: asking again for parts of the batch would do no better.
+    """
 
     code = "model_failed"
+
+    def __init__(self, message: str, *, remedy: str = "", ended: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.ended = ended
 
 
 class LeaseLost(ModelkeepError):

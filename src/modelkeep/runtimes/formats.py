@@ -114,6 +114,11 @@ def format_of(runtime: str) -> Format:
     return cast("Format", importlib.import_module(_MODULES[runtime]))
 
 
+def module_of(runtime: str) -> str:
+    """The name of a format's module, empty when there is none."""
+    return _MODULES.get(runtime, "")
+
+
 def inspect(path: Path, *, trust: bool, runtime: str | None = None) -> Inspected:
     """Recognise a model file and look at it; none of its code runs.
 

@@ -69,9 +69,7 @@ def load(
         opened = _shared(version, path, locate=locate, shared=shared)
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
         raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error
-    check = _check_classes if version.signature.classifies else _check_numbers
-    if version.signature.output.kind == "boolean":
-        check = _check_truths
+    check = checker(version.signature)
 
     def predict(rows: Sequence[Features]) -> Outputs:
         try:
@@ -147,6 +145,13 @@ def mismatch(trained: Mapping[str, str]) -> str:
 
 def _said(error: BaseException) -> str:
     return str(error) if isinstance(error, ModelkeepError) else f"{type(error).__name__}: {str(error)[:500]}"
+
+
+def checker(signature: Signature) -> Callable[[Outputs, int], None]:
+    """What looks whether outputs for so many rows are such as the signature says. It raises ModelFailed."""
+    if signature.output.kind == "boolean":
+        return _check_truths
+    return _check_classes if signature.classifies else _check_numbers
 
 
 def _check_numbers(outputs: Outputs, rows: int) -> None:

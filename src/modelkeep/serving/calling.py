@@ -53,7 +53,8 @@ def call(loaded: Loaded, rows: Sequence[Features]) -> list[Got]:
         try:
             outputs = loaded.predict(rows[first:end])
         except (ModelFailed, BadFeatures) as failure:
-            if end - first > 1 and calls < CALLS:
+            ended = isinstance(failure, ModelFailed) and failure.ended
+            if end - first > 1 and calls < CALLS and not ended:
                 middle = (first + end) // 2
                 parts += [(middle, end), (first, middle)]
             else:

@@ -1,0 +1,150 @@
+"""The nursery process: ``python -m modelkeep.runtimes.confining.forking FD``, which forks a child for each version.
+
+It has one thread and no secret. Over its control socket it gets the modules to import, and the socket of the new
+child; when the server is gone it takes all children with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from modelkeep.errors import BadArtifact, ModelkeepError, Refused
+from modelkeep.runtimes import loading
+from modelkeep.runtimes.confining import frames
+from modelkeep.runtimes.confining.frames import Answered, Ask, Cut, Explain, Explained, Failed, Load, Ready, Reply
+
+_HEADROOM = 512 * 1024 * 1024
+"""Beyond its bound of memory, which is looked at from outside, an allocation fails inside."""
+_STATUS = struct.Struct("<qq")
+_KNOWN = 1000
+
+
+class _Children:
+    """The children that live, and how the newest that ended did."""
+
+    def __init__(self) -> None:
+        self.living: set[int] = set()
+        self.ended: dict[int, int] = {}
+
+    def reap(self, *_: object) -> None:
+        """Take in every child that has ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.living.discard(pid)
+            self.ended[pid] = os.waitstatus_to_exitcode(status)
+            while len(self.ended) > _KNOWN:
+                del self.ended[next(iter(self.ended))]
+
+    def fork(self, control: socket.socket, descriptor: int, *, modules: str) -> int:
+        """Make a child on a socket, once the modules are imported; its number."""
+        for module in filter(None, modules.split(",")):
+            importlib.import_module(module)
+        gc.collect()
+        gc.freeze()
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            _child(descriptor)
+        os.close(descriptor)
+        self.living.add(pid)
+        return pid
+
+
+def nursery(control: socket.socket) -> None:
+    """Fork a child for each socket that comes, and say how children ended, until the server is gone."""
+    children = _Children()
+    signal.signal(signal.SIGCHLD, children.reap)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        message, sockets, _, _ = socket.recv_fds(control, 4096, 1)
+        if not message:
+            break
+        order = msgspec.json.decode(message, type=dict[str, str])
+        if order["do"] == "status":
+            children.reap()
+            pid = int(order["pid"])
+            control.sendall(_STATUS.pack(pid in children.ended, children.ended.pop(pid, 0)))
+        else:
+            control.sendall(_STATUS.pack(children.fork(control, sockets[0], modules=order["modules"]), 0))
+    for pid in children.living:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _child(descriptor: int) -> None:
+    """Be a version until nobody asks any more; never returns."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    code = 1
+    try:
+        os.setsid()
+        random.seed()
+        np.random.seed()  # noqa: NPY002 - whatever the model uses must not be what its siblings use
+        _serve(socket.socket(fileno=descriptor))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _serve(sock: socket.socket) -> None:
+    try:
+        first = frames.question(sock)
+        assert isinstance(first, Load)  # noqa: S101 - the server's first frame
+        _bound(first.memory)
+        try:
+            loaded = loading.load(first.version, lambda digest: Path(first.files[digest]))
+        except ModelkeepError as refusal:
+            frames.send(sock, Failed(kind="artifact", message=refusal.message, remedy=refusal.remedy))
+            return
+        except MemoryError:
+            frames.send(sock, Failed(kind="artifact", message="it takes more memory than it may have"))
+            return
+        seconds = None if math.isnan(loaded.seconds) else loaded.seconds
+        frames.send(sock, Ready(seconds=seconds, runner=loaded.runner))
+        while True:
+            frames.send(sock, _reply(loaded, frames.question(sock)))
+    except Cut:
+        return
+
+
+def _reply(loaded: loading.Loaded, asked: frames.Question) -> Reply:
+    try:
+        if isinstance(asked, Ask):
+            return Answered(outputs=loaded.predict(asked.rows))
+        if isinstance(asked, Explain):
+            return Explained(explanation=loaded.explain(asked.row))
+    except (Refused, BadArtifact) as refusal:
+        return Failed(kind="refused", message=refusal.message, remedy=refusal.remedy)
+    except ModelkeepError as failure:
+        return Failed(kind="failed", message=failure.message, remedy=failure.remedy)
+    return Failed(kind="refused", message="it is loaded already")
+
+
+def _bound(memory: int) -> None:
+    """Hard bounds of this process; and the system takes it first when memory runs out."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory + _HEADROOM, memory + _HEADROOM))
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    except OSError:
+        return  # not Linux, or not allowed: the bound from outside stays
+
+
+if __name__ == "__main__":
+    nursery(socket.socket(fileno=int(sys.argv[1])))
