@@ -25,6 +25,7 @@ from modelkeep.jobs import overloads, services
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.complying import Evidence, comply
+from modelkeep.jobs.emergencies import emergency
 from modelkeep.jobs.erasing import erase, job_of, left
 from modelkeep.jobs.housekeeping import tidy
 from modelkeep.jobs.making import train
@@ -32,6 +33,7 @@ from modelkeep.jobs.probing import Probing
 from modelkeep.jobs.release import release
 from modelkeep.jobs.reports import report
 from modelkeep.jobs.rolling_back import roll_back
+from modelkeep.jobs.rotating import rotate
 from modelkeep.jobs.rooms import Rooms, Task
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.schedule import Schedule
@@ -67,8 +69,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "deliver": deliver,
         "backup": backup,
         "report": report,
+        "emergency": emergency,
         "tidy": tidy,
         "erase": erase,
+        "rotate": rotate,
         "capacity": overloads.capacity,
     }
 )
@@ -86,8 +90,8 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['backup', 'capacity', 'comply', 'deliver', 'erase', 'release', 'report', 'retrain', 'roll_back', 'tidy', 'train',
-     'watch']
+    ['backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'release', 'report', 'retrain', 'roll_back',
+     'rotate', 'tidy', 'train', 'watch']
     """
 
     def __init__(

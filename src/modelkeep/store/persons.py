@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, sele
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows, tables, turns
 from modelkeep.store.people import Access, Consent, Entity, Erased
-from modelkeep.store.sealing import NUMBER, Keys
+from modelkeep.store.sealing import MARK, NUMBER, Keys, sealed
 from modelkeep.store.tables import CHUNK, accesses, consents, erasures, matches, outcomes, predictions, rows_among
 from modelkeep.store.tallying import Tallies
 from modelkeep.store.told import Revision
@@ -210,6 +210,30 @@ class SqlPersons:
                         mine = and_(*(column == value for column, value in zip(key, row, strict=False)))
                         self._connection.execute(update(table).where(mine).values(body=said))
                         gone += n
+        return gone
+
+    def seal_more(self, *, after: int, limit: int = 1000) -> tuple[int, int]:
+        """See ``seams.Persons.seal_more``."""
+        c = predictions.c
+        query = rows.PREDICTIONS.where(c.number > after).order_by(c.number).limit(limit)
+        found = self._connection.execute(query).all()
+        plain = [row for row in found if not sealed(row)]
+        for row, closed in zip(plain, self.keys.closed([rows.prediction(row) for row in plain]), strict=True):
+            body, subject = closed[-2:]
+            self._connection.execute(
+                update(predictions).where(c.number == row.number).values(body=body, subject=subject)
+            )
+        return (found[-1].number if found else after), len(plain)
+
+    def seal_summaries(self) -> int:
+        """See ``seams.Persons.seal_summaries``."""
+        table, gone = tables.profiles, 0
+        names = list(table.primary_key.columns)
+        for row in self._connection.execute(select(*names, table.c.body)).all():
+            if row.body[:1] != MARK:
+                mine = and_(*(column == value for column, value in zip(names, row, strict=False)))
+                body = self.keys.shut(row.body, at=row.hour)
+                gone += self._connection.execute(update(table).where(mine).values(body=body)).rowcount
         return gone
 
     # ----------------------------------------------------------------------------- who looked; what was erased

@@ -273,6 +273,11 @@ def _closed(p: Prediction, name: str | None, *, key: bytes) -> tuple[Any, ...]:
     return (*row[:_BODY], seal(key, row[_BODY], bound=p.id.encode()), name)
 
 
+def sealed(row: Sequence[Any]) -> bool:
+    """Whether a row, as ``rows.PREDICTIONS`` reads it, is sealed."""
+    return bool(row[_BODY][:1] == MARK)
+
+
 def pseudonym(key: bytes, subject: str) -> str:
     """What stands for a person where the name must not: the same for the same person of this installation.
 

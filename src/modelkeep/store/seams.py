@@ -450,6 +450,12 @@ class Persons(Protocol):
     def keep_receipt(self, id: str, *, subject: str, at: float, receipt: str) -> None:
         """Keep the receipt of an erasure (``subject`` is a pseudonym); a second time changes nothing."""
 
+    def seal_more(self, *, after: int, limit: int = 1000) -> tuple[int, int]:
+        """Seal predictions that lie in the clear, of the next ``limit`` behind a place: the new place, and how many."""
+
+    def seal_summaries(self) -> int:
+        """Seal the profiles that lie in the clear; how many."""
+
     def blacken(self, needles: Sequence[str]) -> int:
         """Black a name out in the sentences of readings, alerts and jobs, where it stands by itself; how often."""
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 ACTS = "modelkeep.edge.cli.acts"
 OWN = "modelkeep.edge.cli.own"
+PRIVACY = "modelkeep.edge.cli.privacy"
 FILES = "modelkeep.edge.cli.files"
 PLAYING = "modelkeep.edge.cli.playing"
 IMPORTING = "modelkeep.edge.cli.importing"
@@ -71,6 +72,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "disable": (ACTS, "Stop a model from answering; callers get the reason, and its versions stay as they are"),
         "enable": (ACTS, "Let a disabled model answer again"),
+        "emergency": (
+            ACTS,
+            "Take a failing model out: disable it, tell engineers and users, diagnose it, and bring back what is sound",
+        ),
         "fallback": (ACTS, "Name the version that answers when the champion fails, is too slow or is disabled"),
         "rollouts": (ACTS, "List which versions answer now, or the past of one model"),
     },
@@ -95,9 +100,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             ACTS,
             "Make a report: models, system, users, business, insights, recommendations, and where it was delivered",
         ),
+        "diagnose": (ACTS, "What is wrong, and what to do about it: model, performance"),
         "reports": (ACTS, "Reports that are kept: list, show"),
         "timeline": (ACTS, "Tell what happened: acts, alerts and steps of jobs, newest first"),
         "acts": (ACTS, "Read the audit chain, newest first, and check that no entry was changed"),
+    },
+    "People": {
+        "privacy": (PRIVACY, "People's data: consent, erase, erasure, verify, export, accesses, rotate, key"),
+        "compliance": (ACTS, "Check whether people are treated as promised: check"),
     },
     "Workloads": {
         "weight": (WORKLOADS, "Weight of an object from a photo or from measurements"),

@@ -4,7 +4,7 @@ LISTS = {
     "models": "models", "versions": "versions", "releases": "releases", "rollouts": "rollouts",
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
-    "backups": "backups", "review": "predictions", "configuration": "settings", "recipes": "recipes",
+    "backups": "backups", "accesses": "accesses", "review": "predictions", "configuration": "settings", "recipes": "recipes",
     "reports": "reports", "loaded": "models",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
@@ -45,6 +45,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "contributions": ("input", "value", "contribution"),
     "backups": ("id", "model", "version", "at", "size", "sha256"),
     "reports": ("id", "kind", "start", "end", "insights", "recommendations", "~files"),
+    "accesses": ("at", "who", "act", "records", "person", "~detail"),
     "configuration": ("key", "source", "value"),
     "steps": ("name", "at", "took=seconds", "~detail"),
     "deliveries": ("channel", "event", "state", "attempts", "due", "~error"),
