@@ -394,7 +394,7 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
 
 def _keeping(settings: Settings) -> Keeping:
     loading = settings.loading
-    return Keeping(preload=loading.preload, limit=loading.limit, idle=loading.idle)
+    return Keeping(preload=loading.preload, limit=loading.limit, idle=loading.idle, isolate=loading.isolate)
 
 
 def _book(settings: Settings, clock: Clock, *, known: tuple[Rule, ...]) -> Book:

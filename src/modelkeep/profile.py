@@ -39,6 +39,11 @@ LATENCY_EDGES: Floats = np.geomspace(1e-5, 100.0, 71)
 """Bounds of the latency histogram in seconds: 10 per decade from 10 us to 100 s."""
 
 
+_MIDDLES: Floats = np.array(
+    [LATENCY_EDGES[0], *np.sqrt(LATENCY_EDGES[1:] * LATENCY_EDGES[:-1]), LATENCY_EDGES[-1]]
+)
+
+
 def references(signature: Signature) -> tuple[str, ...]:
     """The names of the automatic baselines of a model with this signature."""
     return REFERENCES["class" if signature.classifies else "number"]
@@ -265,6 +270,17 @@ class Profile(Struct, frozen=True, kw_only=True):
             errors=together((self.errors, other.errors)),
             edges=self.edges or other.edges,
         )
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds that all timed calls took, by the geometric middle of each bucket of the latency histogram."""
+        return float((self.latency * _MIDDLES).sum())
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """Mean seconds of a call, by the latency histogram; None without calls."""
+        calls = float(self.latency.sum())
+        return self.total_seconds / calls if calls else None
 
     def seconds(self, quantile: float) -> float | None:
         """The latency in seconds below which ``quantile`` of the calls were, by the upper bound of its bucket."""

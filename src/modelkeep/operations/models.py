@@ -10,7 +10,7 @@ from msgspec import Struct
 from modelkeep.errors import BadArtifact, NotFound
 from modelkeep.nouns import Lineage, Policy, Rollout, Runner, Signature, Version
 from modelkeep.operations.act import ModelName, Number, Operation, stamp
-from modelkeep.profile import LATENCY_EDGES, Profile, merged
+from modelkeep.profile import merged
 from modelkeep.quantities import DAY
 
 if TYPE_CHECKING:
@@ -218,16 +218,6 @@ def sought(ledger: Ledger, subject: str) -> None:
         known(ledger, subject.partition("@")[0])
 
 
-def speed(profile: Profile) -> float | None:
-    """Mean seconds of a call by the latency histogram (geometric middle of each bucket), None without calls."""
-    total = float(profile.latency.sum())
-    if not total:
-        return None
-    edges = LATENCY_EDGES
-    middles = [edges[0], *((edges[1:] * edges[:-1]) ** 0.5), edges[-1]]
-    return float(sum(n * m for n, m in zip(profile.latency, middles, strict=True)) / total)
-
-
 def _summary(app: App, ledger: Ledger, *, model: str) -> Model:
     rollout = ledger.rollouts.get(model)
     predictions, outcomes, last = ledger.records.counts(model)
@@ -266,7 +256,7 @@ def _health(app: App, ledger: Ledger, *, rollout: Rollout | None) -> _Health:
         now = app.rooms.clock.now()
         found = ledger.records.slices(rollout.model, rollout.champion, role="champion", start=now - RECENT, end=now + 1)
         profile = merged(s.profile for s in found)
-        average, errors = speed(profile), profile.failures / profile.n if profile.n else None
+        average, errors = profile.mean_seconds, profile.failures / profile.n if profile.n else None
     if ledger.versions.get(rollout.model, rollout.champion).external:
         return _Health(state="elsewhere", detail=rollout.disabled, average_seconds=average, error_rate=errors)
     state: ModelState = seen.state
@@ -317,7 +307,7 @@ def view(version: Version, rollout: Rollout | None) -> VersionView:
 OPERATIONS = (
     Operation(
         name="models", method="GET", path="/v1/models", request=ListModels, result=Models, run=list_models,
-        words=("models",),
+        words=("models", "list"),
     ),
     Operation(
         name="model", method="GET", path="/v1/models/{model}", request=ShowModel, result=ModelView, run=show_model,

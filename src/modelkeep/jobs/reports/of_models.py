@@ -11,13 +11,12 @@ from modelkeep.errors import ModelkeepError
 from modelkeep.jobs.reports.parts import ModelMetrics, Weights
 from modelkeep.jobs.reports.spans import Asked, Draft, Span, drafted, of_hours
 from modelkeep.nouns import Rollout, Version
-from modelkeep.profile import LATENCY_EDGES, Floats, Slice, Sums
+from modelkeep.profile import Slice, Sums
 from modelkeep.quantities import iso
 from modelkeep.runtimes.ensemble import read_ensemble
 from modelkeep.store.seams import Files, Ledger
 from modelkeep.watch.changes import Block
 
-_MIDDLES = [LATENCY_EDGES[0], *((LATENCY_EDGES[1:] * LATENCY_EDGES[:-1]) ** 0.5), LATENCY_EDGES[-1]]
 ANSWERED = ("champion", "canary", "fallback")
 
 
@@ -78,13 +77,12 @@ def _speed(model: str, slices: tuple[Slice, ...], *, span: Span) -> Draft:
         query=f"/v1/models/{quote(model)}", command=f"modelkeep model {model}",
     )  # fmt: skip
     said = "from a histogram of ten buckets a decade"
-    return drafted(asked, span, dated=of_hours(slices, lambda one: _spent(one.profile.latency)), detail=said)
+    return drafted(asked, span, dated=of_hours(slices, _spent), detail=said)
 
 
-def _spent(latency: Floats) -> Block:
+def _spent(one: Slice) -> Block:
     """Milliseconds that calls took by the histogram, and how many calls."""
-    total = sum(float(n) * float(middle) for n, middle in zip(latency, _MIDDLES, strict=True))
-    return 1000 * total, float(latency.sum())
+    return 1000 * one.profile.total_seconds, float(one.profile.latency.sum())
 
 
 def _accuracy(version: Version, slices: tuple[Slice, ...], *, span: Span) -> Draft:
