@@ -96,9 +96,7 @@ def test_loaded_models_are_a_gauge(fresh):
         return sum(v for (name, _), v in scrape(fresh).items() if name == "ml_active_models")
 
     assert loaded() == 3
-    routes = dict(fresh.rooms.gateway.routes)
-    routes.pop("a")
-    fresh.rooms.gateway.swap(routes)
+    fresh.rooms.router.release(["a"])
     assert loaded() == 2
 
 

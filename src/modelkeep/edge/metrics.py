@@ -6,6 +6,7 @@ model's name, ``restaurant_id`` the entity (the request's key).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,6 +42,15 @@ def endpoint(app: App, traffic: Traffic) -> Callable[[Request], Awaitable[Respon
         return Response(content, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return scrape
+
+
+def kind_of(model: str) -> str:
+    """The kind of a model that there is one of for each entity: its name without the entity.
+
+    >>> kind_of("demand/17"), kind_of("churn")
+    ('demand', 'churn')
+    """
+    return model.rpartition("/")[0] or model
 
 
 class Counted(Collector):
@@ -98,9 +108,9 @@ class Known(Collector):
         yield from _errors(readings, rollouts=rollouts, champions=champions)
 
     def _loaded(self) -> Metric:
-        family = GaugeMetricFamily("ml_active_models", "Versions loaded and answering", labels=["model_type"])
-        for model, route in self._app.rooms.gateway.routes.items():
-            family.add_metric([model], len(route.loaded))
+        family = GaugeMetricFamily("ml_active_models", "Models in memory", labels=["model_type"])
+        for kind, count in Counter(map(kind_of, self._app.rooms.router.shelf.models)).items():
+            family.add_metric([kind], count)
         return family
 
     def _fallbacks(self) -> Metric:

@@ -124,8 +124,9 @@ class Router:
             revision = ledger.rollouts.revision()
             if ledger.persons.revision() != self._gateway.consents.revision:
                 self._gateway.consents = discretion.read(ledger)
-            found = [_Wanted(ledger, rollout) for rollout in ledger.rollouts.all()]
+            found = [_Wanted(ledger, rollout, known=self._wanted) for rollout in ledger.rollouts.all()]
         wanted = [want for want in found if not want.versions[want.rollout.champion].external]
+        self.shelf.policies = {want.rollout.model: want.policy for want in wanted}
         failures: dict[str, str] = {}
         first = self._revision < 0
         awake = self._first(wanted) if first else self._awake(wanted)
@@ -228,11 +229,13 @@ class Router:
 class _Wanted:
     """A rollout with its policy and the versions that it names, read in one transaction."""
 
-    def __init__(self, ledger: Ledger, rollout: Rollout) -> None:
+    def __init__(self, ledger: Ledger, rollout: Rollout, *, known: Mapping[str, _Wanted]) -> None:
         self.rollout = rollout
         self.policy: Policy = discretion.standing(ledger, ledger.versions.policy(rollout.model, rollout.policy))
         numbers = (rollout.champion, rollout.challenger, rollout.fallback, rollout.previous)
-        self.versions = {n: ledger.versions.get(rollout.model, n) for n in dict.fromkeys(numbers) if n is not None}
+        old = known[rollout.model].versions if rollout.model in known else {}  # a version never changes
+        wanted = [n for n in dict.fromkeys(numbers) if n is not None]
+        self.versions = {n: old.get(n) or ledger.versions.get(rollout.model, n) for n in wanted}
         lighter = self.policy.lighter
         if lighter and lighter not in self.versions:
             with contextlib.suppress(NotFound):  # the policy may name a version that is still to come

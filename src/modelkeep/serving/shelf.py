@@ -21,8 +21,10 @@ from msgspec import Struct
 from modelkeep import runtimes
 from modelkeep.clock import Clock
 from modelkeep.errors import BadSettings, ModelkeepError
-from modelkeep.nouns import Version
+from modelkeep.nouns import Policy, Version
 from modelkeep.runtimes import Loaded, Opened
+from modelkeep.runtimes.confining import confined
+from modelkeep.runtimes.confining.confined import Bounds
 from modelkeep.serving import freeing
 from modelkeep.store.seams import Files
 
@@ -36,12 +38,14 @@ Uses = Callable[[], Mapping[str, int]]
 class Keeping(Struct, frozen=True, kw_only=True):
     """How many models stay in memory: at most ``limit`` (0 = all), and ``idle`` seconds without a question (0 = ever).
 
-    ``preload`` is ``all``, ``none``, or ``top10``: the ten most used of the last 7 days.
+    ``preload`` is ``all``, ``none``, or ``top10``: the ten most used of the last 7 days. With ``isolate`` policies
+    decide which versions run in a process of their own; without it none does.
     """
 
     preload: str = "all"
     limit: int = 0
     idle: float = 0.0
+    isolate: bool = False
 
     def first(self) -> int | None:
         """How many models are loaded before anybody asks; None = all of them. Raises BadSettings."""
@@ -81,7 +85,10 @@ class Shelf:
     def __init__(self, files: Files, clock: Clock, *, keeping: Keeping, uses: Uses) -> None:
         self.keeping = keeping
         self._files, self._clock, self._uses = files, clock, uses
+        self.policies: Mapping[str, Policy] = {}
+        """The policies in force by model: they say what runs in a process of its own."""
         self._loaded: dict[str, Loaded] = {}
+        self._bounds: dict[str, Bounds | None] = {}
         self._shared: WeakValueDictionary[str, Opened] = WeakValueDictionary()
         self._leaving: list[Loaded] = []
         self._held: dict[str, Held] = {}
@@ -91,6 +98,11 @@ class Shelf:
 
     def __contains__(self, model: str) -> bool:
         return model in self._held
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models in memory."""
+        return tuple(self._held)
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
@@ -106,11 +118,14 @@ class Shelf:
     def load(self, versions: Iterable[Version], *, why: Literal["start", "use", "change"]) -> dict[str, str]:
         """Bring versions of one model into memory that are not there; why some could not be, by ``model@version``."""
         failures: dict[str, str] = {}
+        known = list(versions)
         with self._lock:
+            if all(map(self._there, known)) and why != "use":
+                return failures  # nothing to do, as for nearly every model at a refresh
             self._note()
-            now, known = self._clock.now(), list(versions)
+            now = self._clock.now()
             for version in known:
-                if version.name not in self._loaded:
+                if not self._there(version):
                     self._one(version, failures=failures, why=why)
             here = tuple(version.number for version in known if version.name in self._loaded)
             if here:
@@ -174,11 +189,23 @@ class Shelf:
             if counted.get(model, 0) != old.get(model, 0):
                 self._held[model] = Held(model=model, versions=held.versions, since=held.since, used=now)
 
+    def _there(self, version: Version) -> bool:
+        """Whether a version is in memory, and where its policy wants it to be."""
+        return version.name in self._loaded and self._wanted(version) == self._bounds.get(version.name)
+
+    def _wanted(self, version: Version) -> Bounds | None:
+        policy = self.policies.get(version.model)
+        return confined.bounds_of(version, policy) if policy is not None and self.keeping.isolate else None
+
     def _one(self, version: Version, *, failures: dict[str, str], why: str) -> None:
         extra: dict[str, object] = {"model_name": version.model, "model_version": version.number}
         start = time.perf_counter()
         try:
-            loaded = runtimes.load(version, self._files.path, shared=self._shared)
+            bounds = self._wanted(version)
+            if bounds is not None:
+                loaded = confined.load(version, self._files.path, bounds=bounds)
+            else:
+                loaded = runtimes.load(version, self._files.path, shared=self._shared)
         except ModelkeepError as fault:
             failures[version.name] = str(fault)
             if self._failures.get(version.name) != str(fault):
@@ -186,7 +213,9 @@ class Shelf:
             self._failures = {**self._failures, version.name: str(fault)}
             return
         self._failures = {name: said for name, said in self._failures.items() if name != version.name}
-        self._loaded[version.name] = loaded
+        if version.name in self._loaded:
+            self._leaving.append(self._loaded[version.name])
+        self._loaded[version.name], self._bounds[version.name] = loaded, bounds
         freeing.limit_threads()
         milliseconds = round((time.perf_counter() - start) * 1000, 3)
         _log.info("model_loaded", extra=extra | {"load_ms": milliseconds, "runner": loaded.runner, "why": why})

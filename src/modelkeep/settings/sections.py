@@ -101,6 +101,23 @@ class RecorderSettings(Struct, frozen=True, kw_only=True):
     batch: Annotated[int, Meta(ge=1, le=100_000)] = 1000
 
 
+class LoadingSettings(Struct, frozen=True, kw_only=True):
+    """Which models are loaded before anybody asks (``all``, ``none``, ``top10``: of the last 7 days), and which stay.
+
+    At most ``limit`` stay in memory (0 = all), and those that were asked within ``idle`` (0 = ever). ``threads`` bounds
+    those of numeric libraries (0 = the process's share of the cores, at most 2). With ``collect`` what a large batch
+    has left behind goes back to the system. With ``isolate`` versions that bring code run in processes of their own,
+    as their policies say; without it none does.
+    """
+
+    preload: Annotated[str, Meta(pattern=r"^(all|none|top[1-9]\d{0,5})$")] = "all"
+    limit: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    idle: Duration = 0.0
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    collect: bool = False
+    isolate: bool = True
+
+
 class WatchSettings(Struct, frozen=True, kw_only=True):
     """How often models are measured and rules evaluated; 0 switches watching off."""
 
@@ -238,6 +255,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     recorder: RecorderSettings = RecorderSettings()
+    loading: LoadingSettings = LoadingSettings()
     watch: WatchSettings = WatchSettings()
     jobs: JobsSettings = JobsSettings()
     alerts: AlertsSettings = AlertsSettings()

@@ -4,8 +4,8 @@ LISTS = {
     "models": "models", "versions": "versions", "releases": "releases", "rollouts": "rollouts",
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
-    "backups": "backups", "accesses": "accesses", "review": "predictions", "configuration": "settings", "recipes": "recipes",
-    "reports": "reports", "loaded": "models",
+    "backups": "backups", "accesses": "accesses", "review": "predictions", "configuration": "settings",
+    "recipes": "recipes", "reports": "reports", "loaded": "models",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
 
