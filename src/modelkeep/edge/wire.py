@@ -33,8 +33,6 @@ HEADS, HEAD = 1024, 4096
 WIDEST = 64 * 1024
 """A head of more bytes is refused."""
 UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"})
-PRIORITIES = frozenset({b"critical", b"normal", b"batch", b"low"})
-"""What takes no line has no priority; whoever names another is told so on the ordinary road."""
 DEEP = 256
 """A connection with so many requests to answer is not read on."""
 LEAST = 1024
@@ -57,10 +55,7 @@ class Head:
 class Road:
     """What all connections of a server share: the doors, the heads that were seen, and the turn of the loop."""
 
-    def __init__(
-        self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float, limited: bool = False
-    ) -> None:
-        self._limited = limited
+    def __init__(self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float) -> None:
         self.heads: dict[bytes, Head] = {}
         self.names = Names()
         self.patience = patience
@@ -102,7 +97,7 @@ class Road:
 
     def plain(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Head | None:
         """What a POST's head leads to, or None when the hot road does not take it."""
-        if self._limited or not (url.startswith(BEFORE) and url.endswith(AFTER)):
+        if not (url.startswith(BEFORE) and url.endswith(AFTER)):
             return None
         said = _said(headers)
         if said is None or not 0 < said[0] <= self._limit:
@@ -150,8 +145,6 @@ def _said(headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
             if request:
                 return None
             request = border.greet([(name, value)]).request_id
-        elif name == b"x-priority" and value not in PRIORITIES:
-            return None
     return size, request
 
 
@@ -175,6 +168,8 @@ class Wire(HttpToolsProtocol):
         """Bytes of a body whose head was known, or of a head that is being parsed; -1 behind it."""
         self._running: Any = None
         """The plain-looking request that uvicorn answers."""
+        self._special = False
+        """True while more than the next answer has to be thought of: uvicorn answers one, or this one is the last."""
         self._leaving = False
         self._farewell = b""
         self._requests = self._received = self._had = 0
@@ -331,16 +326,19 @@ class Wire(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on behind an answer that uvicorn gave: what stands in line, then uvicorn's own line."""
         self._running = None
+        self._special = self._leaving or bool(self._farewell)
         if self._line:
             self.server_state.total_requests += 1
             self._drain()
+        elif self._leaving and not self.pipeline:
+            self.transport.close()
         else:
             super().on_response_complete()
 
     def shutdown(self) -> None:
         """The server stops: finish what is being answered, then close."""
         if self._line:
-            self._leaving = True
+            self._leaving = self._special = True
         else:
             super().shutdown()
 
@@ -353,7 +351,7 @@ class Wire(HttpToolsProtocol):
     def answer(self, asked: Asked, content: bytes) -> None:
         """Send the whole answer of one request, in its turn."""
         line = self._line
-        if len(line) == 1 and line[0] is asked and self._running is None and not self._leaving and not self.pipeline:
+        if len(line) == 1 and line[0] is asked and not self._special and not self.pipeline:
             line.popleft()
             self.transport.write(content)
         else:
@@ -375,6 +373,7 @@ class Wire(HttpToolsProtocol):
                 self.transport.write(first.content)
             elif first.other:
                 self._running = cycle = self._cycle_of(first)
+                self._special = True
                 if not self.pipeline:
                     self.cycle = cycle
                 self._start_asgi_task(cycle, self.app)
@@ -402,6 +401,15 @@ class Wire(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self.flow.resume_reading()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn closes at once
+        """The caller sends no more; whoever has asked is answered before the connection is closed."""
+        if not self._line and self._running is None:
+            return None
+        self._leaving = self._special = True
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()  # the newest one: it will never be whole
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
@@ -435,7 +443,7 @@ class Wire(HttpToolsProtocol):
         if started is not None and started.response_started and not started.response_complete:
             self.transport.close()
             return
-        self._head, self._raw, self._pieces = None, False, []
+        self._head, self._raw, self._pieces, self._special = None, False, [], True
         content = message.encode()
         self._farewell = _FAREWELL % (status, HTTPStatus(status).phrase.encode(), len(content), content)
         self.flow.pause_reading()
