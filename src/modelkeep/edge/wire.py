@@ -33,6 +33,8 @@ HEADS, HEAD = 1024, 4096
 WIDEST = 64 * 1024
 """A head of more bytes is refused."""
 UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"})
+PRIORITIES = frozenset({b"critical", b"normal", b"batch", b"low"})
+"""What takes no line has no priority; whoever names another is told so on the ordinary road."""
 DEEP = 256
 """A connection with so many requests to answer is not read on."""
 LEAST = 1024
@@ -55,7 +57,10 @@ class Head:
 class Road:
     """What all connections of a server share: the doors, the heads that were seen, and the turn of the loop."""
 
-    def __init__(self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float) -> None:
+    def __init__(
+        self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float, limited: bool = False
+    ) -> None:
+        self._limited = limited
         self.heads: dict[bytes, Head] = {}
         self.names = Names()
         self.patience = patience
@@ -97,7 +102,7 @@ class Road:
 
     def plain(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Head | None:
         """What a POST's head leads to, or None when the hot road does not take it."""
-        if not (url.startswith(BEFORE) and url.endswith(AFTER)):
+        if self._limited or not (url.startswith(BEFORE) and url.endswith(AFTER)):
             return None
         said = _said(headers)
         if said is None or not 0 < said[0] <= self._limit:
@@ -145,6 +150,8 @@ def _said(headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
             if request:
                 return None
             request = border.greet([(name, value)]).request_id
+        elif name == b"x-priority" and value not in PRIORITIES:
+            return None
     return size, request
 
 
