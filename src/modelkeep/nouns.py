@@ -245,13 +245,18 @@ class Outputs(Struct, frozen=True, kw_only=True):
     """What a model answers for a batch, column-wise; all columns have one entry per row.
 
     ``scores`` are probabilities in [0, 1] of the answered class; ``intervals`` are (low, high) in the output's unit.
-    ``members`` are the answers of an ensemble's members by name: shown by an explanation, never recorded.
+    ``members`` are the answers of an ensemble's members by name: shown with the answer, never recorded. ``weights`` are
+    theirs in each row; weighed in the space of ``link`` they give the answer. ``degraded`` says of each row which
+    members were left out of it, and why; None when none was.
     """
 
     values: list[Output]
     scores: list[float] | None = None
     intervals: list[tuple[float, float]] | None = None
     members: dict[str, list[float]] | None = None
+    weights: dict[str, list[float]] | None = None
+    link: str = "identity"
+    degraded: list[str] | None = None
 
 
 Predict: TypeAlias = Callable[[Sequence[Features]], Outputs]

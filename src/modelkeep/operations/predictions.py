@@ -17,6 +17,7 @@ from modelkeep.operations.act import By, Limit, ModelName, MomentText, Operation
 from modelkeep.operations.models import known
 from modelkeep.operations.seeing import Reveal, note, veiled
 from modelkeep.operations.truths import OURS
+from modelkeep.serving.calling import Members
 from modelkeep.serving.gateway import Answer, Ask
 from modelkeep.store.seams import Hit, Sought
 
@@ -51,12 +52,25 @@ class Predict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     subject: Annotated[str, Meta(description="The person whom it is about", max_length=500)] = ""
 
 
+class MemberView(Struct, frozen=True, kw_only=True):
+    """A member of an ensemble: its share in the answer, and its own answer in the output's unit."""
+
+    model: str
+    version: int
+    weight: float
+    prediction: float
+
+
 class Answered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answer; ``fallback`` says who answered in place of ``version``, and ``fallback_reason`` why.
 
     In a batch, a row that nobody could answer has the prediction null and says why in ``error``. ``tier`` is ``low``
     where the lighter version answered because the model is overloaded. ``cached`` is there for models whose answers are
     remembered: whether this one was.
+
+    ``members`` are those of an ensemble that weighed in: their predictions, each taken into the space of ``link`` and
+    weighed, add up to the answer's. ``degraded`` says which of them failed and were left out; the others then have
+    their weight.
     """
 
     prediction: Output | None
@@ -73,6 +87,9 @@ class Answered(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     tier: str = ""
     cached: bool | UnsetType = UNSET
+    members: tuple[MemberView, ...] = ()
+    link: str = ""
+    degraded: str = ""
 
 
 class Predicted(Struct, frozen=True, kw_only=True):
@@ -233,16 +250,28 @@ def _many(request: Predict, rows: tuple[Row, ...], *, request_id: str) -> Ask:
 
 def all_answered(answer: Answer, request_id: str) -> tuple[Answered, ...]:
     """The answers of one request as they go out, in the order of its rows."""
-    if not answer.cached:
-        return tuple([answered(prediction, request_id) for prediction in answer.predictions])
-    return tuple(
-        msgspec.structs.replace(answered(prediction, request_id), cached=cached)
-        for prediction, cached in zip(answer.predictions, answer.cached, strict=True)
+    found = [answered(prediction, request_id) for prediction in answer.predictions]
+    if answer.cached:
+        found = [msgspec.structs.replace(one, cached=cached) for one, cached in zip(found, answer.cached, strict=True)]
+    if answer.members:
+        found = [_with(one, members) for one, members in zip(found, answer.members, strict=True)]
+    return tuple(found)
+
+
+def _with(one: Answered, told: Members | None) -> Answered:
+    """The answer with the members of the ensemble that gave it; not when another stood in for it."""
+    if told is None or one.fallback:
+        return one
+    members = tuple(
+        MemberView(model=name, version=one.version, weight=weight, prediction=value)
+        for name, weight, value in told.parts
     )
+    return msgspec.structs.replace(one, members=members, link=told.link)
 
 
 def answered(prediction: Prediction, request_id: str) -> Answered:
     """One answered prediction as it goes out."""
+    itself = prediction.stand_in == prediction.version  # an ensemble without some of its members
     return Answered(
         prediction=prediction.output,
         prediction_id=prediction.id,
@@ -253,10 +282,11 @@ def answered(prediction: Prediction, request_id: str) -> Answered:
         request_id=request_id,
         score=prediction.score,
         interval=prediction.interval,
-        fallback="" if prediction.stand_in is None else stand_in(prediction),
-        fallback_reason=prediction.error or "" if prediction.stand_in is not None else "",
+        fallback="" if prediction.stand_in is None or itself else stand_in(prediction),
+        fallback_reason=prediction.error or "" if prediction.stand_in is not None and not itself else "",
         error=prediction.error or "" if prediction.output is None else "",
         tier="low" if prediction.role == "fallback" and not prediction.error else "",
+        degraded=(prediction.error or "").removeprefix("degraded: ") if itself else "",
     )
 
 

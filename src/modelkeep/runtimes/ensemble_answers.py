@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelkeep.errors import BadArtifact
+from modelkeep.errors import BadArtifact, BadFeatures, ModelFailed
 from modelkeep.nouns import Features, Output, Outputs, Signature
 from modelkeep.runtimes.classes import labels, text_of, word
 from modelkeep.runtimes.ensemble import Ensemble
@@ -15,6 +15,8 @@ from modelkeep.runtimes.ensemble_members import Part, part_of
 from modelkeep.runtimes.formats import Contributions, Opened
 
 Floats: TypeAlias = NDArray[np.float64]
+_LEAST = 0.25
+"""With less than this share of the weight left, what answers is not the ensemble any more."""
 
 
 def opened(ensemble: Ensemble, signature: Signature, *, coded: bool) -> Opened:
@@ -23,7 +25,7 @@ def opened(ensemble: Ensemble, signature: Signature, *, coded: bool) -> Opened:
     whole = _Whole(ensemble, parts, signature=signature, coded=coded)
     answer = whole.classes if signature.classifies else whole.numbers
     reason = next((said for part in parts for said in [whole.unexplained(part)] if said), "")
-    return Opened(answer=answer, explain=None if reason else whole.explain, unexplained=reason)
+    return Opened(answer=answer, explain=None if reason else whole.explain, unexplained=reason, several=True)
 
 
 class _Whole:
@@ -44,24 +46,33 @@ class _Whole:
 
     def numbers(self, rows: Sequence[Features]) -> Outputs:
         """Answers, intervals and every member's own answer, in the output's unit."""
-        table, places = self._table(rows), self._places(rows)
-        linked = self._sum(table, places)
+        table, lacking = self._table(rows)
+        places = self._places(rows)
+        weights, degraded = self._weighed(table, places, lacking=lacking)
+        linked = _sum(table, weights)
         values = self._back(linked)
         return Outputs(
             values=[*values.tolist()],
             intervals=self._intervals(table, places, linked=linked, values=values),
             members=self._members(table),
+            weights=self._named(weights),
+            link=self._ensemble.link,
+            degraded=degraded,
         )
 
     def classes(self, rows: Sequence[Features]) -> Outputs:
         """Classes, with the probability-like score of the class that is answered."""
-        table = self._table(rows)
-        scores = np.clip(self._back(self._sum(table, self._places(rows))), 0.0, 1.0)
+        table, lacking = self._table(rows)
+        weights, degraded = self._weighed(table, self._places(rows), lacking=lacking)
+        scores = np.clip(self._back(_sum(table, weights)), 0.0, 1.0)
         chosen = scores >= self._ensemble.threshold
         return Outputs(
             values=[self._classes[bool(which)] for which in chosen],
             scores=np.where(chosen, scores, 1.0 - scores).tolist(),
             members=self._members(table),
+            weights=self._named(weights),
+            link=self._ensemble.link,
+            degraded=degraded,
         )
 
     def unexplained(self, part: Part) -> str:
@@ -79,11 +90,49 @@ class _Whole:
                 base += weight * own.base
                 for name, value in own.inputs.items():
                     found[name] = found.get(name, 0.0) + weight * value
-        members = {name: values[0] for name, values in (self._members(self._table([row])) or {}).items()}
+        members = {name: values[0] for name, values in self._members(self._table([row])[0]).items()}
         return Contributions(base=base, inputs=found, link=self._ensemble.link, members=members)
 
-    def _table(self, rows: Sequence[Features]) -> Floats:
-        return np.column_stack([part.answer(rows) for part in self._parts])
+    def _table(self, rows: Sequence[Features]) -> tuple[Floats, dict[int, str]]:
+        """The members' answers in link space; a member that fails answers NaN, and why it does stands at its place."""
+        found, lacking = [], dict[int, str]()
+        for place, part in enumerate(self._parts):
+            try:
+                found.append(part.answer(rows))
+            except BadFeatures:
+                raise  # the request lacks what the member needs: that is not the member's fault
+            except Exception as error:  # noqa: BLE001 - a model's call: the other members answer
+                lacking[place] = f"{type(error).__name__}: {str(error)[:200]}"
+                found.append(np.full(len(rows), np.nan))
+        return np.column_stack(found), lacking
+
+    def _weighed(
+        self, table: Floats, places: NDArray[np.intp], *, lacking: dict[int, str]
+    ) -> tuple[Floats, list[str] | None]:
+        """The weights of the members in each row; where one does not answer, the others share its weight.
+
+        Raises ModelFailed when too little of a row's weight is left, or a member of the interval is lacking.
+        """
+        weights = self._weights[places]
+        silent = (weights != 0.0) & ~np.isfinite(table)
+        ends = {self._ensemble.low_member, self._ensemble.high_member} - {""}
+        if not silent.any() and not any(self._names[place] in ends for place in lacking):
+            return weights, None
+        left = np.where(silent, 0.0, weights)
+        whole, rest = weights.sum(axis=1), left.sum(axis=1)
+        if (np.abs(rest) < _LEAST * np.abs(whole)).any() or any(self._names[place] in ends for place in lacking):
+            first = next(iter(lacking.items()), (int(silent.any(axis=0).argmax()), "no finite number"))
+            raise ModelFailed(f"member {self._names[first[0]]!r} failed, and the others are too few: {first[1]}")
+        said = [
+            "; ".join(
+                f"member {self._names[i]!r}: {lacking.get(int(i), 'no finite number')}" for i in np.flatnonzero(row)
+            )
+            for row in silent
+        ]
+        return left * (whole / rest)[:, None], said
+
+    def _named(self, weights: Floats) -> dict[str, list[float]]:
+        return {name: column.tolist() for name, column in zip(self._names, weights.T, strict=True)}
 
     def _places(self, rows: Sequence[Features]) -> NDArray[np.intp]:
         unknown = len(self._segments)
@@ -91,12 +140,6 @@ class _Whole:
             return np.zeros(len(rows), dtype=np.intp)
         by, segments = self._ensemble.by, self._segments
         return np.array([segments.get(word(row.get(by)), unknown) for row in rows], dtype=np.intp)
-
-    def _sum(self, table: Floats, places: NDArray[np.intp]) -> Floats:
-        # A member without weight may answer what it likes: 0 times infinity must not spoil the sum.
-        weights = self._weights[places]
-        found: Floats = np.where(weights == 0.0, 0.0, table * weights).sum(axis=1)
-        return found
 
     def _intervals(
         self, table: Floats, places: NDArray[np.intp], *, linked: Floats, values: Floats
@@ -144,6 +187,13 @@ class _Whole:
             (-ensemble.widen, ensemble.widen) if ensemble.low_member else (ensemble.low or 0.0, ensemble.high or 0.0)
         )
         return ensemble.offsets_by.get(value) or ensemble.offsets_by.get("") or usual
+
+
+def _sum(table: Floats, weights: Floats) -> Floats:
+    # A member without weight may answer what it likes: 0 times infinity must not spoil the sum.
+    with np.errstate(invalid="ignore"):
+        found: Floats = np.where(weights == 0.0, 0.0, table * weights).sum(axis=1)
+    return found
 
 
 def _check_segment(ensemble: Ensemble, signature: Signature, *, coded: bool) -> None:

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, TypeAlias
 
+from msgspec import Struct
+
 from modelkeep.errors import BadFeatures, ModelFailed
 from modelkeep.nouns import Features, Output, Outputs
 from modelkeep.runtimes import Loaded
 
-Reason: TypeAlias = Literal["", "failed", "timeout", "disabled", "not_loaded"]
+Reason: TypeAlias = Literal["", "failed", "timeout", "disabled", "not_loaded", "degraded"]
 CALLS = 64
 """So many calls are spent on finding the rows of a batch that break a model; the others count as broken."""
+
+
+class Members(Struct, frozen=True):
+    """The members that weighed in on a row (name, weight, own answer), and the space in which they add up."""
+
+    parts: tuple[tuple[str, float, float], ...]
+    link: str
 
 
 @dataclass(slots=True)
@@ -21,7 +30,8 @@ class Got:
     """What became of one row.
 
     ``seconds`` is the version's time for it (its share of a batch). ``reason`` and ``why`` say why the version did not
-    answer; then ``stand_in`` is who did (0 = the automatic baseline, None = nobody).
+    answer; then ``stand_in`` is who did (0 = the automatic baseline, None = nobody). ``degraded`` is an answer of the
+    version itself that some ``members`` are missing in: it stands in for itself.
     """
 
     seconds: float = 0.0
@@ -32,6 +42,7 @@ class Got:
     why: str = ""
     stand_in: int | None = None
     cached: bool = False
+    members: Members | None = None
 
     @property
     def error(self) -> str | None:
@@ -61,15 +72,15 @@ def call(loaded: Loaded, rows: Sequence[Features]) -> list[Got]:
                 share = (perf_counter() - start) / (end - first)
                 found[first:end] = [Got(seconds=share, reason="failed", why=str(failure)) for _ in range(first, end)]
         else:
-            found[first:end] = answers(outputs, seconds=perf_counter() - start)
+            found[first:end] = answers(outputs, seconds=perf_counter() - start, number=loaded.version.number)
     return found
 
 
-def answers(outputs: Outputs, *, seconds: float) -> list[Got]:
-    """The rows of a version's answer; ``seconds`` is the time of the whole call."""
+def answers(outputs: Outputs, *, seconds: float, number: int) -> list[Got]:
+    """The rows of the answer of the version ``number``; ``seconds`` is the time of the whole call."""
     values, scores, intervals = outputs.values, outputs.scores, outputs.intervals
     share = seconds / max(len(values), 1)
-    return [
+    found = [
         Got(
             seconds=share,
             value=value,
@@ -78,6 +89,19 @@ def answers(outputs: Outputs, *, seconds: float) -> list[Got]:
         )
         for i, value in enumerate(values)
     ]
+    if outputs.weights is not None:
+        _joined(found, outputs, number=number)
+    return found
+
+
+def _joined(found: list[Got], outputs: Outputs, *, number: int) -> None:
+    """Tell of each row which members it was answered by, and which are lacking."""
+    own, weights = outputs.members or {}, outputs.weights or {}
+    for i, got in enumerate(found):
+        parts = tuple((name, weight[i], own[name][i]) for name, weight in weights.items() if weight[i])
+        got.members = Members(parts, outputs.link)
+        if outputs.degraded is not None and outputs.degraded[i]:
+            got.reason, got.why, got.stand_in = "degraded", outputs.degraded[i], number
 
 
 def unasked(n: int, *, reason: Reason, why: str, seconds: float = 0.0) -> list[Got]:

@@ -37,7 +37,7 @@ from modelkeep.serving.admission.gates import Priority
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.bursts import Burst, Kept, Pace, arms
 from modelkeep.serving.caching import Caches
-from modelkeep.serving.calling import Got, answers, call, unasked
+from modelkeep.serving.calling import Got, Members, answers, call, unasked
 from modelkeep.serving.counters import Counters, ModelHealth, Vitals
 from modelkeep.serving.discretion import Consents, minimal, unnamed
 from modelkeep.serving.freeing import Collector
@@ -76,6 +76,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     ``fallback`` says why another than the champion answered (``failed``, ``timeout``, ``disabled``, ``not_loaded``),
     of the first row that it happened to, and ``why`` the same in words. A prediction whose ``output`` is None was
     answered by nobody. ``cached`` says of each whether it was answered before; empty where nothing is remembered.
+    ``members`` are those that an ensemble's answer was made of; empty for other models. ``degraded`` is an answer that
+    some of them are missing in.
     """
 
     predictions: tuple[Prediction, ...]
@@ -83,6 +85,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     fallback: str | None = None
     why: str = ""
     cached: tuple[bool, ...] = ()
+    members: tuple[Members | None, ...] = ()
 
 
 @dataclass(slots=True)
@@ -178,10 +181,12 @@ class Gateway:
                 quick = self._quick.get((ask.model, version))
                 if quick is not None:
                     start = perf_counter()
+                    self.admission.inline = quick, start
                     try:
-                        got = answers(quick.predict(rows), seconds=perf_counter() - start)
+                        got = answers(quick.predict(rows), seconds=perf_counter() - start, number=version)
                     except (ModelFailed, BadFeatures) as failure:
                         got = unasked(1, reason="failed", why=str(failure), seconds=perf_counter() - start)
+                    self.admission.inline = None
                     return await self._finish(ask, route, at=at, parts=[_Part(version, role, [0], got)])
             return await self._finish(ask, route, at=at, parts=await self._parts(ask, route))
         finally:
@@ -206,14 +211,17 @@ class Gateway:
         at, blocks = self._clock.now(), []
         for version, role, places in arms(route.rollout, burst):
             loaded = self._quick.get((model, version))
-            if loaded is None:
+            if loaded is None or loaded.several:
                 return None
             rows = burst.rows if places is None else [burst.rows[place] for place in places]
             start = perf_counter()
+            self.admission.inline = loaded, start
             try:
                 outputs = loaded.predict(rows)
             except (ModelFailed, BadFeatures):
                 return None
+            finally:
+                self.admission.inline = None
             n, seconds = len(rows), perf_counter() - start
             if self._pace.note(loaded, n, seconds=seconds):
                 self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
@@ -306,7 +314,10 @@ class Gateway:
         if loaded is None:
             return unasked(n, reason="not_loaded", why=route.absent.get(version, f"{model}@{version} is not loaded"))
         if (model, version) in self._quick and loaded.seconds * n < FAST_BATCH:
-            return call(loaded, rows)
+            self.admission.inline = loaded, perf_counter()
+            got = call(loaded, rows)
+            self.admission.inline = None
+            return got
         return await self._lines.ask(loaded, rows, limit=route.policy.limit, priority=priority)
 
     async def _finish(self, ask: Ask, route: Route, *, at: float, parts: list[_Part]) -> Answer:
@@ -332,9 +343,16 @@ class Gateway:
         stood_in = [got for part in parts if part.role != "canary" for got in part.got if got.reason]
         cached = _cached(parts) if route.policy.cache.on else ()
         if not stood_in:
-            return Answer(predictions=predictions, model=ask.model, cached=cached)
+            return Answer(predictions=predictions, model=ask.model, cached=cached, members=_members(parts))
         first = stood_in[0]
-        return Answer(predictions=predictions, model=ask.model, fallback=first.reason, why=first.why, cached=cached)
+        return Answer(
+            predictions=predictions,
+            model=ask.model,
+            fallback=first.reason,
+            why=first.why,
+            cached=cached,
+            members=_members(parts),
+        )
 
     def may_record(self, policy: Policy, subject: str | None, *, request: str = "") -> bool:
         """Whether a prediction about ``subject`` may be kept; where it may not, the log says so and not of whom."""
@@ -350,7 +368,8 @@ class Gateway:
         rollout = route.rollout
         line = [rollout.champion] if part.role == "canary" else []
         line += [rollout.fallback] if rollout.fallback not in {None, part.version, *line} else []  # type: ignore[list-item]
-        left = [(got, place) for got, place in zip(part.got, part.places, strict=True) if got.reason]
+        pairs = zip(part.got, part.places, strict=True)
+        left = [(got, place) for got, place in pairs if got.reason and got.stand_in is None]
         for version in line:
             try:
                 tried = await self._asked(route, version, rows=[ask.rows[place] for _, place in left]) if left else []
@@ -427,6 +446,14 @@ def _hush(ask: Ask, route: Route, *, parts: list[_Part]) -> None:
 def _cached(parts: list[_Part]) -> tuple[bool, ...]:
     """Of each row, in order, whether it was answered from the cache."""
     found = {place: got.cached for part in parts for place, got in zip(part.places, part.got, strict=True)}
+    return tuple(found[place] for place in sorted(found))
+
+
+def _members(parts: list[_Part]) -> tuple[Members | None, ...]:
+    """Of each row, in order, the members that answered it; empty when nothing was answered by several."""
+    if not any(got.members for part in parts for got in part.got):
+        return ()
+    found = {place: got.members for part in parts for place, got in zip(part.places, part.got, strict=True)}
     return tuple(found[place] for place in sorted(found))
 
 

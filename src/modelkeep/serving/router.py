@@ -12,7 +12,7 @@ from msgspec import structs
 
 from modelkeep.clock import Clock
 from modelkeep.errors import NotFound, StoreUnavailable
-from modelkeep.nouns import Policy, Rollout
+from modelkeep.nouns import Policy, Rollout, Version
 from modelkeep.quantities import DAY
 from modelkeep.serving import discretion
 from modelkeep.serving.gateway import Gateway
@@ -235,7 +235,7 @@ class _Wanted:
         numbers = (rollout.champion, rollout.challenger, rollout.fallback, rollout.previous)
         old = known[rollout.model].versions if rollout.model in known else {}  # a version never changes
         wanted = [n for n in dict.fromkeys(numbers) if n is not None]
-        self.versions = {n: old.get(n) or ledger.versions.get(rollout.model, n) for n in wanted}
+        self.versions: dict[int, Version] = {n: old.get(n) or ledger.versions.get(rollout.model, n) for n in wanted}
         lighter = self.policy.lighter
         if lighter and lighter not in self.versions:
             with contextlib.suppress(NotFound):  # the policy may name a version that is still to come

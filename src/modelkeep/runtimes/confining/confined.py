@@ -68,6 +68,7 @@ def load(version: Version, locate: Callable[[str], Path], *, bounds: Bounds) -> 
         runner=ready.runner,
         hands=1,
         close=confined.close,
+        ends=lambda: confined.ended,
     )
 
 
@@ -85,6 +86,8 @@ class Confined:
         self._child: Child | None = None
         self._closed = False
         self._ends = 0
+        self.ended = (0, "")
+        """How many processes have ended in its service, and how the last one did."""
         self._rests = 0.0
         self._looked = 0.0
 
@@ -92,11 +95,6 @@ class Confined:
     def pid(self) -> int | None:
         """The process that answers now."""
         return None if self._child is None else self._child.pid
-
-    @property
-    def replaced(self) -> int:
-        """Processes that ended since the last answer."""
-        return self._ends
 
     def start(self) -> Ready:
         """Start the process and load the version. Raises BadArtifact."""
@@ -173,6 +171,7 @@ class Confined:
         child.kill()
         self._child = None
         self._ends += 1
+        self.ended = (self.ended[0] + 1, why)
         pause = 0.0 if self._ends == 1 else min(0.5 * 2.0 ** (self._ends - 2), _LONGEST)
         self._rests = monotonic() + pause
         _log.error(
