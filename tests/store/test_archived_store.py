@@ -18,25 +18,30 @@ class Hasty(SqliteStore):
 
     def __init__(self, path: Path, *, part: bool) -> None:
         super().__init__(path)
-        self._part, self._busy_sealing, self._random = part, False, random.Random(5)
+        self._part, self._sealing = part, False
+        self._turns: dict[str, int] = {}
 
     @contextmanager
     def write(self, scope="everything") -> Iterator[Ledger]:
         with super().write(scope) as ledger:
             yield ledger
-        if self._busy_sealing:
+        if self._sealing:
             return
-        self._busy_sealing = True
-        archive = Archive(self)
+        self._sealing = True
         with self.read() as ledger:
-            models = ledger.archive.asked()
+            models = [m for m in ledger.archive.asked() if ledger.archive.waiting(m, before=1e18)[0]]
         for model in models:
-            archive._batch = self._random.choice([1, 3, 1000]) if self._part else 1000
-            if not self._part or self._random.random() < 0.6:
-                archive.seal(model, before=1e18, at=1e6)
-            if self._random.random() < 0.3:
-                archive.merge(model, at=1e6)
-        self._busy_sealing = False
+            self._turns[model] = turn = self._turns.get(model, 0) + 1
+            self._seal(Archive(self), model, random.Random(turn))
+        self._sealing = False
+
+    def _seal(self, archive: Archive, model: str, dice: random.Random) -> None:
+        if self._part:
+            archive._batch = dice.choice([1, 2, 3])
+        if not self._part or dice.random() < 0.6:
+            archive.seal(model, before=1e18, at=1e6)
+        if dice.random() < 0.3:
+            archive.merge(model, at=1e6)
 
 
 @pytest.fixture(params=[True, False], ids=["some", "all"])

@@ -13,6 +13,7 @@ from modelkeep.store.archive.form import Record
 from modelkeep.store.archive.shelf import Shelf
 from modelkeep.store.archive.thawing import BY_ID, pairs
 from modelkeep.store.sealing import Keys
+from modelkeep.store.told import Revision
 
 _WITHIN = '"at" >= ? AND "at" < ?'
 
@@ -34,6 +35,13 @@ class Asking:
         partitions = self.shelf.holding([id])
         found = self._cold.records(self.shelf.live(partitions), where=BY_ID, values=pairs([id]))
         return found[0][1] if found else None
+
+    def told_of(self, id: tuple[int, int]) -> list[Revision]:
+        """What was told of an id whose prediction is not kept, and whose shadows are archived."""
+        live = self.shelf.live(self.shelf.holding([id], "of"))
+        found = self._cold.records(live, where="of_writer = ? AND of_seq = ?", values=list(id))
+        told = {one.number: one for _, record in found for one in record.chain if one.address == id}
+        return sorted(told.values(), key=lambda one: (one.at, one.number))
 
     def among(self, ids: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Record]:
         """Records by their ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from modelkeep.store.folder import FolderFiles
 
 ROWS = 20_000
 """Rows of a row group: what a look-up of one record reads of a column."""
-_FORM = f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROWS})"
+_FORM = f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROWS}, KV_METADATA {{{{modelkeep: '{{}}'}}}})"
+"""No two files are the same: rows that were thawed and sealed again are live in one and struck out in the other."""
 _EVERY = ", ".join(map(quoted, KINDS))
 _NULLS = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in KINDS.items())
 _CHAIN = "[{" + ", ".join(f'"{name}": "{kind}"' for name, kind in REVISION.items()) + "}]"
@@ -223,7 +225,8 @@ class Cold:
 
     def _copy(self, query: str, values: Sequence[Any]) -> Written:
         with self._disk("write"), durable.beside(self.folder) as part, self._duck.cursor() as cursor:
-            self._run(cursor, f"COPY ({query}) TO {text(part)} {_FORM}", values=values)
+            form = _FORM.format(secrets.token_hex(16))
+            self._run(cursor, f"COPY ({query}) TO {text(part)} {form}", values=values)
             size = part.stat().st_size
             digest = self._files.take(part)
         self._sound.add(digest)

@@ -83,10 +83,12 @@ class LongRecords(SqlRecords):
     def outcomes(self, prediction: str) -> list[Outcome]:
         """See ``seams.Records.outcomes``."""
         pair = rows.ids(prediction)
-        record = None if pair is None else self._asking.record(pair)
-        if record is None:
-            return super().outcomes(prediction)
-        return [told.outcome() for told in sorted(record.chain, key=lambda told: (told.at, told.number))]
+        if pair is None:
+            return []
+        record = self._asking.record(pair)
+        if record is not None:
+            return [told.outcome() for told in sorted(record.chain, key=lambda told: (told.at, told.number))]
+        return super().outcomes(prediction) or [told.outcome() for told in self._asking.told_of(pair)]
 
     def labelled(self, model: str, *, start: float, end: float, limit: int) -> list[tuple[Prediction, Match]]:
         """See ``seams.Records.labelled``."""

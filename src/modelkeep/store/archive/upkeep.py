@@ -86,7 +86,7 @@ class Archive:
                 self._pause("archive.sealed")
                 if taken:
                     return len(batch.records)
-                self._discard(written)
+                self.cold.remove(written.digest)
         return 0
 
     def merge(self, model: str, *, at: float) -> int:
@@ -256,7 +256,7 @@ class Archive:
             if swapped:
                 return gone
             for _, written, _ in became:
-                self._discard(written)
+                self.cold.remove(written.digest)
         raise StoreUnavailable(
             f"the archive of {was[0].model} changes faster than it can be written anew", remedy="try again"
         )
@@ -282,13 +282,6 @@ class Archive:
     ) -> tuple[str, Written, dict[str, Any]]:
         written = self.cold.merge(live, where=where, values=values, bare=bare)
         return name, written, self.cold.describe(written.digest)
-
-    def _discard(self, written: Written) -> None:
-        """Remove a file that was not listed, unless one with the same bytes is."""
-        with self._store.read() as ledger:
-            listed = {p.digest for p in (*ledger.archive.partitions(), *ledger.archive.retired())}
-        if written.digest not in listed:
-            self.cold.remove(written.digest)
 
 
 def _theirs(subject: str, model: str | None) -> tuple[str, list[str]]:
