@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, structs
@@ -19,6 +21,8 @@ _log = logging.getLogger("modelkeep.serving")
 RECORDER = "(recorder)"
 """The name under which the recorder remembers its own numbers, beside the states of the models' baselines."""
 RECENT = 20_000
+AGAIN = 5.0
+"""Seconds until baselines that were not found are looked for again: a store that is away must not slow the recorder."""
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -56,6 +60,7 @@ class Keeper:
         self._baselines: dict[str, Baselines] = {}
         self._loading = threading.Lock()
         self._touched: dict[str, Baselines] = {}
+        self._missed: dict[str, float] = {}
         self._recent: dict[str, tuple[str, str, float]] = {}
 
     def writer(self) -> int:
@@ -117,8 +122,11 @@ class Keeper:
     def referred(self, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
         """The predictions with what the automatic baselines say at this moment, as far as anything is known."""
         found = []
+        known: dict[str, Baselines | None] = {}
         for p in predictions:
-            baselines = self._baselines.get(p.model) or self._attended(p.model)
+            if p.model not in known:
+                known[p.model] = self._baselines.get(p.model) or self._attended(p.model)
+            baselines = known[p.model]
             if baselines is None or (p.given and baselines.later(p.key, p.at)):
                 found.append(p)  # told after the fact: baselines that have seen what came later are no yardstick
             else:
@@ -139,11 +147,15 @@ class Keeper:
         return None if baselines is None else baselines.estimate(key, target)
 
     def _attended(self, model: str) -> Baselines | None:
-        try:
-            self.attend(model)
-        except StoreUnavailable:
+        """A model's baselines that nobody asked to attend; what is not found is not looked for again at once."""
+        if time.perf_counter() < self._missed.get(model, 0.0):
             return None
-        return self._baselines.get(model)
+        with contextlib.suppress(StoreUnavailable):
+            self.attend(model)
+        found = self._baselines.get(model)
+        if found is None:
+            self._missed[model] = time.perf_counter() + AGAIN
+        return found
 
     def _known(self, ledger: Ledger, model: str) -> Baselines | None:
         with self._loading:
