@@ -43,7 +43,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "drill": (PROVING, "Hurt a sandbox server in every way, and tell the platform's KPIs: kpis"),
     },
     "Models": {
-        "models": (ACTS, "Models: list, loaded, unload"),
+        "models": (ACTS, "Models: list, loaded, unload, compress"),
         "model": (ACTS, "Show a model: its rollout, its policy and its versions"),
         "versions": (ACTS, "List the versions of a model with their metrics"),
         "version": (ACTS, "Show one version with its signature, metrics and lineage"),
@@ -85,13 +85,22 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "predictions": (LOADING, "Predictions as they were recorded: list, show, review, load"),
         "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
         "outcomes": (LOADING, "What really happened, from files: load"),
+        "collection": (ACTS, "What waits and what is kept: stats, flush, off, on"),
         "feedback": (ACTS, "What people say of predictions: list, tell"),
+        "performance": (
+            ACTS,
+            "Show how fast a model answers, how many a minute, and what share of the time it was there",
+        ),
         "accuracy": (ACTS, "Measure accuracy over any window: exact for its bounds, however late the outcomes came"),
     },
     "Watching": {
         "status": (
             ACTS,
             "Say how everything stands: models, open alerts, work under way, and whether records are kept",
+        ),
+        "overload": (
+            ACTS,
+            "Say whether more is asked of any model than it can answer, and what was turned away",
         ),
         "readings": (ACTS, "What is known: list, series"),
         "check": (ACTS, "Does what is live keep the targets of its policy: performance"),
