@@ -61,6 +61,7 @@ class Keeper:
         self._loading = threading.Lock()
         self._touched: dict[str, Baselines] = {}
         self._missed: dict[str, float] = {}
+        self._strange: set[str] = set()
         self._recent: dict[str, tuple[str, str, float]] = {}
 
     def writer(self) -> int:
@@ -99,6 +100,7 @@ class Keeper:
                 else:
                     baselines.undo()
             self._touched.clear()
+            self._strange.clear()
         self._note(group.predictions)
         return told
 
@@ -194,8 +196,11 @@ class Keeper:
 
     def _learn(self, ledger: Ledger, outcome: Outcome, *, result: Told) -> None:
         about = self._about(ledger, outcome)
-        baselines = about and self._known(ledger, about[0])
-        if not about or not baselines:
+        if about is None or about[0] in self._strange:
+            return
+        baselines = self._baselines.get(about[0]) or self._known(ledger, about[0])
+        if baselines is None:
+            self._strange.add(about[0])
             return
         model, key, target = about
         self._touched[model] = baselines
