@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modelkeep import settings
     from modelkeep.app import App
+    from modelkeep.client import AsyncClient, Client
     from modelkeep.clock import Clock, ManualClock, SystemClock
     from modelkeep.errors import (
         BadArtifact,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from modelkeep.extending import Extension, Probe
     from modelkeep.jobs.making import training_job
+    from modelkeep.jobs.persons import Personal
     from modelkeep.jobs.recipes import check_no_future
     from modelkeep.jobs.rooms import Again, Done, Rooms, Run, Task
     from modelkeep.jobs.schedule import Schedule
@@ -75,12 +77,14 @@ __all__ = [
     "Alert",
     "App",
     "Appended",
+    "AsyncClient",
     "BadArtifact",
     "BadFeatures",
     "BadInput",
     "BadSettings",
     "Baseline",
     "BelowPolicy",
+    "Client",
     "Clock",
     "Conflict",
     "Contribution",
@@ -112,6 +116,7 @@ __all__ = [
     "Outcome",
     "Output",
     "Panel",
+    "Personal",
     "Policy",
     "Prediction",
     "Probe",
@@ -169,10 +174,12 @@ _NOUNS = (
 )
 _PLACES = {
     "modelkeep.app": "App",
+    "modelkeep.client": "AsyncClient Client",
     "modelkeep.clock": "Clock ManualClock SystemClock",
     "modelkeep.errors": _ERRORS,
     "modelkeep.extending": "Extension Probe",
     "modelkeep.jobs.making": "training_job",
+    "modelkeep.jobs.persons": "Personal",
     "modelkeep.jobs.recipes": "check_no_future",
     "modelkeep.jobs.rooms": "Again Done Rooms Run Task",
     "modelkeep.jobs.schedule": "Schedule",

@@ -22,8 +22,10 @@ from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
 from modelkeep.jobs import overloads, services
+from modelkeep.jobs.archiving import archive
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
+from modelkeep.jobs.collecting import audit_collection, verify_collection
 from modelkeep.jobs.complying import Evidence, comply
 from modelkeep.jobs.emergencies import emergency
 from modelkeep.jobs.erasing import erase, job_of, left
@@ -33,8 +35,8 @@ from modelkeep.jobs.probing import Probing
 from modelkeep.jobs.release import release
 from modelkeep.jobs.reports import report
 from modelkeep.jobs.rolling_back import roll_back
-from modelkeep.jobs.rotating import rotate
 from modelkeep.jobs.rooms import Rooms, Task
+from modelkeep.jobs.rotating import rotate
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.schedule import Schedule
 from modelkeep.jobs.slots import Wanted
@@ -68,9 +70,12 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "watch": watch,
         "deliver": deliver,
         "backup": backup,
+        "verify_collection": verify_collection,
+        "audit_collection": audit_collection,
         "report": report,
         "emergency": emergency,
         "tidy": tidy,
+        "archive": archive,
         "erase": erase,
         "rotate": rotate,
         "capacity": overloads.capacity,
@@ -90,8 +95,8 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'release', 'report', 'retrain', 'roll_back',
-     'rotate', 'tidy', 'train', 'watch']
+    ['audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'release', 'report',
+     'retrain', 'roll_back', 'rotate', 'tidy', 'train', 'verify_collection', 'watch']
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class App:
         self.settings = settings
         self.rooms = rooms
         self.extensions = extensions
-        gates = Probing(workload="admission", probe=overloads.probe)
+        gates = Probing(workload="admission", probe=overloads.Gates())
         self.probes = [*extended.probes(extensions), *_services(settings), gates]
         """What the watch asks beyond predictions; a server adds how its doors fare."""
         own: dict[str, Task] = {**TASKS, "watch": partial(watch, probes=self.probes)}
@@ -108,12 +113,14 @@ class App:
         own["capacity"] = partial(overloads.capacity, url=hook.reveal if hook else None)
         own["report"] = partial(report, base=partial(address, settings.folder))
         own["tidy"] = partial(tidy, accesses=settings.privacy.accesses)
+        own["archive"] = partial(archive, hot=settings.archive.after)
         own["comply"] = partial(comply, check=self._complying)
         own["erase"] = partial(erase, personals=extended.personals(extensions))
         self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
         self.schedules = MappingProxyType(_schedules(settings, extensions, tasks=self.tasks))
         pace = Pace(**structs.asdict(settings.jobs))
         self.runner = Runner(rooms, self.tasks, schedules=self.schedules, pace=pace, wanted=WANTED)
+        rooms.gateway.admission.hung = overloads.Demoting(rooms)
         rooms.gateway.admission.told = overloads.Noticing(
             rooms, ask=hook is not None, every=settings.overload.every, wake=self.runner.wake
         )
@@ -184,6 +191,7 @@ class App:
             for close in (*closing, self.rooms.datasets.close):
                 last.callback(close)
             last.callback(self.rooms.recorder.close)
+            last.callback(self.rooms.router.shelf.retain, ())
             last.callback(self.rooms.gateway.close)
             last.callback(self.rooms.router.close)
             last.callback(self.rooms.gateway.admission.close)
@@ -260,6 +268,13 @@ class App:
         wanted = acts.Train(name=name, source=source, release=release, force=bool(why), why=why, by=by)
         done: Job = acts.train_table(self, table, wanted=wanted, data_source=data_source)
         return done
+
+    def say_consent(self, subject: str, *, granted: bool, by: str = "") -> None:
+        """Keep that a person may be recorded, or may not be any more; it holds from the next request on.
+
+        There is one consent for all models and workloads; see ``docs/privacy.md``.
+        """
+        import_module("modelkeep.operations.consenting").say(self, subject, granted=granted, by=by)
 
     # -------------------------------------------------------------------------------------------- inside
 
@@ -424,7 +439,10 @@ def _schedules(
     own = {
         "deliver": Schedule(task="deliver", when="every 5s"),
         "tidy": Schedule(task="tidy", when="every 1d"),
+        "verify_collection": Schedule(task="verify_collection", when="15 3 * * *"),
+        "audit_collection": Schedule(task="audit_collection", when="45 3 * * 1"),
         "comply": Schedule(task="comply", when="every 1d"),
+        "archive": Schedule(task="archive", when="30 2 1 * *"),
         "report": Schedule(task="report", when="0 6 * * 1", arguments={"kind": "weekly"}),
     }
     if settings.watch.every:

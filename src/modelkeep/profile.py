@@ -39,9 +39,7 @@ LATENCY_EDGES: Floats = np.geomspace(1e-5, 100.0, 71)
 """Bounds of the latency histogram in seconds: 10 per decade from 10 us to 100 s."""
 
 
-_MIDDLES: Floats = np.array(
-    [LATENCY_EDGES[0], *np.sqrt(LATENCY_EDGES[1:] * LATENCY_EDGES[:-1]), LATENCY_EDGES[-1]]
-)
+_MIDDLES: Floats = np.array([LATENCY_EDGES[0], *np.sqrt(LATENCY_EDGES[1:] * LATENCY_EDGES[:-1]), LATENCY_EDGES[-1]])
 
 
 def references(signature: Signature) -> tuple[str, ...]:
@@ -419,7 +417,8 @@ class Window(Struct, frozen=True, kw_only=True):
     whether the version is the one that answers now. ``life`` holds the error sums alone of every hour since the version
     took over, 400 days back at most; ``warm`` is the moment from which the automatic baselines are as good as they
     get, ``horizon`` the age in seconds at which the outcomes of an hour are known, and ``fleet`` the number of models
-    that share the promise of the policy's ``quiet``.
+    that share the promise of the policy's ``quiet``. Hours younger than the policy's horizon have no error sums.
+    ``told`` is how many outcomes the model has, and ``delays`` in how many seconds half and 95 % of the newest came.
     """
 
     version: Version
@@ -436,6 +435,8 @@ class Window(Struct, frozen=True, kw_only=True):
     warm: float = 0.0
     horizon: float = 0.0
     fleet: int = 1
+    told: int = 0
+    delays: tuple[float, float] | None = None
 
     @property
     def profile(self) -> Profile:

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -89,13 +90,14 @@ def test_outcomes_that_stop_while_predictions_go_on(build, read):
 
 def test_coverage_is_the_share_with_an_outcome(build):
     before = traffic(build, range(-WEEKS, 0), labelled=0.8)
-    (reading,) = coverage(build.window(traffic(build, range(168), labelled=0.8), before=before))
+    reading, delay = coverage(build.window(traffic(build, range(168), labelled=0.8), before=before))
     assert (reading.level, reading.value) == ("ok", pytest.approx(0.8))
-    (fallen,) = coverage(build.window(traffic(build, range(168), labelled=0.5), before=before))
+    assert (delay.name, delay.level) == ("label_delay", "unknown")
+    fallen, _ = coverage(build.window(traffic(build, range(168), labelled=0.5), before=before))
     assert fallen.level == "warning"
-    (never,) = coverage(build.window(traffic(build, range(168), labelled=0.0)))
+    never, _ = coverage(build.window(traffic(build, range(168), labelled=0.0)))
     assert (never.level, never.value) == ("unknown", None)
-    (young,) = coverage(build.window(traffic(build, range(2)), hours=2, policy=Policy(model="m", horizon=86400.0)))
+    young, _ = coverage(build.window(traffic(build, range(2)), hours=2, policy=Policy(model="m", horizon=86400.0)))
     assert young.level == "unknown"
 
 
@@ -183,3 +185,11 @@ def test_values_outside_the_reference_are_not_frozen(build, read):
 def test_a_batch_late_in_each_hour_is_no_silence(build, read):
     window = build.window(traffic(build, range(100)), before=traffic(build, range(-WEEKS, 0)), hours=100.7)
     assert read(silence(window), "silence").level == "ok"
+
+
+@pytest.mark.parametrize(("horizon", "level"), [(0.0, "ok"), (5000.0, "warning"), (9000.0, "ok")])
+def test_labels_that_come_later_than_the_horizon_are_told_of(build, horizon, level):
+    window = build.window(traffic(build, range(24)), hours=24, policy=Policy(model="m", horizon=horizon))
+    _, delay = coverage(msgspec.structs.replace(window, told=40, delays=(600.0, 7200.0)))
+    assert (delay.level, delay.value, delay.n, delay.facts["p95"]) == (level, 600.0, 40, 7200.0)
+    assert "half of the newest outcomes came within 10m, 95 % within 2h" in delay.detail

@@ -88,7 +88,8 @@ def measure(ledger: Ledger, champion: Version, *, policy: Policy, at: float) -> 
     classes, chances = champion.signature.classifies, champion.signature.chances
     errors: list[float] = []
     if not classes:
-        rows = ledger.records.labelled(champion.model, start=at - _MONTH, end=at, limit=_RECENT)
+        ripe = at - policy.horizon  # labels that come before are not like the others
+        rows = ledger.records.labelled(champion.model, start=ripe - _MONTH, end=ripe, limit=_RECENT)
         matches = [match for _, match in rows if match.version == champion.number and match.role == "champion"]
         known = (_error(m.output, m.value, classes=False, chances=chances) for m in matches)
         errors = [abs(e) for e in known if e is not None]

@@ -51,7 +51,9 @@ def validate(rooms: Rooms, version: Version, *, policy: Policy, force: bool, why
         champion = ledger.versions.get(version.model, rollout.champion) if rollout else None
         since = version.created if version.lineage.end is None else version.lineage.end
         rows = (
-            ledger.records.labelled(version.model, start=since, end=rooms.clock.now(), limit=_MOST) if champion else []
+            ledger.records.labelled(version.model, start=since, end=rooms.clock.now() - policy.horizon, limit=_MOST)
+            if champion
+            else []
         )
     try:
         mine = load(version, rooms.files.path)

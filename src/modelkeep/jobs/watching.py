@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep import profile
 from modelkeep.alerts.verdicts import false_alerts
 from modelkeep.errors import BadArtifact, NotFound
+from modelkeep.jobs.collecting import collected
 from modelkeep.jobs.drifting import drifting
 from modelkeep.jobs.probing import Probing, probed
 from modelkeep.jobs.rooms import Done, Rooms, Run
@@ -73,6 +74,7 @@ def watch(rooms: Rooms, run: Run, *, probes: Sequence[Probing] = ()) -> Done:
             found += drifting(ledger, mine[0], roles=ANSWERED, rollout=rollout, last=last, fleet=len(models))
     found += [reading for window in windows for measure in MEASURES for reading in measure(window)]
     found += _server(rooms, last, now=now)
+    found += collected(rooms)
     found += [_artifacts(model, rooms.router.failures, now=now) for model in models]
     found += told
     found += probed(rooms, probes, now=now)
@@ -127,15 +129,23 @@ class _View:
         version = self.ledger.versions.get(model, number)
         early = self.start - BEFORE
         others = [(n, r) for n, r in learn if n != number]
+        told = records.counts(model)[1]
+        delays = (records.lag(model, share=0.5), records.lag(model)) if told else None
         return Window(
             version=version,
             policy=self.policy,
             role=role,
             start=self.start,
             end=self.end,
-            slices=_by_hour(
-                s for r in roles for s in records.slices(model, number, role=r, start=self.start, end=self.end)
+            slices=_ripe(
+                _by_hour(
+                    s for r in roles for s in records.slices(model, number, role=r, start=self.start, end=self.end)
+                ),
+                policy=self.policy,
+                now=self.end,
             ),
+            told=told,
+            delays=delays,
             before=_by_hour(s for n, r in learn for s in records.slices(model, n, role=r, start=early, end=self.start)),
             others=_by_hour(
                 s for n, r in others for s in records.slices(model, n, role=r, start=self.start, end=self.end)
@@ -166,6 +176,21 @@ def _by_hour(slices: Iterable[Slice]) -> tuple[Slice, ...]:
     for s in slices:
         hours[s.start] = hours[s.start] + s.profile if s.start in hours else s.profile
     return tuple(Slice(start=start, profile=hours[start]) for start in sorted(hours))
+
+
+def _ripe(slices: tuple[Slice, ...], *, policy: Policy, now: float) -> tuple[Slice, ...]:
+    """Slices without the errors of predictions younger than the policy's horizon.
+
+    Labels that come early are not like the others, and what has not happened yet is no proof that it will not.
+    """
+    if policy.horizon <= 0:
+        return slices
+    return tuple(
+        s
+        if s.start + HOUR + policy.horizon <= now
+        else structs.replace(s, profile=structs.replace(s.profile, errors={}))
+        for s in slices
+    )
 
 
 def _reference(files: Files, version: Version) -> Profile | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelkeep.operations import (
     alerts,
+    archiving,
     checking,
     compressing,
     collection,
@@ -16,6 +17,7 @@ from modelkeep.operations import (
     configuration,
     diagnosing,
     consenting,
+    database,
     erasing,
     explaining,
     history,
@@ -52,6 +54,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *predictions.OPERATIONS,
     *recording.OPERATIONS,
     *explaining.OPERATIONS,
+    *archiving.OPERATIONS,
     *outcomes.OPERATIONS,
     *measuring.OPERATIONS,
     *saying.OPERATIONS,
@@ -70,6 +73,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *overload.OPERATIONS,
     *performing.OPERATIONS,
     *configuration.OPERATIONS,
+    *database.OPERATIONS,
 )
 """Every act, in the order in which it is documented."""
 

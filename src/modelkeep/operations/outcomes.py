@@ -1,11 +1,10 @@
-"""Outcomes: telling what really happened, and how far the answers were from it."""
+"""Outcomes: telling what really happened."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -13,13 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from modelkeep.errors import BadInput
 from modelkeep.nouns import Outcome, Output, given_id
 from modelkeep.operations import truths
-from modelkeep.operations.act import DurationText, Lines, ModelName, MomentText, Operation, moment, stamp
-from modelkeep.operations.models import known
+from modelkeep.operations.act import DurationText, Lines, MomentText, Operation, moment
 from modelkeep.operations.recording import NAMED, LineProblem, decoded
 from modelkeep.quantities import seconds
 from modelkeep.store.seams import Told
-from modelkeep.watch.intervals import Interval
-from modelkeep.watch.performance import accuracy as measured_accuracy
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -75,45 +71,6 @@ class ToldOutcomes(Struct, frozen=True, kw_only=True):
     ambiguous: int = 0
     reasons: dict[str, int] = {}
     problems: tuple[LineProblem, ...] = ()
-
-
-class ReadAccuracy(Struct, frozen=True, kw_only=True):
-    """The predictions asked in the last ``window``, or from ``start`` to ``end``; of one version, key or role."""
-
-    model: ModelName
-    window: DurationText = "7d"
-    start: MomentText | None = None
-    end: MomentText | None = None
-    version: int | None = None
-    key: Annotated[str, Meta(description="Only this entity")] = ""
-    role: Literal["champion", "canary", "shadow", "fallback"] | None = None
-
-
-class Errors(Struct, frozen=True, kw_only=True):
-    """Metrics over ``n`` pairs; ``mape`` leaves out the ``n_skipped`` pairs whose truth is zero."""
-
-    n: int
-    n_skipped: int
-    metrics: dict[str, float]
-
-
-class Accuracy(Struct, frozen=True, kw_only=True):
-    """How far the answers were from the truth, beside the automatic baselines on the same predictions.
-
-    ``error`` is ``insufficient_data`` when there are fewer than ``need`` pairs; then there are no metrics.
-    """
-
-    model: str
-    start: datetime
-    end: datetime
-    have: int
-    need: int
-    error: Literal["insufficient_data"] | None
-    sample_size: int
-    n_skipped: int
-    metrics: dict[str, float]
-    intervals: dict[str, Interval]
-    baselines: dict[str, Errors]
 
 
 def tell_outcomes(app: App, request: TellOutcomes) -> ToldOutcomes:
@@ -213,47 +170,6 @@ def _common(truth: Truth, request: TellOutcomes) -> Truth:
     return msgspec.structs.replace(truth, **missing)
 
 
-def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
-    """Measure accuracy over any window: exact for its bounds, however late the outcomes came.
-
-    Fewer than 10 pairs are said to be too few. Raises NotFound for an unknown model or version, BadInput for a bad
-    window.
-    """
-    now = app.rooms.clock.now()
-    end = moment(request.end, "end")
-    end = now + 1e-3 if end is None else end
-    start = moment(request.start, "start")
-    start = end - seconds(request.window, "window") if start is None else start
-    if not start < end:
-        raise BadInput.of("start", expected="a moment before end", got=repr(request.start))
-    with app.rooms.store.read() as ledger:
-        known(ledger, request.model)
-        if request.version is not None:
-            ledger.versions.get(request.model, request.version)
-        found = ledger.records.sums(
-            request.model, start=start, end=end, version=request.version, key=request.key or None, role=request.role
-        )
-    measured = {name: measured_accuracy(sums) for name, sums in found.items()}
-    mine = measured.pop("model")
-    return Accuracy(
-        model=request.model,
-        start=stamp(start),
-        end=stamp(end),
-        have=mine.n,
-        need=mine.need,
-        error="insufficient_data" if mine.error else None,
-        sample_size=mine.n,
-        n_skipped=mine.skipped,
-        metrics=mine.metrics,
-        intervals=mine.intervals,
-        baselines={
-            name: Errors(n=one.n, n_skipped=one.skipped, metrics=one.metrics)
-            for name, one in measured.items()
-            if not one.error
-        },
-    )
-
-
 def _truths(request: TellOutcomes) -> list[tuple[str, Truth]]:
     if request.outcomes is not UNSET:
         if request.actual is not UNSET:
@@ -296,10 +212,5 @@ OPERATIONS = (
     Operation(
         name="outcomes", method="POST", path="/v1/outcomes", request=TellOutcomes, result=ToldOutcomes,
         run=tell_outcomes, many="outcomes", lines=Lines(take=tell_lines, join=together),
-    ),
-    Operation(
-        name="accuracy", method="GET", path="/v1/models/{model}/accuracy", request=ReadAccuracy, result=Accuracy,
-        run=accuracy, words=("accuracy",), plain=("model",),
-        finding=lambda found: f"insufficient_data: have {found.have}, need {found.need}" if found.error else "",
     ),
 )  # fmt: skip

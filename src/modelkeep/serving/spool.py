@@ -14,11 +14,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct
 
 from modelkeep.errors import ModelkeepError, StoreUnavailable
-from modelkeep.store.sealing import PLAIN, Sealer
 
 _log = logging.getLogger("modelkeep.serving")
 _HEAD = struct.Struct("<II")
@@ -30,6 +30,31 @@ class Place(Struct, frozen=True, kw_only=True):
 
     offset: int
     length: int
+
+
+class Seals(Protocol):
+    """Makes bytes unreadable to others, and readable again: ``store.sealing.Sealer`` where the store encrypts."""
+
+    def frame(self, data: bytes) -> bytes:
+        """What lies on disk."""
+
+    def unframe(self, data: bytes) -> bytes:
+        """The inverse of ``frame``."""
+
+
+class Plain:
+    """Leaves bytes as they are."""
+
+    def frame(self, data: bytes) -> bytes:
+        """The same."""
+        return data
+
+    def unframe(self, data: bytes) -> bytes:
+        """The same."""
+        return data
+
+
+PLAIN = Plain()
 
 
 class Spool:
@@ -44,7 +69,7 @@ class Spool:
     [b'one group']
     """
 
-    def __init__(self, path: Path, *, limit: int, sealer: Sealer = PLAIN) -> None:
+    def __init__(self, path: Path, *, limit: int, sealer: Seals = PLAIN) -> None:
         self._path = path
         self._sealer = sealer
         self._limit = limit

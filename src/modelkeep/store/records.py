@@ -17,10 +17,11 @@ from modelkeep.store.joining import Joining
 from modelkeep.store.living import Lives
 from modelkeep.store.rows import Asked
 from modelkeep.store.sealing import NUMBER, Keys
-from modelkeep.store.seams import Folded, Hits, Sought, Told, Whereabouts
+from modelkeep.store.seams import Extent, Folded, Hits, Sought, Told, Whereabouts
 from modelkeep.store.searching import Searching
 from modelkeep.store.tables import insert_rows, replace_rows
 from modelkeep.store.tallying import Tallies
+from modelkeep.store.weighing import extent
 
 _log = logging.getLogger("modelkeep.store")
 _WHERE = select(*(tables.predictions.c[name] for name in ("writer", "seq", "model", "key", "target", "role")))
@@ -106,6 +107,10 @@ class SqlRecords:
             rows.name(writer, seq): Whereabouts(model=model, key=key, target=target, role=role)
             for writer, seq, model, key, target, role in found
         }
+
+    def extent(self) -> Extent:
+        """See ``seams.Records.extent``."""
+        return extent(self._connection)
 
     def nearest(self, model: str, key: str, *, target: float) -> float | None:
         """See ``seams.Records.nearest``."""

@@ -102,6 +102,16 @@ class Hits(Struct, frozen=True, kw_only=True):
     rest: tuple[float, int] | None = None
 
 
+class Extent(Struct, frozen=True, kw_only=True):
+    """How much is kept: ``size`` in bytes is counted (``exact``) or estimated from the newest rows."""
+
+    stored: int
+    size: int
+    exact: bool
+    fields: tuple[str, ...]
+    oldest: float | None
+
+
 class Whereabouts(Struct, frozen=True, kw_only=True):
     """Which model and key a prediction is of, and the moment that it is about."""
 
@@ -145,6 +155,9 @@ class Records(Protocol):
 
     def whereabouts(self, ids: Iterable[str]) -> dict[str, Whereabouts]:
         """What some predictions are about, by id; those that are not kept are left out."""
+
+    def extent(self) -> Extent:
+        """How many predictions there are, how large they are, which fields they have, and when the oldest was asked."""
 
     def nearest(self, model: str, key: str, *, target: float) -> float | None:
         """The target of the model's prediction for ``key`` that is nearest to a moment; None when there is none."""
@@ -396,6 +409,9 @@ class Persons(Protocol):
 
     def said(self, subject: str) -> list[Consent]:
         """Every word of a person on consent, oldest first."""
+
+    def tally(self) -> tuple[int, int]:
+        """How many people consent now, and how many have withdrawn."""
 
     def granted(self) -> frozenset[str]:
         """The pseudonyms of all who consent now."""

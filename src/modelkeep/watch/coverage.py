@@ -1,10 +1,10 @@
-"""How many predictions have an outcome by now."""
+"""How many predictions have an outcome by now, and how long outcomes take."""
 
 from __future__ import annotations
 
 from modelkeep.nouns import Level, Reading
 from modelkeep.profile import Slice, Window
-from modelkeep.quantities import HOUR
+from modelkeep.quantities import HOUR, duration
 from modelkeep.watch.folding import NEED, honest, lacking, span, unknown
 from modelkeep.watch.intervals import wilson
 
@@ -13,11 +13,36 @@ FALL = 0.2
 
 
 def coverage(window: Window) -> list[Reading]:
-    """Reading ``coverage``: the share of answered predictions, older than the policy's horizon, whose outcome is known.
+    """Readings ``coverage`` and ``label_delay``.
 
-    Level: warning when the share is 20 points or more below that of the four weeks before and chance does not explain
-    it, or when there is none any more; unknown below ten such predictions, or when no outcome was ever told.
+    ``coverage`` is the share of answered predictions, older than the policy's horizon, whose outcome is known. Level:
+    warning when the share is 20 points or more below that of the four weeks before and chance does not explain it, or
+    when there is none any more; unknown below ten such predictions, or when no outcome was ever told.
+    ``label_delay`` is how many seconds half of the newest outcomes took; warning when more than 5 % of them take longer
+    than the horizon: labels are then scored that are not yet what they will be. Unknown before the first outcome.
     """
+    return [*_covered(window), _delay(window)]
+
+
+def _delay(window: Window) -> Reading:
+    horizon = window.policy.horizon
+    if window.delays is None:
+        return unknown(window, "label_delay", detail="no outcome was ever told", facts={"reason": "no outcomes"})
+    half, most = window.delays
+    late = 0 < horizon < most
+    said = f"half of the newest outcomes came within {duration(half)}, 95 % within {duration(most)}"
+    beyond = f", and the policy takes labels for final after {duration(horizon)}" if horizon > 0 else ""
+    return honest(
+        Reading(
+            name="label_delay", subject=window.version.name, value=half, level="warning" if late else "ok",
+            at=window.end, n=window.told, unit="s", detail=f"{said}{beyond}",
+            facts={"p50": half, "p95": most, "horizon": horizon},
+        )
+    )  # fmt: skip
+
+
+def _covered(window: Window) -> list[Reading]:
+    """The reading ``coverage``."""
     grown = [s for s in window.slices if s.start + HOUR + window.policy.horizon <= window.end]
     n = sum(s.profile.n - s.profile.failures for s in grown)
     if n < NEED:

@@ -82,7 +82,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
         "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
-        "predictions": (LOADING, "Predictions as they were recorded: list, show, review, load"),
+        "predictions": (LOADING, "Predictions as they were recorded: list, show, review, load, archive"),
         "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
         "outcomes": (LOADING, "What really happened, from files: load"),
         "collection": (ACTS, "What waits and what is kept: stats, flush, off, on"),
@@ -127,7 +127,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Work": {
         "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),
+        "archive": (ACTS, "Old predictions in files: list"),
         "backups": (ACTS, "Backups of models: list"),
+        "db": (ACTS, "The database: explain"),
         "config": (OWN, "The configuration: check, show"),
         "completion": (OWN, "Print the completion script of a shell: bash, zsh or fish"),
     },

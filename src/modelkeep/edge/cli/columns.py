@@ -5,7 +5,7 @@ LISTS = {
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
     "backups": "backups", "accesses": "accesses", "review": "predictions", "configuration": "settings",
-    "recipes": "recipes", "reports": "reports", "loaded": "models",
+    "recipes": "recipes", "reports": "reports", "loaded": "models", "statements": "statements",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
 
@@ -30,6 +30,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "review": (
         "id=prediction_id", "at", "version", "key", "prediction", "truth", "off_by", "~features", "~error",
     ),
+    "points": ("start", "n", "metrics", "intervals", "mature"),
     "worst": ("rating", "at", "prediction_id", "model", "by", "~comment"),
     "problems": ("line", "code", "~message"),
     "readings": ("name", "subject", "value", "level", "n", "at", "~detail"),
@@ -47,6 +48,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "reports": ("id", "kind", "start", "end", "insights", "recommendations", "~files"),
     "accesses": ("at", "who", "act", "records", "person", "~detail"),
     "configuration": ("key", "source", "value"),
+    "statements": ("calls", "took=seconds", "worst", "~statement", "~plan"),
     "steps": ("name", "at", "took=seconds", "~detail"),
     "deliveries": ("channel", "event", "state", "attempts", "due", "~error"),
 }  # fmt: skip
