@@ -1,5 +1,6 @@
 """The pure core of admission: rates, the limit, the state. Moments are numbers that the tests choose."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -7,11 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelkeep.errors import Overloaded
+from modelkeep.nouns import Field, Signature, Version
+from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.admission.gates import Gate
 from modelkeep.serving.admission.gradient import Limit
 from modelkeep.serving.admission.pressure import Pressure
 from modelkeep.serving.admission.rates import Buckets, Rate
+
+VERSION = Version(
+    model="m", number=1, artifact="", size=1, runtime="python", created=0.0,
+    signature=Signature(inputs=(), output=Field(name="y", kind="number")),
+)  # fmt: skip
+LOADED = Loaded(version=VERSION, predict=lambda rows: None, seconds=math.nan, explain=lambda row: None)
 
 
 @given(
@@ -161,12 +170,12 @@ def test_states_follow_each_other_in_order_only(load):
 
 
 def gate(hands=4):
-    return Gate("m", 1, hands=hands, most=100, calm=3.0, settle=4.0)
+    return Gate("m", 1, limit=Limit(hands=hands, most=100), pressure=Pressure(calm=3.0, settle=4.0))
 
 
-def fill(one, priority):
+def fill(one, priority, at=0.0):
     while True:
-        one.enter(priority, at=0.0)
+        one.enter(priority, at=at)
 
 
 @pytest.mark.row("EMG-12")
@@ -178,7 +187,7 @@ def test_the_less_urgent_is_turned_away_first():
             fill(one, priority)
         assert refused.value.wait >= 1
         entered[priority] = one.open
-    assert entered == {"batch": 8, "normal": 13, "critical": 32}
+    assert entered == {"batch": 8, "normal": 8 + 13, "critical": 8 + 13 + 32}
     assert dict(one.shed) == {"batch": 1, "normal": 1, "critical": 1}
 
 
@@ -196,10 +205,22 @@ def test_in_recovery_a_growing_share_is_served_in_full_again():
     assert not one.lowers("normal", at=9.0)
 
 
+def test_a_burst_may_wait_a_little_and_what_lasts_may_not():
+    one = Gate("m", 1, limit=Limit(hands=1, most=2000, own=0.001), pressure=Pressure())
+    with pytest.raises(Overloaded):
+        fill(one, "normal", at=0.0)
+    assert 390 <= one.open <= 401
+    for _ in range(300):
+        one.leave("normal", at=0.9, whole=0.5, own=0.001)
+    with pytest.raises(Overloaded):
+        fill(one, "normal", at=2.0)
+    assert 80 <= one.open <= 102
+
+
 def test_a_change_of_state_is_told_once():
     told, clock = [], [0.0]
     admission = Admission(told=told.append, now=lambda: clock[0])
-    one = admission.gate("m", 1, hands=1, most=10)
+    one = admission.gate(LOADED, hands=1, most=10)
     for i in range(200):
         clock[0] = i / 100
         one.pressure.arrived(clock[0], refused=True)

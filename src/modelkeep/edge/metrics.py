@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelkeep.edge.gauges import Gated
 from modelkeep.edge.traffic import Durations, Traffic
 from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import LEVELS
@@ -35,6 +36,7 @@ def endpoint(app: App, traffic: Traffic) -> Callable[[Request], Awaitable[Respon
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Counted(traffic))
     registry.register(Known(app))
+    registry.register(Gated(app))
     ProcessCollector(registry=registry)
 
     async def scrape(_: Request) -> Response:

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Iterable
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep.alerts.channels.posting import post
 from modelkeep.errors import StoreUnavailable, Unavailable
+from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Job, Level, Reading
-from modelkeep.serving.admission.admitting import Change
+from modelkeep.serving.admission.admitting import Change, Hung
 from modelkeep.serving.admission.gates import GateView
 from modelkeep.serving.admission.pressure import STATES, State
 
@@ -98,11 +99,56 @@ def capacity(rooms: Rooms, run: Run, *, url: Callable[[], str] | None = None) ->
     return Done(result=Asked(load=wanted.load))
 
 
-def probe(rooms: Rooms) -> Iterable[Reading]:
-    """How every gate stands: a version that takes no line has none."""
-    now = rooms.clock.now()
-    for view in rooms.gateway.admission.views():
-        yield reading(view, at=now)
+class Demoting:
+    """Gives a version that hangs a process of its own from now on, where it can be ended: a change of its policy.
+
+    That it is durable matters: where the event loop is held for good only a restart helps, and after it the version
+    must not hold it again. Called in a thread that may wait for the store.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def __call__(self, hung: Hung) -> None:
+        """Change the policy, unless its owner has said ``never``."""
+        rooms = self._rooms
+        if not rooms.router.shelf.keeping.isolate:
+            return
+        try:
+            with rooms.store.write() as ledger:
+                rollout = ledger.rollouts.get(hung.model)
+                policy = ledger.versions.policy(hung.model, rollout.policy if rollout else None)
+                if policy.isolation != "auto":
+                    return
+                why = f"{hung.model}@{hung.version} hangs: {hung.why}"
+                changed = structs.replace(policy, isolation="process")
+                adopt(ledger, changed, who="server", why=why, at=rooms.clock.now())
+        except StoreUnavailable as fault:
+            _log.warning("a version that hangs keeps its place", extra={"cause": str(fault)})
+
+
+class Gates:
+    """How every gate stands, and how processes of versions fared since the last look."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, rooms: Rooms) -> Iterable[Reading]:
+        """The readings; a version that takes no line has no gate, one in the server's process no ``process``."""
+        now = rooms.clock.now()
+        for view in rooms.gateway.admission.views():
+            yield reading(view, at=now)
+        for name, loaded in rooms.router.shelf.loaded.items():
+            if loaded.ends is not None:
+                ends, why = loaded.ends()
+                fresh = ends - min(self._seen.get(name, 0), ends)
+                self._seen[name] = ends
+                said = f"it {why}" if why else "no process of it has ended"
+                yield Reading(
+                    name="process", subject=name, value=float(fresh), level="critical" if fresh else "ok", at=now,
+                    n=ends, detail=f"{fresh} processes replaced since the last look, {ends} in all: {said}",
+                    facts={"ended": float(ends)},
+                )  # fmt: skip
 
 
 def reading(view: GateView, *, at: float) -> Reading:

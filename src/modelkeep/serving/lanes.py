@@ -24,7 +24,7 @@ class Lane:
     """
 
     def __init__(self, name: str, *, threads: int = 4, waiting: int = 256) -> None:
-        self._name, self._threads, self._most = name, threads, threads + waiting
+        self._name, self.threads, self._most = name, threads, threads + waiting
         self._work: queue.PriorityQueue[_Work] = queue.PriorityQueue()
         self._taken = itertools.count()
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Lane:
             if self.running >= self._most:
                 return None
             self.running += 1
-            if len(self._live) < min(self.running, self._threads):
+            if len(self._live) < min(self.running, self.threads):
                 self._live.append(threading.Thread(target=self._run, name=self._name, daemon=True))
                 self._live[-1].start()
         self._work.put((rank, next(self._taken), future, call))

@@ -16,7 +16,8 @@ from modelkeep.serving.lanes import Lane
 
 HANDS = 4
 """Threads of one version; a version in a process of its own has one."""
-WAITING = 256
+WAITING = 2000
+"""So many calls stand in line at the very most; the gate lets in as many as are answered in time."""
 
 
 class Lines:
@@ -39,9 +40,8 @@ class Lines:
 
     def gate(self, loaded: Loaded) -> Gate:
         """The gate of a version."""
-        version = loaded.version
         hands = loaded.hands or HANDS
-        return self._admission.gate(version.model, version.number, hands=hands, most=hands + WAITING)
+        return self._admission.gate(loaded, hands=hands, most=hands + WAITING)
 
     async def ask(
         self, loaded: Loaded, rows: Sequence[Features], *, limit: float, priority: Priority = "normal"
@@ -74,12 +74,13 @@ class Lines:
             return got
         finally:
             ended = now()
-            gate.leave(at=ended, whole=ended - began, own=own)
+            gate.leave(priority, at=ended, whole=ended - began, own=own)
 
     def _lane(self, loaded: Loaded) -> Lane:
         name = (loaded.version.model, loaded.version.number)
-        lane = self._lanes.get(name)
-        if lane is None:
-            hands = loaded.hands or HANDS
+        lane, hands = self._lanes.get(name), loaded.hands or HANDS
+        if lane is None or lane.threads != hands:
+            if lane is not None:
+                lane.close()
             lane = self._lanes[name] = Lane(loaded.version.name, threads=hands, waiting=WAITING)
         return lane

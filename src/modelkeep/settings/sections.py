@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from modelkeep.errors import BadSettings
 from modelkeep.extending import BUILT_IN
 from modelkeep.jobs.schedule import Schedule
-from modelkeep.nouns import Caching, Guards, Policy, Retrain, Severity, Trial
+from modelkeep.nouns import Caching, Guards, Policy, Retention, Retrain, Severity, Trial
 from modelkeep.quantities import DAY
 from modelkeep.settings.secrets import Secret
 
@@ -31,6 +31,9 @@ POLICY: Mapping[tuple[type[Struct], str], object] = {
     (Policy, "memory"): Annotated[int, Meta(ge=64 * 1024 * 1024, extra={"written": "size"})],
     (Caching, "entries"): Annotated[int, Meta(ge=1, le=1_000_000)],
     (Caching, "ttl"): Annotated[float, Meta(gt=0, extra={"written": "duration"})],
+    (Retention, "hot"): Duration,
+    (Retention, "features"): Duration,
+    (Retention, "predictions"): Duration,
     (Guards, "error"): Annotated[float, Meta(gt=0, lt=1)],
     (Guards, "grain"): Duration,
     (Guards, "loss"): Annotated[float, Meta(gt=0, lt=1)],
@@ -225,14 +228,31 @@ class OverloadSettings(Struct, frozen=True, kw_only=True):
     every: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 600.0
 
 
+class ArchiveSettings(Struct, frozen=True, kw_only=True):
+    """When predictions go from the database to the archive's files: at the age ``after`` (0 = never)."""
+
+    after: Duration = 90 * 86400.0
+
+
+class KeepingSettings(Struct, frozen=True, kw_only=True):
+    """How long what was measured is kept: ``readings`` one by one, after that by the day; ``backups`` by number."""
+
+    readings: Duration = 7 * 86400.0
+    backups: Annotated[int, Meta(ge=1, le=1000)] = 7
+
+
 class LogsSettings(Struct, frozen=True, kw_only=True):
-    """Log level, console, file (relative to the folder's ``logs``; empty = no file), its rotation."""
+    """Log level, console, file (relative to the folder's ``logs``; empty = no file), its rotation.
+
+    Files of the folder that nobody wrote to for ``age`` are deleted (0 = never); the open one stays.
+    """
 
     console: bool = True
     level: Literal["debug", "info", "warning", "error"] = "info"
     file: str = "modelkeep.log"
     size: Annotated[int, Meta(ge=10_000, extra={"written": "size"})] = 20 * 1024 * 1024
     keep: Annotated[int, Meta(ge=1, le=1000)] = 5
+    age: Duration = 30 * 86400.0
 
 
 SHORT: Mapping[type[Struct], str] = {StoreSettings: "url"}
@@ -262,6 +282,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     privacy: PrivacySettings = PrivacySettings()
     services: ServicesSettings = ServicesSettings()
     overload: OverloadSettings = OverloadSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    keeping: KeepingSettings = KeepingSettings()
     logs: LogsSettings = LogsSettings()
     workloads: tuple[str, ...] = tuple(BUILT_IN)
     schedules: dict[str, Schedule] = {}

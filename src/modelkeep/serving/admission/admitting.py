@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Container
-from time import monotonic
+from time import monotonic, perf_counter
 
 from msgspec import Struct
 
+from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.gates import Gate, GateView
-from modelkeep.serving.admission.pressure import STATES, State
+from modelkeep.serving.admission.gradient import Limit
+from modelkeep.serving.admission.pressure import STATES, Pressure, State
 
 _log = logging.getLogger("modelkeep.serving")
+HUNG = 2.0
+"""A version that holds the event loop for so many seconds will not be trusted with it again."""
 EVERY = 0.5
 """Seconds between two looks for changes of state."""
 
@@ -23,6 +27,14 @@ class Change(Struct, frozen=True, kw_only=True):
     was: State
     now: GateView
     ago: float
+
+
+class Hung(Struct, frozen=True, kw_only=True):
+    """A version does not end its calls: it holds the event loop, or all of its threads."""
+
+    model: str
+    version: int
+    why: str
 
 
 class Admission:
@@ -41,16 +53,22 @@ class Admission:
         self.now = now
         self._gates: dict[tuple[str, int], Gate] = {}
         self._known: dict[tuple[str, int], State] = {}
+        self.hung: Callable[[Hung], None] | None = None
+        """Told once of each version that does not end its calls, in the thread that looks."""
+        self.inline: tuple[Loaded, float] | None = None
+        """The version that the event loop runs now, and since when (``perf_counter``)."""
+        self._told: set[tuple[str, int]] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def gate(self, model: str, version: int, *, hands: int, most: int) -> Gate:
+    def gate(self, loaded: Loaded, *, hands: int, most: int) -> Gate:
         """The gate of a version, made when it is first needed."""
+        model, version = loaded.version.model, loaded.version.number
         gate = self._gates.get((model, version))
-        if gate is None:
-            gate = self._gates[model, version] = Gate(
-                model, version, hands=hands, most=most, calm=self._calm, settle=self._settle
-            )
+        if gate is None or gate.limit.hands != hands:
+            limit = Limit(hands=hands, most=most, own=loaded.seconds)
+            pressure = Pressure(calm=self._calm, settle=self._settle)
+            gate = self._gates[model, version] = Gate(model, version, limit=limit, pressure=pressure)
         return gate
 
     def known(self, model: str, version: int) -> Gate | None:
@@ -61,6 +79,7 @@ class Admission:
         """Forget the gates of all other versions."""
         for name in [name for name in list(self._gates) if name not in versions]:
             del self._gates[name]
+            self._told.discard(name)
             self._known.pop(name, None)
 
     def look(self) -> None:
@@ -71,6 +90,22 @@ class Admission:
             if state != was:
                 self._known[name] = state
                 self._changed(Change(was=was, now=gate.view(at), ago=max(at - gate.pressure.since, 0.0)))
+            if gate.stuck >= gate.limit.hands > 1:
+                self._hangs(*name, why=f"{gate.stuck} calls do not end, and every thread of it is taken")
+        inline = self.inline
+        if inline is not None and perf_counter() - inline[1] > HUNG:
+            version = inline[0].version
+            seconds = perf_counter() - inline[1]
+            self._hangs(version.model, version.number, why=f"it has held the event loop for {seconds:.1f} s")
+
+    def _hangs(self, model: str, version: int, *, why: str) -> None:
+        if (model, version) in self._told:
+            return
+        self._told.add((model, version))
+        extra = {"model_name": model, "model_version": version}
+        _log.critical("%s@%s hangs: %s", model, version, why, extra=extra)
+        if self.hung is not None:
+            self.hung(Hung(model=model, version=version, why=why))
 
     def start(self) -> None:
         """Look every 0.5 s of real time, in a thread of its own."""

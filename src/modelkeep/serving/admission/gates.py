@@ -17,6 +17,9 @@ PRIORITIES: tuple[Priority, ...] = ("critical", "normal", "batch")
 """The most urgent first."""
 SHARES = {"critical": 2.0, "normal": 0.8, "batch": 0.5}
 """Up to which share of the limit a priority gets in: what is urgent always finds room that the others leave."""
+LINE, BURST_LINE = 0.1, 0.5
+"""Seconds in which a line must be worked off: one that lasts, and one that was empty within ``FRESH`` seconds."""
+FRESH = 1.0
 LEAST_WAIT, MOST_WAIT = 1.0, 30.0
 
 
@@ -42,16 +45,14 @@ class GateView(Struct, frozen=True, kw_only=True):
 
 
 class Gate:
-    """The gate of one version whose calls take a line. Belongs to the event loop: no lock.
+    """The gate of one version whose calls take a line. Belongs to the event loop: no lock."""
 
-    ``hands`` is how many calls run at the same time; ``most`` how many may be under way at the very most.
-    """
-
-    def __init__(self, model: str, version: int, *, hands: int, most: int, calm: float, settle: float) -> None:
+    def __init__(self, model: str, version: int, *, limit: Limit, pressure: Pressure) -> None:
         self.model, self.version = model, version
-        self.limit = Limit(hands=hands, most=most)
-        self.pressure = Pressure(calm=calm, settle=settle)
+        self.limit, self.pressure = limit, pressure
         self.open = 0
+        self._by: Counter[str] = Counter()
+        self._empty = float("-inf")
         self._lost: list[Future[Any]] = []
         self.shed: Counter[str] = Counter()
         self.lowered: Counter[str] = Counter()
@@ -73,26 +74,49 @@ class Gate:
 
         Raises Overloaded when it would only wait, naming when to try again.
         """
-        room = max(
-            self.limit.value * SHARES[priority], self.limit.hands if priority == "batch" else 1 + self.limit.hands
-        )
-        refused = self.open >= room or (self.open > 0 and self.limit.wait(self.open) > within)
+        if self.open <= self.limit.hands:
+            self._empty = at
+        ahead = self._ahead(priority)
+        room = self._room(priority, at=at)
+        refused = ahead >= room or (ahead > 0 and self.limit.wait(ahead) > within)
         self.pressure.arrived(at, refused=refused)
         if refused:
             self.shed[priority] += 1
             raise Overloaded(
-                f"{self.model}@{self.version} has {self.open} calls under way, more {priority} ones would only wait",
+                f"{self.model}@{self.version} has {ahead} calls under way, more {priority} ones would only wait",
                 remedy="try again later, or send X-Priority: critical with what cannot wait",
                 wait=self.wait(at),
             )
         self.open += 1
+        self._by[priority] += 1
 
-    def leave(self, *, at: float, whole: float, own: float) -> None:
+    def _room(self, priority: Priority, *, at: float) -> float:
+        """How many calls may be under way for one more of this priority to get in.
+
+        A line that is soon worked off is nobody's harm, however many calls stand in it. As in CoDel, what matters is
+        whether a line lasts: after a burst it may take longer.
+        """
+        limit, share = self.limit, SHARES[priority]
+        seconds = BURST_LINE if at - self._empty < FRESH else LINE
+        short = limit.hands * seconds / limit.own if limit.own else 0.0
+        least = limit.hands if priority == "batch" else 1 + limit.hands
+        return min(max(share * max(limit.value, short), least), limit.most)
+
+    def _ahead(self, priority: Priority) -> int:
+        """Calls under way that go before one more of this priority: what is less urgent lets it pass."""
+        if priority == "critical":
+            return self._by["critical"]
+        return self.open - self._by["batch"] if priority == "normal" else self.open
+
+    def leave(self, priority: Priority, *, at: float, whole: float, own: float) -> None:
         """One call has ended: seconds since it arrived, and seconds in the model itself (0 = it never got there)."""
         if own > 0:
             self.limit.note(whole=whole, own=own, open_=self.open)
             self.pressure.answered(at)
         self.open -= 1
+        self._by[priority] -= 1
+        if self.open <= self.limit.hands:
+            self._empty = at
 
     def lowers(self, priority: Priority, *, at: float) -> bool:
         """Whether a request of this priority is to be answered by less, where there is less. Counts it as asked for.

@@ -20,6 +20,8 @@ _NEWEST = 0.05
 class Limit:
     """The limit of one version with so many ``hands``; never below them, never above ``most``.
 
+    ``own`` is a call's own time as far as it is known beforehand.
+
     >>> limit = Limit(hands=4, most=260)
     >>> for _ in range(200):  # every call waits as long as the limit lets it: the line is kept short
     ...     limit.note(whole=0.02 * limit.value / 4, own=0.02, open_=limit.value)
@@ -27,11 +29,11 @@ class Limit:
     True
     """
 
-    def __init__(self, *, hands: int, most: int) -> None:
-        self.hands, self._most = hands, most
+    def __init__(self, *, hands: int, most: int, own: float = 0.0) -> None:
+        self.hands, self.most = hands, most
         self._value = min(4.0 * hands, float(most))
-        self._n = 0
-        self.own = 0.0
+        self._n = 1 if own > 0 else 0
+        self.own = own if own > 0 else 0.0
         """A call's own time in seconds: the mean of the newest; 0 before the first."""
 
     @property
@@ -47,7 +49,7 @@ class Limit:
             return  # the traffic is what limits, and says nothing of how much more would be borne
         gradient = min(1.0, max(LEAST_GRADIENT, TOLERANCE * self.own / whole))
         wanted = self._value * gradient + self._value**0.5
-        self._value = min(max((1 - _WEIGHT) * self._value + _WEIGHT * wanted, float(self.hands)), float(self._most))
+        self._value = min(max((1 - _WEIGHT) * self._value + _WEIGHT * wanted, float(self.hands)), float(self.most))
 
     def wait(self, open_: int) -> float:
         """How long one more call would take with so many under way, in seconds, as far as is known."""
