@@ -14,7 +14,7 @@ from modelkeep.clock import Clock
 from modelkeep.errors import NotFound, StoreUnavailable
 from modelkeep.nouns import Policy, Rollout, Version
 from modelkeep.quantities import DAY
-from modelkeep.serving import discretion
+from modelkeep.serving import discretion, freeing
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.routes import Route, fitting
 from modelkeep.serving.shelf import Keeping, Released, Shelf, released
@@ -134,9 +134,14 @@ class Router:
             if want.rollout.model in awake:
                 failures |= self.shelf.load(want.versions.values(), why="start" if first else "change")
         self._wanted = {want.rollout.model: want for want in wanted}
+        crowded = self.shelf.crowded()
+        for model in crowded:
+            self.shelf.drop(model)
         for model in self._wanted:
             self._gateway.attend(model)
         self._swap(failures)
+        if crowded:
+            freeing.give_back()
         self._revision, self._tried = revision, self._clock.now()
 
     def waken(self, model: str) -> None:
@@ -146,9 +151,12 @@ class Router:
             if want is None or model in self.shelf:
                 return
             failures = dict(self._failures) | self.shelf.load(want.versions.values(), why="use")
-            for other in self.shelf.crowded():
+            crowded = self.shelf.crowded()
+            for other in crowded:
                 self.shelf.drop(other)
             self._swap(failures)
+        if crowded:
+            freeing.give_back()
 
     def release(self, models: Collection[str]) -> Released:
         """Let go of models, and give their memory back to the system; they come back at the next question."""
