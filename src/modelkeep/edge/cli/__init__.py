@@ -58,7 +58,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "Take a version over from an MLflow registry or a folder of versions, or list what is there",
         ),
         "verify": (ACTS, "Read a version's files again and compare them with the digests they were registered under"),
-        "policy": (ACTS, "What the owner of a model wants: show"),
+        "policy": (ACTS, "What the owner of a model wants: show, set"),
     },
     "Releases": {
         "release": (
@@ -127,6 +127,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Work": {
         "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),
+        "maintenance": (ACTS, "Keep the house in order: vacuum, purge-history, purge-logs"),
         "archive": (ACTS, "Old predictions in files: list"),
         "backups": (ACTS, "Backups of models: list"),
         "db": (ACTS, "The database: explain"),
