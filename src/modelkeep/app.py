@@ -21,7 +21,7 @@ from modelkeep.claims import Claim, address, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
-from modelkeep.jobs import overloads, services
+from modelkeep.jobs import overloads, services, upkeep
 from modelkeep.jobs.archiving import archive
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
@@ -76,6 +76,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "emergency": emergency,
         "tidy": tidy,
         "archive": archive,
+        "vacuum": upkeep.vacuum,
+        "purge_history": upkeep.purge_history,
+        "purge_logs": upkeep.purge_logs,
         "erase": erase,
         "rotate": rotate,
         "capacity": overloads.capacity,
@@ -95,8 +98,9 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'release', 'report',
-     'retrain', 'roll_back', 'rotate', 'tidy', 'train', 'verify_collection', 'watch']
+    ['archive', 'audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'purge_history',
+     'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'tidy', 'train', 'vacuum',
+     'verify_collection', 'watch']
     """
 
     def __init__(
@@ -114,6 +118,8 @@ class App:
         own["report"] = partial(report, base=partial(address, settings.folder))
         own["tidy"] = partial(tidy, accesses=settings.privacy.accesses)
         own["archive"] = partial(archive, hot=settings.archive.after)
+        own["purge_history"] = partial(upkeep.purge_history, age=settings.keeping.readings)
+        own["purge_logs"] = partial(upkeep.purge_logs, age=settings.logs.age, current=settings.logs.file)
         own["comply"] = partial(comply, check=self._complying)
         own["erase"] = partial(erase, personals=extended.personals(extensions))
         self.tasks: Mapping[str, Task] = MappingProxyType(extended.tasks(extensions, own))
@@ -443,6 +449,9 @@ def _schedules(
         "audit_collection": Schedule(task="audit_collection", when="45 3 * * 1"),
         "comply": Schedule(task="comply", when="every 1d"),
         "archive": Schedule(task="archive", when="30 2 1 * *"),
+        "purge_history": Schedule(task="purge_history", when="10 3 * * *"),
+        "purge_logs": Schedule(task="purge_logs", when="20 3 * * *"),
+        "vacuum": Schedule(task="vacuum", when="30 3 * * 0"),
         "report": Schedule(task="report", when="0 6 * * 1", arguments={"kind": "weekly"}),
     }
     if settings.watch.every:

@@ -119,6 +119,8 @@ class Signature(Struct, frozen=True, kw_only=True):
             else:
                 got = None if field.nullable else "nothing"
             if got is not None:
+                value = features.get(field.name)
+                got = unseen(value) if isinstance(value, str) and self.personal else got  # it may be in the wrong field
                 found.append(Problem(field=field.name, expected=field.expected(), got=got, row=row))
         if len(features) > present:
             known = {field.name for field in self.inputs}
@@ -333,6 +335,19 @@ class Privacy(Struct, frozen=True, kw_only=True):
     pii: tuple[str, ...] = ()
 
 
+class Retention(Struct, frozen=True, kw_only=True):
+    """How long records are kept, in seconds; 0 is for ever.
+
+    ``hot`` is the age at which predictions go from the database to the archive (0 = the installation's), ``features``
+    the age at which archived ones lose their features, and ``predictions`` the age at which they go for good, wherever
+    they are. What is summed over them (profiles, accuracy by the hour) stays.
+    """
+
+    hot: float = 0.0
+    features: float = 0.0
+    predictions: float = 0.0
+
+
 class Caching(Struct, frozen=True, kw_only=True):
     """Whether answers of the model are given again to equal inputs, how many, and for how many seconds.
 
@@ -372,6 +387,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     window: float = WEEK
     quiet: float = 90 * DAY
     privacy: Privacy = Privacy()
+    retention: Retention = Retention()
     priority: Literal["critical", "normal", "batch"] = "normal"
     lighter: int = 0
     isolation: Literal["auto", "process", "never"] = "auto"

@@ -323,9 +323,9 @@ _STEPS: tuple[tuple[str, Callable[..., Stepped]], ...] = (
     ("found", _found),
     ("consent", _consent),
     ("waiting", _waiting),
+    ("datasets", _datasets),  # before the records, by whose ids such rows may be found
     ("records", _records),
     ("archive", _archive),
-    ("datasets", _datasets),
     ("texts", _texts),
     ("histories", _histories),
     ("keys", _keys),

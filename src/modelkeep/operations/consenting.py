@@ -18,6 +18,10 @@ Subject = Annotated[
 ]
 
 
+SELF = "the person"
+"""Who speaks for themselves: their name has no place in the audit chain, from which nothing can be taken away."""
+
+
 class SayConsent(Struct, frozen=True, kw_only=True):
     """A word on whether a person may be recorded."""
 
@@ -62,6 +66,7 @@ def say_consent(app: App, request: SayConsent) -> ConsentView:
 def say(app: App, subject: str, *, granted: bool, by: str = "") -> None:
     """Keep a word on consent, in force in this process when this returns."""
     now = app.rooms.clock.now()
+    by = SELF if by == subject else by
     with app.rooms.store.write() as ledger:
         ledger.persons.say(subject, granted=granted, at=now, by=by)
         ledger.acts.append(

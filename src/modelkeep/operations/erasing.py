@@ -16,7 +16,7 @@ from modelkeep.jobs.persons import Holding, entities, holding, learned, names
 from modelkeep.jobs.receipts import Receipt, Statement, genuine
 from modelkeep.nouns import Outcome, Value
 from modelkeep.operations.act import By, Limit, Operation, Why, stamp
-from modelkeep.operations.consenting import Subject, Word
+from modelkeep.operations.consenting import SELF, Subject, Word
 from modelkeep.operations.training import Alone
 from modelkeep.store.archive.upkeep import Archive
 from modelkeep.store.people import Access
@@ -164,7 +164,9 @@ def erase_person(app: App, request: ErasePerson) -> Erasure:
     """
     if request.dry_run:
         return _foreseen(app, request)
-    wanted = erasing.begin(app.rooms, request.subject, keyed=request.keyed, by=request.by, why=request.why)
+    by = SELF if request.by == request.subject else request.by
+    why = request.why.replace(request.subject, SELF)
+    wanted = erasing.begin(app.rooms, request.subject, keyed=request.keyed, by=by, why=why)
     job = erasing.job_of(wanted)
     if not app.serving:
         erasing.erase(app.rooms, Alone(job, app=app, say=lambda *_: None), personals=personals(app.extensions))

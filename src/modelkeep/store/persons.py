@@ -39,7 +39,7 @@ class SqlPersons:
     def said(self, subject: str) -> list[Consent]:
         """See ``seams.Persons.said``."""
         name, c = self.keys.pseudonym(subject), consents.c
-        query = select(c.granted, c.at, c.by).where(c.subject == name).order_by(c.number)
+        query = select(c.granted, c.at, c.by).where(c.subject == name, c.by != ERASED).order_by(c.number)
         return [Consent(granted=bool(granted), at=at, by=by) for granted, at, by in self._connection.execute(query)]
 
     def granted(self) -> frozenset[str]:
@@ -48,6 +48,14 @@ class SqlPersons:
         newest = select(func.max(c.number)).group_by(c.subject)
         query = select(c.subject).where(c.number.in_(newest), c.granted == 1)
         return frozenset(self._connection.execute(query).scalars())
+
+    def tally(self) -> tuple[int, int]:
+        """See ``seams.Persons.tally``."""
+        c = consents.c
+        newest = select(func.max(c.number)).group_by(c.subject)
+        query = select(c.granted, func.count()).where(c.number.in_(newest), c.by != ERASED).group_by(c.granted)
+        found = {bool(granted): n for granted, n in self._connection.execute(query)}
+        return found.get(True, 0), found.get(False, 0)
 
     def revision(self) -> int:
         """See ``seams.Persons.revision``."""

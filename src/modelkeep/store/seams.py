@@ -17,6 +17,7 @@ from modelkeep.nouns import (
     Alert,
     Feedback,
     Job,
+    Level,
     Match,
     Outcome,
     Output,
@@ -33,9 +34,25 @@ from modelkeep.store.archive.vault import Vault
 from modelkeep.store.people import Access, Consent, Erased
 from modelkeep.store.sealing import Keys
 from modelkeep.store.timing import Slow
+from modelkeep.store.vacuuming import Vacuumed
 from modelkeep.store.turns import Scope
 
 ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
+
+
+class DayOfReadings(Struct, frozen=True, kw_only=True):
+    """The readings of one name and subject within one day (UTC) that were deleted.
+
+    ``n`` of them, ``known`` with a value: its lowest, highest and mean (None without any), and the worst level.
+    """
+
+    day: float
+    n: int
+    known: int
+    low: float | None
+    high: float | None
+    mean: float | None
+    worst: Level
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -230,8 +247,8 @@ class Records(Protocol):
     def first_targets(self, model: str, keys: Iterable[str]) -> dict[str, float]:
         """The earliest target that each key was asked about."""
 
-    def memory(self, model: str) -> dict[str, bytes]:
-        """State of the automatic baselines by key, as ``remember`` kept it."""
+    def memory(self, model: str, keys: Iterable[str] | None = None) -> dict[str, bytes]:
+        """State of the automatic baselines by key (of all keys, or of some), as ``remember`` kept it."""
 
     def remember(self, model: str, states: Mapping[str, bytes]) -> None:
         """Keep the state of the automatic baselines of some keys."""
@@ -321,8 +338,17 @@ class Readings(Protocol):
     def series(self, name: str, subject: str, *, start: float, end: float) -> list[Reading]:
         """The readings of one name and subject, oldest first."""
 
-    def purge(self, before: float) -> int:
-        """Delete readings older than ``before``, but never the newest of a name and subject; how many went."""
+    def purge(self, before: float, *, limit: int = 1_000_000) -> int:
+        """Delete readings older than ``before``, the oldest first, and add them to their days; how many went.
+
+        The newest of a name and subject stays, however old.
+        """
+
+    def older(self, before: float) -> int:
+        """How many readings ``purge`` would delete."""
+
+    def days(self, name: str, subject: str, *, start: float, end: float) -> list[DayOfReadings]:
+        """What is kept of deleted readings: one entry a day that began within the bounds, oldest first."""
 
 
 class Alerts(Protocol):
@@ -543,6 +569,15 @@ class Store(Protocol):
 
     def sweep(self) -> str:
         """Leave nothing of deleted rows behind: in free pages, in the log. What stands in the way, empty when done."""
+
+    def vacuum(self, *, alone: bool = False) -> Vacuumed:
+        """Give free space back to the disk and look at how the data lie; others write and read meanwhile.
+
+        ``alone`` says that no server uses the store. Raises StoreUnavailable.
+        """
+
+    def size(self) -> int:
+        """Bytes that the database takes. Raises StoreUnavailable."""
 
     def close(self) -> None:
         """Let go of everything; later calls raise StoreUnavailable."""

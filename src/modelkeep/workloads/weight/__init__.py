@@ -50,6 +50,7 @@ WORKLOAD = Workload(
     probes=(watching.yardstick, watching.unsure),
     tasks={"weight_daily": upkeep.daily},
     schedules={"weight_daily": Schedule(task="weight_daily", when="15 4 * * *")},
+    personal=(consent.PERSONAL,),
     panel=panel.panel,
     play="modelkeep.workloads.weight.playing:play",
 )

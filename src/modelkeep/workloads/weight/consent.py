@@ -1,7 +1,8 @@
 """Who has consented that estimates are kept, and what is kept of them.
 
 A user is known under a random token: predictions carry it (so that a canary stays with a user), and it is joined to the
-user in one dataset alone. Taking that row away leaves measurements of objects that nobody can be found by.
+user in one dataset alone. Taking that row away leaves measurements of objects that nobody can be found by. Who has
+consented is known to the product (``App.say_consent``); this workload keeps no words on it of its own.
 """
 
 import uuid
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from modelkeep import Dataset, Field, NotFound, Operation, stamp
+from modelkeep import Dataset, Field, NotFound, Operation, Personal, stamp
 
 if TYPE_CHECKING:
     from modelkeep import App, Prediction, Rooms
@@ -20,11 +21,6 @@ MOST = 10_000
 User = Annotated[str, Meta(description="Whom it is about: your own id of the person", min_length=1, max_length=200)]
 
 PEOPLE = (Field(name="user", kind="text"), Field(name="token", kind="text"))
-CONSENTS = (
-    Field(name="user", kind="text"),
-    Field(name="granted", kind="boolean"),
-    Field(name="by", kind="text", nullable=True),
-)
 RECORD = (
     Field(name="model_version", kind="text"),
     Field(name="estimated_weight", kind="number", unit="g"),
@@ -41,11 +37,6 @@ def people(rooms: "Rooms") -> Dataset:
     return rooms.datasets.open("weight.people", columns=PEOPLE, time="at", key=("user",))
 
 
-def consents(rooms: "Rooms") -> Dataset:
-    """Who granted or withdrew consent, and when."""
-    return rooms.datasets.open("weight.consents", columns=CONSENTS, time="at", key=("user", "at"))
-
-
 def records(rooms: "Rooms") -> Dataset:
     """The record of every estimate; ``prediction`` only where there is consent."""
     return rooms.datasets.open("weight.estimates", columns=RECORD, time="timestamp")
@@ -58,11 +49,8 @@ def refusals(rooms: "Rooms") -> Dataset:
 
 def granted(rooms: "Rooms", user: str) -> bool:
     """Whether the user's newest word is a consent; without a word it is none."""
-    data = consents(rooms)
-    if not user or not data.revision:
-        return False
-    said = data.read(where={"user": user}, columns=("granted",))["granted"]
-    return bool(said and said[-1])
+    said = _said(rooms, user) if user else ()
+    return bool(said and said[-1].granted)
 
 
 def token_of(rooms: "Rooms", user: str, *, make: bool = False) -> str:
@@ -155,10 +143,7 @@ class Deleted(Struct, frozen=True, kw_only=True):
 
 def say_consent(app: "App", request: SayConsent) -> ConsentView:
     """Grant or withdraw a user's consent that estimates are kept; it holds from the next estimate on."""
-    data = consents(app.rooms)
-    data.append(
-        {"at": [app.rooms.clock.now()], "user": [request.user], "granted": [request.granted], "by": [request.by]}
-    )
+    app.say_consent(request.user, granted=request.granted, by=request.by)
     return show_consent(app, OneUser(user=request.user))
 
 
@@ -211,7 +196,8 @@ def delete_user(app: "App", request: OneUser) -> Deleted:
     found, _ = _predictions(app.rooms, token)
     ids = tuple(prediction.id for prediction, _ in found)
     gone = records(app.rooms).erase(where={"prediction": ids}) if ids else 0
-    said = consents(app.rooms).erase(where={"user": request.user})
+    with app.rooms.store.write() as ledger:
+        said = ledger.persons.forget_consents(request.user, at=app.rooms.clock.now())
     tokens = people(app.rooms).erase(where={"user": request.user})
     return Deleted(
         user=request.user,
@@ -227,11 +213,8 @@ def delete_user(app: "App", request: OneUser) -> Deleted:
 
 
 def _said(rooms: "Rooms", user: str) -> tuple[Said, ...]:
-    told = consents(rooms).read(where={"user": user})
-    return tuple(
-        Said(granted=bool(granted_), at=stamp(float(at or 0.0)), by=str(by or ""))
-        for granted_, at, by in zip(told["granted"], told["at"], told["by"], strict=True)
-    )
+    with rooms.store.read() as ledger:
+        return tuple(Said(granted=one.granted, at=stamp(one.at), by=one.by) for one in ledger.persons.said(user))
 
 
 def _predictions(rooms: "Rooms", token: str) -> tuple[list[tuple["Prediction", float | None]], bool]:
@@ -259,6 +242,42 @@ def _records(rooms: "Rooms") -> list[EstimateRecord]:
         )
         for row in rows
     ]
+
+
+# ----------------------------------------------------------------------- the product's own export and erasure
+
+
+def _keys(rooms: "Rooms", user: str) -> tuple[tuple[str, str], ...]:
+    token = token_of(rooms, user)
+    return ((MODEL, token),) if token else ()
+
+
+def _held(rooms: "Rooms", user: str) -> dict[str, list[dict[str, Any]]]:
+    found = {"weight.people": people(rooms).read(where={"user": user})}
+    ids = tuple(one.id for one, _ in _predictions(rooms, token_of(rooms, user))[0])
+    if ids:
+        found["weight.estimates"] = records(rooms).read(where={"prediction": ids})
+    return {
+        place: [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        for place, table in found.items()
+        if any(table.values())
+    }
+
+
+def _erase(rooms: "Rooms", user: str) -> dict[str, int]:
+    """The token last: it is what finds the rest when this is done again."""
+    gone = 0
+    ids = tuple(one.id for one, _ in _predictions(rooms, token_of(rooms, user))[0])
+    if ids:
+        gone = records(rooms).erase(where={"prediction": ids})
+    return {"weight.estimates": gone, "weight.people": people(rooms).erase(where={"user": user})}
+
+
+def _plant(rooms: "Rooms", user: str) -> None:
+    token_of(rooms, user, make=True)
+
+
+PERSONAL = Personal(held=_held, erase=_erase, keys=_keys, plant=_plant)
 
 
 def _sized(held: Held) -> Held:

@@ -92,13 +92,13 @@ def statistics(app: "App", _: Nothing) -> Statistics:
     total, recorded, oldest, newest = whole[0] if whole else (0, 0, None, None)
     lately = kept.sql('SELECT count(*), sum(please_weigh::INT) FROM data WHERE "timestamp" > ?', (since,))
     refused = consent.refusals(rooms).sql('SELECT count(DISTINCT "at") FROM data WHERE "at" > ?', (since,))
-    words = consent.consents(rooms).latest(by=("user",), columns=("granted",))["granted"]
     with rooms.store.read() as ledger:
+        granted, withdrawn = ledger.persons.tally()
         asked, labelled, _newest = ledger.records.counts(MODEL)
     return Statistics(
-        collection_enabled=any(words) or bool(recorded),
-        users_consenting=sum(bool(word) for word in words),
-        users_withdrawn=sum(not word for word in words),
+        collection_enabled=bool(granted or recorded),
+        users_consenting=granted,
+        users_withdrawn=withdrawn,
         estimates=int(total),
         estimates_recorded=int(recorded),
         estimates_7d=int(lately[0][0]) if lately else 0,
