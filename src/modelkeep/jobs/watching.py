@@ -21,7 +21,7 @@ from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.jobs.trainings import trainings
 from modelkeep.nouns import Level, Policy, Reading, Role, Rollout, Version, model_of
 from modelkeep.profile import Profile, Slice, Window
-from modelkeep.quantities import DAY, HOUR, WEEK, iso
+from modelkeep.quantities import HOUR, WEEK, iso
 from modelkeep.serving.recorder import Recording
 from modelkeep.store.seams import Files, Ledger
 from modelkeep.watch import MEASURES
@@ -30,7 +30,6 @@ BEFORE = 4 * WEEK
 """How far back the measures learn what is normal."""
 EVERY = 300.0
 """A reading that says the same is kept this often; one that turns is kept at once."""
-RETENTION = 14 * DAY
 SLOW = 1.0
 """A store that takes longer than this to write is slow."""
 SERVER = "server"
@@ -82,7 +81,6 @@ def watch(rooms: Rooms, run: Run, *, probes: Sequence[Probing] = ()) -> Done:
     with rooms.store.write("work") as ledger:
         ledger.readings.add(kept)
         alerts = rooms.book.evaluate(ledger, found)
-        ledger.readings.purge(now - RETENTION)
     result = Watched(
         windows=len(windows),
         readings=len(found),

@@ -23,6 +23,7 @@ from modelkeep.store.postgres_faults import translated, unusable
 from modelkeep.store.sealing import OPTION, PLAIN, Sealer
 from modelkeep.store.seams import Ledger, Scope
 from modelkeep.store.timing import Slow, Timings, timed
+from modelkeep.store.vacuuming import Vacuumed
 
 KEEPALIVE = {
     "connect_timeout": 5,
@@ -150,6 +151,21 @@ class PostgresStore:
         finally:
             connection.close()
         return ""
+
+    def vacuum(self, *, alone: bool = False) -> Vacuumed:  # noqa: ARG002 - it never needs the server to stop
+        """See ``seams.Store.vacuum``: ``VACUUM ANALYZE``, which keeps nobody waiting."""
+        began, before = time.perf_counter(), self.size()
+        connection = self._connected(autocommit=True)
+        try:
+            connection.execute("VACUUM (ANALYZE)")
+        finally:
+            connection.close()
+        return Vacuumed(before=before, after=self.size(), seconds=time.perf_counter() - began, longest=0.0)
+
+    def size(self) -> int:
+        """See ``seams.Store.size``."""
+        with self._reading() as connection:
+            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar() or 0)
 
     def close(self) -> None:
         """See ``seams.Store.close``."""

@@ -34,8 +34,8 @@ from modelkeep.store.archive.vault import Vault
 from modelkeep.store.people import Access, Consent, Erased
 from modelkeep.store.sealing import Keys
 from modelkeep.store.timing import Slow
-from modelkeep.store.vacuuming import Vacuumed
 from modelkeep.store.turns import Scope
+from modelkeep.store.vacuuming import Vacuumed
 
 ToldState = Literal["joined", "orphan", "repeated", "corrected", "withdrawn", "outdated", "held", "aside"]
 

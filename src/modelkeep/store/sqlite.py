@@ -15,13 +15,14 @@ from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import QueuePool
 
 from modelkeep.errors import BadSettings, StoreUnavailable
-from modelkeep.store import tables
+from modelkeep.store import tables, vacuuming
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.faults import locked, translated
 from modelkeep.store.ledger import SqlLedger
 from modelkeep.store.sealing import OPTION, PLAIN, Sealer
 from modelkeep.store.seams import Ledger, Scope
 from modelkeep.store.timing import Slow, Timings, timed
+from modelkeep.store.vacuuming import Vacuumed
 
 
 class SqliteStore:
@@ -133,6 +134,32 @@ class SqliteStore:
                 connection.close()
         return f"a reader of {self._path} holds its write-ahead log" if busy else ""
 
+    def vacuum(self, *, alone: bool = False) -> Vacuumed:
+        """See ``seams.Store.vacuum``. Free pages are given back a few at a time, between other writers' turns."""
+        self._present()
+        return vacuuming.vacuum(self._path, self._bare, alone=alone)
+
+    def size(self) -> int:
+        """See ``seams.Store.size``."""
+        return vacuuming.size(self._path)
+
+    @contextmanager
+    def _bare(self) -> Iterator[sqlite3.Connection]:
+        """SQLite's own connection, for what runs in no transaction, while nobody of this process writes."""
+        if not self._turn.acquire(timeout=self._busy):
+            raise locked(self._path, busy=self._busy)
+        try:
+            with translated(self._path, busy=self._busy):
+                pooled = self._writer.raw_connection()
+                try:
+                    connection = pooled.driver_connection
+                    assert isinstance(connection, sqlite3.Connection)  # noqa: S101 - the only driver of this engine
+                    yield connection
+                finally:
+                    pooled.close()
+        finally:
+            self._turn.release()
+
     def close(self) -> None:
         """See ``seams.Store.close``."""
         self._closed = True
@@ -208,6 +235,7 @@ def _engine(path: Path, *, busy: float, begin: str, prepare: Callable[[sqlite3.C
 
 
 def _writing(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded by a new file only: it can shrink while it serves
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")  # what is erased leaves no byte in a free page

@@ -340,6 +340,20 @@ erasures = Table(
     Index("erasures_by_subject", "subject"),
 )
 
+reading_days = Table(
+    "reading_days",
+    metadata,
+    _text("name", key=True),
+    _text("subject", key=True),
+    _float("day", key=True),
+    _integer("n"),
+    _integer("known"),
+    _float("low", null=True),
+    _float("high", null=True),
+    _float("total"),
+    _text("worst"),
+)
+
 # ----------------------------------------------------------------------------------------------- archive
 
 archived = Table(

@@ -131,7 +131,9 @@ def counted(asked: Asked, dated: Iterable[tuple[float, float]], *, span: Span, s
 def of_series(ledger: Ledger, asked: Asked, *, span: Span) -> Draft:
     """The mean of a reading over the span."""
     found = ledger.readings.series(asked.name, asked.subject, start=span.earlier, end=span.end)
-    dated = [(reading.at, reading.value, 1.0) for reading in found if reading.value is not None]
+    days = ledger.readings.days(asked.name, asked.subject, start=span.earlier, end=span.end)
+    dated = [(one.day + DAY / 2, one.mean * one.known, float(one.known)) for one in days if one.mean is not None]
+    dated += [(reading.at, reading.value, 1.0) for reading in found if reading.value is not None]
     first = min((at for at, _, _ in dated), default=span.start)
     late = first > span.start + span.block
     return drafted(asked, span, dated=dated, detail=f"readings are kept from {iso(first)} on" if late else "")

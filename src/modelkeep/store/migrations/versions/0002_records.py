@@ -125,6 +125,19 @@ def said() -> None:
 
 def archive() -> None:
     op.create_table(
+        "reading_days",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("day", sa.Float(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("known", sa.Integer(), nullable=False),
+        sa.Column("low", sa.Float(), nullable=True),
+        sa.Column("high", sa.Float(), nullable=True),
+        sa.Column("total", sa.Float(), nullable=False),
+        sa.Column("worst", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "subject", "day"),
+    )
+    op.create_table(
         "archived",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
