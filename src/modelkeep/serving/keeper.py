@@ -15,12 +15,15 @@ from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.binning import Binnings, fold
 from modelkeep.serving.blocks import Block
 from modelkeep.store.seams import Files, Ledger, Scope, Store, Told
-from modelkeep.watch.baselines import Baselines
+from modelkeep.watch.baselines import EVERYONE, Baselines
 
 _log = logging.getLogger("modelkeep.serving")
 RECORDER = "(recorder)"
 """The name under which the recorder remembers its own numbers, beside the states of the models' baselines."""
 RECENT = 20_000
+LOOK = 2.0
+"""Seconds between two looks at what other processes have learned."""
+_LEARNED = "learned "
 AGAIN = 5.0
 """Seconds until baselines that were not found are looked for again: a store that is away must not slow the recorder."""
 
@@ -62,6 +65,10 @@ class Keeper:
         self._touched: dict[str, Baselines] = {}
         self._missed: dict[str, float] = {}
         self._strange: set[str] = set()
+        self._learned: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self._behind: set[str] = set()
+        self._looked = time.perf_counter()
         self._recent: dict[str, tuple[str, str, float]] = {}
 
     def writer(self) -> int:
@@ -87,6 +94,7 @@ class Keeper:
         ``suspect`` says that it may have been kept before: then it is looked up, and nothing is kept twice.
         """
         kept = False
+        self._catch_up()
         if group.blocks:
             group = self._unpacked(group)
         try:
@@ -99,6 +107,10 @@ class Keeper:
                     baselines.settle()
                 else:
                     baselines.undo()
+            if kept:
+                self._learned |= {m: turn for m, turn in self._turns.items() if m not in self._behind}
+            self._turns.clear()
+            self._behind.clear()
             self._touched.clear()
             self._strange.clear()
         self._note(group.predictions)
@@ -167,8 +179,33 @@ class Keeper:
                 if versions:
                     found = Baselines(classifies=versions[-1].signature.classifies)
                     found.restore(ledger.records.memory(model))
+                    self._learned[model] = _turn(ledger, model)
                     self._baselines[model] = found
         return found
+
+    def _catch_up(self) -> None:
+        """Take over what other processes on this store have learned from the outcomes that they were told."""
+        if time.perf_counter() < self._looked + LOOK:
+            return
+        self._looked = time.perf_counter()
+        with contextlib.suppress(StoreUnavailable), self._store.read() as ledger:
+            heard = ledger.records.memory(RECORDER, [_LEARNED + model for model in self._baselines])
+            for name, turn in heard.items():
+                model = name.removeprefix(_LEARNED)
+                if int(turn) != self._learned.get(model, 0):
+                    self._baselines[model].refresh(ledger.records.memory(model))
+                    self._learned[model] = int(turn)
+
+    def _joined_by(self, ledger: Ledger, model: str, *, key: str, baselines: Baselines) -> None:
+        """What other processes have learned of a key since this one looked must not be written over."""
+        if model not in self._turns:
+            turn = _turn(ledger, model)
+            if turn != self._learned.get(model, 0):
+                self._behind.add(model)
+            self._turns[model] = turn + 1
+        if model in self._behind:
+            states = ledger.records.memory(model, [name for name in {key, EVERYONE} if not baselines.touched(name)])
+            baselines.refresh(states)
 
     def _written(self, ledger: Ledger, group: Group, *, suspect: bool) -> list[Told]:
         records = ledger.records
@@ -190,6 +227,8 @@ class Keeper:
                 self._learn(ledger, outcome, result=result)
             for model, baselines in self._touched.items():
                 records.remember(model, baselines.changed())
+            if self._turns:
+                records.remember(RECORDER, {_LEARNED + model: b"%d" % turn for model, turn in self._turns.items()})
         if group.number:
             records.remember(RECORDER, {str(group.writer): b"%d" % group.number})
         return told
@@ -203,6 +242,7 @@ class Keeper:
             self._strange.add(about[0])
             return
         model, key, target = about
+        self._joined_by(ledger, model, key=key, baselines=baselines)
         self._touched[model] = baselines
         if result.state in {"joined", "orphan"}:
             baselines.learn(key, outcome.value, target=target)
@@ -225,6 +265,12 @@ class Keeper:
             self._recent[p.id] = (p.model, p.key, p.target)
         while len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
+
+
+def _turn(ledger: Ledger, model: str) -> int:
+    """How often any process has taught a model's baselines."""
+    name = _LEARNED + model
+    return int(ledger.records.memory(RECORDER, [name]).get(name, b"0"))
 
 
 def _scope(group: Group, *, suspect: bool) -> Scope:

@@ -19,11 +19,12 @@ from modelkeep.store.rows import Asked
 from modelkeep.store.sealing import NUMBER, Keys
 from modelkeep.store.seams import Extent, Folded, Hits, Sought, Told, Whereabouts
 from modelkeep.store.searching import Searching
-from modelkeep.store.tables import insert_rows, replace_rows
+from modelkeep.store.tables import insert_rows, replace_rows, rows_among
 from modelkeep.store.tallying import Tallies
 from modelkeep.store.weighing import extent
 
 _log = logging.getLogger("modelkeep.store")
+_MEMORY = select(tables.memory.c.key, tables.memory.c.body)
 _WHERE = select(*(tables.predictions.c[name] for name in ("writer", "seq", "model", "key", "target", "role")))
 
 
@@ -217,7 +218,10 @@ class SqlRecords:
         """See ``seams.Records.first_targets``."""
         return self._lives.first_targets(model, keys)
 
-    def memory(self, model: str) -> dict[str, bytes]:
+    def memory(self, model: str, keys: Iterable[str] | None = None) -> dict[str, bytes]:
         """See ``seams.Records.memory``."""
-        query = select(tables.memory.c.key, tables.memory.c.body).where(tables.memory.c.model == model)
-        return {row.key: row.body for row in self._connection.execute(query)}
+        c = tables.memory.c
+        if keys is not None:
+            some = rows_among(self._connection, _MEMORY, columns=[c.model, c.key], keys=[(model, key) for key in keys])
+            return {row.key: row.body for row in some}
+        return {row.key: row.body for row in self._connection.execute(_MEMORY.where(c.model == model))}

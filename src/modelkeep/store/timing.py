@@ -13,6 +13,8 @@ from sqlalchemy import Connection, Engine, event
 
 _MOST = 1000
 """So many different statements are remembered; then the half that took least is forgotten."""
+_WORK = ("SELECT", "INSERT", "UPDATE", "DELETE", "COPY", "WITH")
+"""What the others are (definitions, settings of a connection) is nobody's question."""
 _LISTS = re.compile(r"(\((?:[^()]*?)\))(?:, \1)+")
 _PLACES = re.compile(r"(\?|%s|%\(\w+\)s(?:::\w+)?)(?:, (?:\?|%s|%\(\w+\)s(?:::\w+)?))+")
 
@@ -67,6 +69,8 @@ class Timings:
         with self._lock:
             known = list(self._taken.items())
         for statement, taken in known:
+            if not statement.startswith(_WORK):
+                continue
             text = shortened(statement)
             was = alike.get(text) or Slow(statement=text)
             if text not in example or taken.worst > example[text][1].worst:

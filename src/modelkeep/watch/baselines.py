@@ -155,6 +155,18 @@ class Baselines:
             self._put(key, self._decoded(data))
         self._shrink()
 
+    def touched(self, key: str) -> bool:
+        """Whether something was learned of a key since the last ``settle``."""
+        return key in self._before
+
+    def refresh(self, states: Mapping[str, bytes]) -> None:
+        """Take over what other processes have learned of some keys."""
+        for key, data in states.items():
+            old = self._states.pop(key, None)
+            self._places -= old.size if old else 0
+            self._put(key, self._decoded(data))
+        self._shrink()
+
     def answer(self, key: str, target: float) -> Answers:
         """Each baseline's answer for ``key`` about the moment ``target``, in the order of ``names``; None = unknown."""
         state = self._states.get(key) or self._states.get(EVERYONE)
