@@ -14,7 +14,8 @@ from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.binning import Binnings, fold
 from modelkeep.serving.blocks import Block
-from modelkeep.store.seams import Files, Ledger, Scope, Store, Told
+from modelkeep.store.seams import Files, Ledger, Store, Told
+from modelkeep.store.turns import Scope
 from modelkeep.watch.baselines import EVERYONE, Baselines
 
 _log = logging.getLogger("modelkeep.serving")

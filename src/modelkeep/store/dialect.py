@@ -35,7 +35,7 @@ class _Definitions(PGDDLCompiler):
     """The definitions of columns."""
 
     def get_column_specification(self, column: Any, **more: Any) -> str:
-        said: str = super().get_column_specification(column, **more)
+        said: str = super().get_column_specification(column, **more)  # type: ignore[no-untyped-call]
         counted = isinstance(column.type, Integer) and " SERIAL" in said
         return said.replace(" SERIAL", " BIGSERIAL", 1) if counted else said
 
@@ -49,7 +49,7 @@ class _Whole(Integer):
 class Dialect(PGDialect_psycopg):
     """SQLAlchemy's dialect for psycopg 3 with the types above."""
 
-    colspecs: ClassVar[Any] = {**PGDialect_psycopg.colspecs, Integer: _Whole}
+    colspecs = {**PGDialect_psycopg.colspecs, Integer: _Whole}
 
     ddl_compiler = _Definitions
     type_compiler_cls: ClassVar[Any] = _Types

@@ -87,7 +87,8 @@ class Joining:
 
     def _told_of(self, asked: Sequence[Asked], tallies: Mapping[str, Tally]) -> dict[Address, list[Revision]]:
         found: dict[Address, list[Revision]] = {}
-        for pairs in ([a[:2] for a in asked], [a.of for a in asked if a.of_writer is not None]):
+        shadows = [of for a in asked if a.of_writer is not None and (of := a.of) is not None]
+        for pairs in ([(a.writer, a.seq) for a in asked], shadows):
             for writer, (low, high) in rows.spans(pair for pair in pairs if pair[0] < GIVEN).items():
                 found |= self._outcomes.told_by_id(writer, low=low, high=high)
             given: list[Address] = [pair for pair in pairs if pair[0] >= GIVEN]

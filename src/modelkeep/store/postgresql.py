@@ -21,8 +21,9 @@ from modelkeep.store.hearing import Ear
 from modelkeep.store.ledger import SqlLedger
 from modelkeep.store.postgres_faults import translated, unusable
 from modelkeep.store.sealing import OPTION, PLAIN, Sealer
-from modelkeep.store.seams import Ledger, Scope
+from modelkeep.store.seams import Ledger
 from modelkeep.store.timing import Slow, Timings, timed
+from modelkeep.store.turns import Scope
 from modelkeep.store.vacuuming import Vacuumed
 
 KEEPALIVE = {

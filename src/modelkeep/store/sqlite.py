@@ -20,8 +20,9 @@ from modelkeep.store.archive.cold import Cold
 from modelkeep.store.faults import locked, translated
 from modelkeep.store.ledger import SqlLedger
 from modelkeep.store.sealing import OPTION, PLAIN, Sealer
-from modelkeep.store.seams import Ledger, Scope
+from modelkeep.store.seams import Ledger
 from modelkeep.store.timing import Slow, Timings, timed
+from modelkeep.store.turns import Scope
 from modelkeep.store.vacuuming import Vacuumed
 
 
