@@ -65,9 +65,9 @@ def asked(house, model="asks", person=PERSON, **more):
     return answer.json()["prediction_id"]
 
 
-def kept(house, id):
+def kept(house, one):
     house.rooms.recorder.flush()
-    return house.get(f"/v1/predictions/{id}").status_code == 200
+    return house.get(f"/v1/predictions/{one}").status_code == 200
 
 
 def files(house):
@@ -172,8 +172,8 @@ def test_what_tells_who_somebody_is_stands_in_no_log_page_or_error(plain):
     path = "/v1/models/{}/predict"
     texts = []
     for model in ("named", "fine"):
-        for features in ({"x": 1.0, "name": secret}, {"x": 1.0, "nmae": secret, "name": secret}, {"x": secret}):
-            texts.append(plain.post(path.format(model), {"features": features, "subject": "s-1"}).text)
+        bodies = ({"x": 1.0, "name": secret}, {"x": 1.0, "nmae": secret, "name": secret}, {"x": secret})
+        texts += [plain.post(path.format(model), {"features": one, "subject": "s-1"}).text for one in bodies]
         texts.append(plain.post(path.format(model), {"rows": [{"features": {"x": 500.0, "name": secret}}]}).text)
     wrong = plain.post(path.format("fine"), {"features": {"x": 1.0, "name": 77812345}}).json()["error"]["problems"]
     assert wrong[0]["field"] == "name"
@@ -205,12 +205,12 @@ def test_a_summary_holds_no_name_and_is_watched_all_the_same(plain):
 def test_names_are_shown_to_the_owner_of_the_folder_alone(plain):
     make(plain, "fine", "def predict(row):\n    return row['x']\n")
     body = {"features": {"x": 1.0, "name": "Annegret"}, "subject": PERSON}
-    id = plain.post("/v1/models/fine/predict", body).json()["prediction_id"]
+    found = plain.post("/v1/models/fine/predict", body).json()["prediction_id"]
     plain.rooms.recorder.flush()
-    stranger = httpx.get(f"{plain.url}/v1/predictions/{id}", params={"reveal": "true"})
+    stranger = httpx.get(f"{plain.url}/v1/predictions/{found}", params={"reveal": "true"})
     assert (stranger.status_code, stranger.json()["error"]["code"]) == (403, "not_revealed")
     assert key_of(plain.folder) in plain.client.headers[KEY_HEADER]
-    shown = plain.get(f"/v1/predictions/{id}", reveal="true", by="carla").json()
+    shown = plain.get(f"/v1/predictions/{found}", reveal="true", by="carla").json()
     assert shown["features"]["name"] == "Annegret"
     seen = plain.get("/v1/privacy/accesses", subject=PERSON).json()["accesses"]
     assert [(one["who"], one["act"], one["records"]) for one in seen] == [("carla", "show", 1)]
@@ -254,7 +254,7 @@ def test_what_lies_in_the_clear_is_sealed_and_the_master_key_can_be_changed(tmp_
     fresh.chmod(0o600)
     with served(folder) as house:
         people(house)
-        id = asked(house, "free", person="clear-person-1")
+        first = asked(house, "free", person="clear-person-1")
         house.rooms.recorder.flush()
         assert "modelkeep.db-wal" in holding(house, "clear-person-1")
     for setting in (
@@ -263,16 +263,16 @@ def test_what_lies_in_the_clear_is_sealed_and_the_master_key_can_be_changed(tmp_
     ):
         with served(folder, **setting) as house:
             job = house.post("/v1/privacy/rotations", {}).json()["id"]
-            until(lambda: house.get(f"/v1/jobs/{job}").json()["state"] == "done")
-            assert house.get(f"/v1/predictions/{id}").json()["subject"] == "clear-person-1"
+            ended(house, job)
+            assert house.get(f"/v1/predictions/{first}").json()["subject"] == "clear-person-1"
             assert holding(house, "clear-person-1") == []
     with served(folder, privacy__encrypt="true", privacy__key=f"file:{fresh}") as house:
-        assert house.get(f"/v1/predictions/{id}").json()["subject"] == "clear-person-1"
+        assert house.get(f"/v1/predictions/{first}").json()["subject"] == "clear-person-1"
 
 
-def until(found, seconds=20.0):
+def ended(house, job, seconds=20.0):
     end = time.monotonic() + seconds
-    while not found():
+    while house.get(f"/v1/jobs/{job}").json()["state"] != "done":
         assert time.monotonic() < end
         time.sleep(0.02)  # work goes on in another thread of the server
 
@@ -360,7 +360,7 @@ def test_an_erased_persons_key_is_destroyed(sealed):
         # The key that signs receipts was made; the person's is gone.
         assert copy.execute("SELECT count(*) FROM keys WHERE name = ?", (gone["person"],)).fetchone()[0] == 0
         assert copy.execute("SELECT count(*) FROM keys").fetchone()[0] <= before
-    assert not any(kept(sealed, id) for id in ids)
+    assert not any(kept(sealed, one) for one in ids)
 
 
 # ---------------------------------------------------------------------------------------------- compliance
@@ -435,7 +435,7 @@ def test_what_is_older_than_its_policy_breaks_retention_alone_and_the_purge_is_n
     assert [(one.question, one.remedy) for one in found] == [("retentionCompliant", "modelkeep jobs run tidy")]
     compliant.app.runner.run_due()
     job = compliant.post("/v1/tasks/tidy/run", {}).json()["id"]
-    until(lambda: compliant.get(f"/v1/jobs/{job}").json()["state"] == "done")
+    ended(compliant, job)
     assert wrong(compliant) == []
 
 
@@ -473,7 +473,7 @@ def test_compliance_is_a_reading_with_a_course(compliant):
     asked(compliant, key="a-seventh-field")
     compliant.rooms.recorder.flush()
     job = compliant.post("/v1/tasks/comply/run", {}).json()["id"]
-    until(lambda: compliant.get(f"/v1/jobs/{job}").json()["state"] == "done")
+    ended(compliant, job)
     now = compliant.rooms.clock.now()
     with compliant.rooms.store.read() as ledger:
         course = ledger.readings.series("compliance", "server", start=now - 3600, end=now + 60)

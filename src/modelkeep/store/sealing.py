@@ -38,6 +38,7 @@ SIZE = 32
 """Bytes of a key."""
 _ADDED = postgresql.insert(keys).on_conflict_do_nothing(index_elements=[keys.c.name])
 _NONCE = 12
+_HEAD = 5
 _BODY = len(rows.ASKED)
 NUMBER = _BODY + 1
 """Where ``rows.PREDICTIONS`` has the number of a row."""
@@ -207,12 +208,16 @@ class Keys:
         return [_closed(p, name, key=known[name or ROWS]) for p in found for name in [names.get(p.subject or "")]]
 
     def opened(self, row: Sequence[Any]) -> Sequence[Any]:
-        """A row that ``rows.prediction`` can read; empty of what it held when its key is destroyed."""
+        """A row that ``rows.prediction`` can read; empty of what it held when the key that it was sealed under is gone.
+
+        Raises Unavailable when its bytes were changed.
+        """
         body = row[_BODY]
         if body is None or body[:1] != MARK:
             return row
-        key = self.get(row[_NAME] or ROWS)
-        plain = rows.NOTHING if key is None else unseal(key, body, bound=rows.name(row[0], row[1]).encode())
+        key, plain = self.get(row[_NAME] or ROWS), rows.NOTHING
+        if key is not None and body[1:_HEAD] == _mark(key):
+            plain = unseal(key, MARK + body[_HEAD:], bound=rows.name(row[0], row[1]).encode())
         return (*row[:_BODY], plain, row[NUMBER], None)
 
     def all_opened(self, found: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
@@ -270,7 +275,13 @@ class Keys:
 
 def _closed(p: Prediction, name: str | None, *, key: bytes) -> tuple[Any, ...]:
     row = rows.prediction_row(p, hidden=True)
-    return (*row[:_BODY], seal(key, row[_BODY], bound=p.id.encode()), name)
+    return (*row[:_BODY], MARK + _mark(key) + seal(key, row[_BODY], bound=p.id.encode())[1:], name)
+
+
+@functools.lru_cache(maxsize=50_000)
+def _mark(key: bytes) -> bytes:
+    """What tells under which of a person's keys a row is sealed: one that was destroyed, or the one since."""
+    return hashlib.sha256(b"modelkeep data " + key).digest()[: _HEAD - 1]
 
 
 def sealed(row: Sequence[Any]) -> bool:
