@@ -68,10 +68,14 @@ class Flushed(Struct, frozen=True, kw_only=True):
 
 
 class Switched(Struct, frozen=True, kw_only=True):
-    """Whether collection is on, and how many records are pending."""
+    """Whether collection is on, and how many records are pending.
+
+    ``remembered`` is false while the store is away: it is in force here, and kept for restarts when the store is back.
+    """
 
     enabled: bool
     pending: int
+    remembered: bool
 
 
 def stats(app: App, _: ReadCollection) -> CollectionStats:
@@ -108,13 +112,13 @@ def flush(app: App, request: Flush) -> Flushed:
     recorder = app.rooms.recorder
     before = recorder.state.held
     left = recorder.flush(seconds(request.within, "within"))
-    return Flushed(flushed=max(before - left, 0), pending=left, cause=recorder.state.cause)
+    return Flushed(flushed=max(before - left, 0), pending=left, cause=recorder.state.cause if left else "")
 
 
 def switch_off(app: App, request: Switch) -> Switched:
     """Stop collecting: models go on answering, nothing new is recorded, and what is pending stays until it is flushed.
 
-    It stays off after a restart. Raises StoreUnavailable when that cannot be remembered.
+    It stays off after a restart.
     """
     return _switched(app, request, on=False)
 
@@ -127,8 +131,8 @@ def switch_on(app: App, request: Switch) -> Switched:
 def _switched(app: App, request: Switch, *, on: bool) -> Switched:
     recorder = app.rooms.recorder
     was = recorder.enabled
-    recorder.switch(on=on)
-    if was != on:
+    remembered = recorder.switch(on=on)
+    if was != on and remembered:
         with app.rooms.store.write() as ledger:
             ledger.acts.append(
                 who=request.by or "unknown",
@@ -139,7 +143,11 @@ def _switched(app: App, request: Switch, *, on: bool) -> Switched:
                 before=Raw(json.encode({"enabled": was})),
                 after=Raw(json.encode({"enabled": on})),
             )
-    return Switched(enabled=recorder.enabled, pending=recorder.state.held)
+    return Switched(enabled=recorder.enabled, pending=recorder.state.held, remembered=remembered)
+
+
+def _forgotten(found: Switched) -> str:
+    return "" if found.remembered else "the store is away: a restart before it is back would forget this"
 
 
 OPERATIONS = (
@@ -154,10 +162,10 @@ OPERATIONS = (
     ),
     Operation(
         name="collection_off", method="POST", path="/v1/collection/off", request=Switch, result=Switched,
-        run=switch_off, words=("collection", "off"),
+        run=switch_off, words=("collection", "off"), finding=_forgotten,
     ),
     Operation(
         name="collection_on", method="POST", path="/v1/collection/on", request=Switch, result=Switched,
-        run=switch_on, words=("collection", "on"),
+        run=switch_on, words=("collection", "on"), finding=_forgotten,
     ),
 )  # fmt: skip

@@ -115,7 +115,7 @@ class Recorder:
         """What seals the spool; it is set before the start."""
         self.batch = MOST
         """A group of so many records does not wait for its window; smaller ones are kept sooner, and cost more."""
-        self._off = False
+        self._off = self._unsaved = False
         self._gate = threading.Event()
         self._gate.set()
         self._keeper = Keeper(store, files)
@@ -265,18 +265,27 @@ class Recorder:
         """Whether anything is recorded."""
         return not self._off
 
-    def switch(self, *, on: bool) -> None:
-        """Record, or record nothing new and leave what waits where it is, until ``flush`` or on; kept over restarts.
+    def switch(self, *, on: bool) -> bool:
+        """Record, or record nothing new and leave what waits where it is, until ``flush`` or on.
 
-        Raises StoreUnavailable when the store cannot remember it; then nothing has changed.
+        It is in force at once, and kept over restarts; False while the store is away, which remembers it when it is
+        back.
         """
-        self._keeper.remember_off(not on)
         self._off = not on
+        self._unsaved = not self._remembered()
         if on:
             self._gate.set()
         else:
             self._gate.clear()
         self._ready.set()
+        return not self._unsaved
+
+    def _remembered(self) -> bool:
+        try:
+            self._keeper.remember_off(self._off)
+        except StoreUnavailable:
+            return False
+        return True
 
     def flush(self, timeout: float = 30.0) -> int:
         """Bring what waits to the store now, also while collection is off; how many records still wait after that."""
@@ -470,8 +479,10 @@ class Recorder:
                 self._ready.wait(0.05 if self._stop.is_set() else None)
                 self._ready.clear()
                 continue
+            if self._unsaved and self._remembered():
+                self._unsaved = False
             if not self._gate.is_set():  # collection is off: what waits stays on disk
-                if self._stop.wait(0.05):
+                if self._stop.wait(RETRY if self._unsaved else 0.05):
                     return
                 continue
             if not self._kept(line, entry) and self._stop.wait(RETRY):
