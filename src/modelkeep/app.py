@@ -38,6 +38,7 @@ from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms, Task
 from modelkeep.jobs.rotating import rotate
 from modelkeep.jobs.runner import Pace, Runner
+from modelkeep.jobs.saving import save
 from modelkeep.jobs.schedule import Schedule
 from modelkeep.jobs.slots import Wanted
 from modelkeep.jobs.training import retrain
@@ -76,6 +77,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "emergency": emergency,
         "tidy": tidy,
         "archive": archive,
+        "save": save,
         "vacuum": upkeep.vacuum,
         "purge_history": upkeep.purge_history,
         "purge_logs": upkeep.purge_logs,
@@ -99,7 +101,7 @@ class App:
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
     ['archive', 'audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'purge_history',
-     'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'tidy', 'train', 'vacuum',
+     'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'tidy', 'train', 'vacuum',
      'verify_collection', 'watch']
     """
 
@@ -118,6 +120,7 @@ class App:
         own["report"] = partial(report, base=partial(address, settings.folder))
         own["tidy"] = partial(tidy, accesses=settings.privacy.accesses)
         own["archive"] = partial(archive, hot=settings.archive.after)
+        own["save"] = partial(save, keep=settings.keeping.backups)
         own["purge_history"] = partial(upkeep.purge_history, age=settings.keeping.readings)
         own["purge_logs"] = partial(upkeep.purge_logs, age=settings.logs.age, current=settings.logs.file)
         own["comply"] = partial(comply, check=self._complying)
@@ -451,6 +454,7 @@ def _schedules(
         "archive": Schedule(task="archive", when="30 2 1 * *"),
         "purge_history": Schedule(task="purge_history", when="10 3 * * *"),
         "purge_logs": Schedule(task="purge_logs", when="20 3 * * *"),
+        "save": Schedule(task="save", when="0 3 * * *"),
         "vacuum": Schedule(task="vacuum", when="30 3 * * 0"),
         "report": Schedule(task="report", when="0 6 * * 1", arguments={"kind": "weekly"}),
     }

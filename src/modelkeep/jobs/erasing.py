@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, json, structs
 
 from modelkeep.errors import NotFound, Unavailable
-from modelkeep.jobs import receipts
+from modelkeep.jobs import receipts, saving
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.persons import Learned, Personal, entities, learned, names, places
 from modelkeep.jobs.receipts import Receipt
@@ -262,7 +262,7 @@ def _keys(work: _Work, progress: Progress) -> Stepped:
 
 
 def _backups(work: _Work, progress: Progress) -> Stepped:
-    gone = 0
+    gone = saving.renew(work.rooms)
     return _counted(progress, {"backups": gone}), f"{gone} backups written anew"
 
 

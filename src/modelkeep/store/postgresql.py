@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from modelkeep.errors import BadSettings, StoreUnavailable
-from modelkeep.store import parts, tables, turns
+from modelkeep.store import postgres_copies, parts, tables, turns
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.dialect import DRIVER
 from modelkeep.store.hearing import Ear
@@ -167,6 +168,17 @@ class PostgresStore:
         """See ``seams.Store.size``."""
         with self._reading() as connection:
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar() or 0)
+
+    def copy(self, folder: Path) -> dict[str, int]:
+        """See ``seams.Store.copy``."""
+        with self._reading() as connection:
+            return postgres_copies.copied(connection.connection.driver_connection, folder)
+
+    def fill(self, folder: Path) -> dict[str, int]:
+        """See ``seams.Store.fill``. The schema is made when it is missing."""
+        self.migrate()
+        with self._connection() as connection, connection.begin():
+            return postgres_copies.filled(connection.connection.driver_connection, connection, folder=folder)
 
     def close(self) -> None:
         """See ``seams.Store.close``."""

@@ -579,6 +579,18 @@ class Store(Protocol):
     def size(self) -> int:
         """Bytes that the database takes. Raises StoreUnavailable."""
 
+    def copy(self, folder: Path) -> dict[str, int]:
+        """Write one consistent state of the whole database into a folder; how many rows each table has in it.
+
+        Others write and read meanwhile. Raises StoreUnavailable.
+        """
+
+    def fill(self, folder: Path) -> dict[str, int]:
+        """Make this store, which must not hold anything yet, what ``copy`` wrote; how many rows each table has.
+
+        Raises Conflict when it holds something, BadArtifact when the copy is damaged.
+        """
+
     def close(self) -> None:
         """Let go of everything; later calls raise StoreUnavailable."""
 

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import QueuePool
 
-from modelkeep.errors import BadSettings, StoreUnavailable
-from modelkeep.store import tables, vacuuming
+from modelkeep.errors import BadSettings, Conflict, StoreUnavailable
+from modelkeep.store import copies, durable, tables, vacuuming
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.faults import locked, translated
 from modelkeep.store.ledger import SqlLedger
@@ -143,6 +143,23 @@ class SqliteStore:
     def size(self) -> int:
         """See ``seams.Store.size``."""
         return vacuuming.size(self._path)
+
+    def copy(self, folder: Path) -> dict[str, int]:
+        """See ``seams.Store.copy``."""
+        self._present()
+        copies.copied(self._path, folder)
+        return copies.rows(folder / copies.NAME)
+
+    def fill(self, folder: Path) -> dict[str, int]:
+        """See ``seams.Store.fill``. The file takes its place whole, so that it is there or not."""
+        if self._path.exists():
+            raise Conflict(f"{self._path} is there already", remedy="restore into an empty folder")
+        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with durable.beside(self._path.parent) as part:
+            durable.write(part, folder / copies.NAME)
+            found = copies.rows(part)
+            durable.settle(part, self._path)
+        return found
 
     @contextmanager
     def _bare(self) -> Iterator[sqlite3.Connection]:

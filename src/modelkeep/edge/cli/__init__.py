@@ -26,6 +26,7 @@ TRAINING = "modelkeep.edge.cli.training"
 FETCHING = "modelkeep.edge.cli.fetching"
 MIGRATING = "modelkeep.edge.cli.migrating"
 LOADING = "modelkeep.edge.cli.loading"
+RESTORING = "modelkeep.edge.cli.restoring"
 PROVING = "modelkeep.edge.cli.proving"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
@@ -129,7 +130,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),
         "maintenance": (ACTS, "Keep the house in order: vacuum, purge-history, purge-logs"),
         "archive": (ACTS, "Old predictions in files: list"),
-        "backups": (ACTS, "Backups of models: list"),
+        "backup": (ACTS, "Back up everything to one file, while the server serves"),
+        "restore": (RESTORING, "Restore a backup of everything into an empty data folder, compared with what it was"),
+        "backups": (ACTS, "Backups: list (of models), whole (of everything)"),
         "db": (ACTS, "The database: explain"),
         "config": (OWN, "The configuration: check, show"),
         "completion": (OWN, "Print the completion script of a shell: bash, zsh or fish"),
