@@ -22,6 +22,9 @@ SIGNATURE = Signature(
     output=Field(name="y", kind="number"),
 )
 
+PLAIN = {"server.listen": [0], "logs.level": "debug", "loading.isolate": False}
+"""The plain Python models of these tests run in the server's process, as versions without code do."""
+
 
 class House:
     """A served app: its rooms, its address, and a client."""
@@ -67,7 +70,7 @@ class House:
 def served(folder, **flags):
     """Serve a data folder; ``flags`` are settings with ``__`` for the dot."""
     given = {name.replace("__", "."): value for name, value in flags.items()}
-    found = settings.load(folder=folder, environ={}, flags={"server.listen": [0], "logs.level": "debug", **given})
+    found = settings.load(folder=folder, environ={}, flags=PLAIN | given)
     with ExitStack() as stack:
         app = App.open(found)
         url = stack.enter_context(running(app))

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 from making_models import DOUBLER, TRIPLER
-from served_house import served
+from served_house import served as served_house
 
 from modelkeep.jobs.changing import adopt
 from modelkeep.nouns import Caching, Policy, Rollout
@@ -19,6 +19,11 @@ from modelkeep.serving.admission.admitting import Hung
 
 SLOW = "import time\ndef predict(row):\n    time.sleep(0.1)\n    return 2.0 * row['x']\n"
 HANGS = "import time\ndef predict(row):\n    time.sleep(40 if row['x'] < 0 else 0)\n    return 2.0 * row['x']\n"
+
+
+def served(folder, **flags):
+    """A house in which models that bring code run in processes of their own, as they do by default."""
+    return served_house(folder, loading__isolate=True, **flags)
 
 
 def until(condition, seconds=10.0):
