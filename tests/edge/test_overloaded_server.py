@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -273,3 +274,14 @@ def test_rollout_of_a_lighter_version_marks_its_answers(busy):
     assert len(low) > 50
     assert {a["version"] for a in low} == {version.number}
     assert not [a["error"] for a in answers if "error" in a]
+
+
+@pytest.mark.prove
+def test_a_connection_that_is_used_is_not_closed_for_being_idle(fresh):
+    """On the ordinary road too: what counts is that something was asked, not what."""
+    port = int(fresh.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=3) as line:
+        for _ in range(11):
+            line.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert line.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(0.7)

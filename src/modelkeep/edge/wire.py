@@ -294,6 +294,7 @@ class Wire(HttpToolsProtocol):
 
     def _hand_over(self) -> None:
         """Let uvicorn have the request whose head was just read, behind what is still to be answered."""
+        self._requests += 1
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
