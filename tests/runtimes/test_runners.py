@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn import compose, ensemble, impute, linear_model, pipeline, preprocessing, tree
 
+from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Field, Signature
 from modelkeep.runtimes import running
 from modelkeep.runtimes.estimators import opened
@@ -76,7 +77,11 @@ def held(model: object, signature: Signature, rows: list[Features], *, runners: 
     makes = opening.engines(found)
     assert len(makes) >= runners
     for name, make in makes.items():
-        ask, _ = opening.asked(found, make())
+        try:
+            ask, _ = opening.asked(found, make())
+        except BadArtifact:  # the compiled loops need llvmlite, and compare numbers only
+            assert name == "compiled"
+            continue
         off = choosing._difference(ask, proof, expected=expected)
         assert off is not None, name
         assert off < 1e-9
@@ -190,8 +195,8 @@ def test_lightgbm_answers_alike_with_gaps_and_categories(tmp_path, objective, se
     rows = [row | {"d": str(int(row["d"]))} for row in rows_of(x)]
     proof = choosing.proof(found, rows, signature=signature, coded=False)
     expected = {name: choosing._answers(library.answer, part) for name, part in choosing._groups(proof)}
-    for make in opening.engines(found).values():
-        off = choosing._difference(opening.asked(found, make())[0], proof, expected=expected)
+    for name in ("native", "flattened"):  # the compiled loops compare no categories
+        off = choosing._difference(opening.asked(found, opening.engines(found)[name]())[0], proof, expected=expected)
         assert off is not None
         assert off < 1e-9
 
@@ -214,7 +219,7 @@ def test_the_plan_serves_without_the_library_and_a_lost_plan_costs_speed_only(ke
     signature = signature_of(0, gaps=False)
     slow = keeper.load(skops.io.dumps(model), signature)
     chosen = running.choose(slow.version, keeper.folder.joinpath, rows=rows_of(x))
-    assert chosen.runner.name in {"native", "flattened"}
+    assert chosen.runner.name in {"compiled", "native", "flattened"}
     assert chosen.runner.one < chosen.runner.library_one / 5
     digest = keeper.put(chosen.data)
     quick = keeper.load(skops.io.dumps(model), signature, runner=running.kept(chosen, digest))

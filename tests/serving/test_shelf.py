@@ -1,6 +1,10 @@
 """Which models are in memory: before anybody asks, at the first question, at most so many, and gone for good."""
 
 import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -135,3 +139,13 @@ def test_the_same_file_is_one_model_in_memory(house):
 def test_a_preload_that_is_none_is_refused(written):
     with pytest.raises(BadSettings, match="preload"):
         Keeping(preload=written).first()
+
+
+@pytest.mark.prove
+def test_five_hundred_models_of_one_entity_each_stay_below_two_gigabytes():
+    script = Path(__file__).parents[2] / "benchmarks" / "serving" / "many_models.py"
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=900).stdout
+    print(said)
+    found = [float(mb) for mb in re.findall(r"-> +(\d+) MB ->", said)]
+    assert len(found) == 3
+    assert max(found) < 2000

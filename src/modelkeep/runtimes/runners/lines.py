@@ -7,7 +7,7 @@ import numpy as np
 
 from modelkeep.errors import BadArtifact
 from modelkeep.runtimes.runners.forest import Floats
-from modelkeep.runtimes.runners.plan import Column, Plan, made
+from modelkeep.runtimes.runners.plan import Column, Line, Plan, made
 
 
 def single(plan: Plan) -> Callable[[Sequence[float]], list[float]] | None:
@@ -85,11 +85,30 @@ def _several(
     return answer
 
 
+def _straight(plan: Plan, line: Line) -> Callable[[Floats], Floats]:
+    """Rows of numbers times weights that have the scales in them."""
+    weights, begin = line.weights, line.begin
+    if plan.columns:
+        weights, begin = np.zeros((len(plan.sources), len(line.begin))), line.begin.copy()
+        for column, weight in zip(plan.columns, line.weights, strict=True):
+            slope, offset = _scaled(column)
+            begin += weight * offset
+            weights[column.source] += weight * slope
+
+    def answer(table: Floats) -> Floats:
+        found: Floats = table @ weights + begin
+        return found
+
+    return answer
+
+
 def many(plan: Plan) -> Callable[[Floats], Floats]:
     """What answers the sums of many rows, of shape (rows, outputs). Raises BadArtifact for a plan without a line."""
     if plan.line is None:
         raise BadArtifact("the plan has no line")
     line = plan.line
+    if not any(c.fill is not None or c.gap or c.equals is not None or c.table for c in plan.columns):
+        return _straight(plan, line)
 
     def answer(table: Floats) -> Floats:
         numbers = made(plan.columns, table) if plan.columns else table

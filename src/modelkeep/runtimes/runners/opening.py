@@ -32,7 +32,11 @@ def engines(plan: Plan) -> Mapping[str, Callable[[], Engine]]:
     """The runners that can answer a plan, by name, each opened when it is called. Raises what their library raises."""
     if plan.line is not None:
         return {"linear": lambda: _linear(plan)}
-    return {"native": lambda: _native(plan), "flattened": lambda: _flattened(plan)}
+    return {
+        "compiled": lambda: _compiled(plan),
+        "native": lambda: _native(plan),
+        "flattened": lambda: _flattened(plan),
+    }
 
 
 def engine_of(plan: Plan, name: str) -> tuple[str, Engine]:
@@ -85,6 +89,17 @@ def _flattened(plan: Plan) -> Engine:
     return Engine(many=lambda table: walk(prepare(table)))
 
 
+def _compiled(plan: Plan) -> Engine:
+    from modelkeep.runtimes.runners.compiled import Compiled  # noqa: PLC0415 - it takes an optional extra
+
+    forest, prepare = _forest(plan), _prepared(plan)
+    found, divisor = Compiled(forest), forest.divisor
+    return Engine(
+        one=_alone(plan, found.one, divisor=divisor),
+        many=lambda table: found.many(prepare(table)) / divisor,
+    )
+
+
 def _native(plan: Plan) -> Engine:
     from modelkeep.runtimes.runners.native import native  # noqa: PLC0415 - the library is loaded where it is used
 
@@ -94,7 +109,7 @@ def _native(plan: Plan) -> Engine:
         starts = forest.starts.astype(np.intp)
         return Engine(many=lambda table: walking.summed(forest, found.many(prepare(table)).astype(np.intp) + starts))
     return Engine(
-        one=_alone(plan, found.one, divisor=divisor),
+        one=None if _near_zero(plan) else _alone(plan, found.one, divisor=divisor),
         many=lambda table: found.many(prepare(table)) / divisor,
     )
 
@@ -124,7 +139,7 @@ def _farther(plan: Plan, prepare: Many) -> Many:
 
 def _alone(plan: Plan, one: Many, *, divisor: float) -> Single | None:
     """One row asked without a matrix around it; None where columns must be made first."""
-    if plan.columns or _near_zero(plan):
+    if plan.columns:
         return None
     if not plan.full and not plan.strict and not _forest(plan).single:
         return lambda row: one(row).tolist()

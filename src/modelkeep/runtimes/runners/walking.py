@@ -82,7 +82,7 @@ def by_bits(forest: Forest) -> Leaves | None:
     """The leaves of small trees from one comparison of every node; None when a tree has too many leaves."""
     if forest.counts.max() > WORD or (forest.roots < 0).any():
         return None
-    order, masks, firsts = _struck(forest)
+    order, masks, firsts = struck(forest)
     feature, threshold = forest.feature[order].astype(np.intp), forest.threshold[order]
     missing, passes = forest.missing[order].astype(bool), _sets(forest)
     gaps, starts = bool(missing.any()), forest.starts.astype(np.intp)
@@ -107,7 +107,7 @@ def by_bits(forest: Forest) -> Leaves | None:
     return _parted(leaves, cells=len(order))
 
 
-def _struck(forest: Forest) -> tuple[Places, NDArray[np.uint64], Places]:
+def struck(forest: Forest) -> tuple[Places, NDArray[np.uint64], Places]:
     """The nodes in the order of the trees, the leaves that each leaves over when a row does not pass, trees' firsts."""
     inner, (left, right) = len(forest.feature), forest.children()
     lowest = np.arange(-inner, len(forest.values), dtype=np.intp)
