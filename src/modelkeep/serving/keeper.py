@@ -52,6 +52,16 @@ class Group(Struct, frozen=True, kw_only=True):
         ]
 
 
+def joined(groups: Sequence[Group]) -> Group:
+    """Groups of one writer that follow each other, as one: the last number stands for all of them."""
+    return Group(
+        writer=groups[-1].writer,
+        number=groups[-1].number,
+        predictions=tuple(prediction for group in groups for prediction in group.predictions),
+        blocks=tuple(block for group in groups for block in group.blocks),
+    )
+
+
 class Keeper:
     """Writes groups, and holds the automatic baselines of every model.
 

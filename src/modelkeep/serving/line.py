@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import struct
 import threading
 from collections import deque
@@ -21,7 +22,7 @@ from modelkeep.store.seams import Told
 
 T = TypeVar("T")
 _COUNT = struct.Struct("<I")
-_AT_HAND = 8
+_AT_HAND = 16
 """So many groups keep their records in memory beside the spool; those behind them are read back in their turn."""
 _SHRINK = 1 << 20
 
@@ -101,6 +102,11 @@ class Line:
         with self._lock:
             return sum(entry.count for entry in self._entries if entry.place is not None)
 
+    @property
+    def roomy(self) -> bool:
+        """True while the spool is less than half full."""
+        return self._spool.room > 0.5
+
     def admit(self, entry: Entry, group: Group) -> int:
         """Put a group at the end; the number of records that became safe on disk by it.
 
@@ -145,6 +151,21 @@ class Line:
         """The group whose turn it is, or None."""
         with self._lock:
             return self._entries[0] if self._entries else None
+
+    def front(self, most: int) -> list[Entry]:
+        """The groups whose turn it is: the head, and those behind it that can be kept in the same transaction.
+
+        Those hold only predictions, ``most`` records together at most, and cannot have been kept already.
+        """
+        with self._lock:
+            found, records = list(itertools.islice(self._entries, 1)), 0
+            for place, entry in enumerate(self._entries):
+                records += entry.count
+                if entry.tells or entry.suspect or entry.kept or records > most:
+                    break
+                if place:
+                    found.append(entry)
+        return found
 
     def group(self, entry: Entry) -> Group:
         """The records of an entry. Raises ModelkeepError or msgspec.MsgspecError when the spool has been damaged."""

@@ -29,7 +29,7 @@ from modelkeep.clock import Clock
 from modelkeep.errors import BadInput, Conflict, ModelkeepError, StoreUnavailable
 from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.blocks import Block
-from modelkeep.serving.keeper import Group, Keeper
+from modelkeep.serving.keeper import Group, Keeper, joined
 from modelkeep.serving.line import Entry, Line, promise, resolve
 from modelkeep.serving.spool import Marks, Spool
 from modelkeep.store.sealing import PLAIN
@@ -48,6 +48,12 @@ MOST = 1000
 """A group of so many records does not wait for its window, unless the setting ``recorder.batch`` says otherwise."""
 PATIENCE = 0.025
 """A commit that takes longer is no longer waited for: the spool is synced instead."""
+TOGETHER = 4000
+"""So many predictions are kept in one transaction at most, when several groups wait."""
+BUSY = 1000
+"""Above so many records a second the store's thread rests between its transactions..."""
+REST, LONGEST = 3.0, 0.25
+"""... so many times as long as the last one took, and never longer than this, in seconds."""
 HELD = 1.0
 """So long an outcome waits to be joined before its teller hears that it is held."""
 UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError)
@@ -123,6 +129,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._open = _Gathering()
         self._wake, self._full, self._ready, self._stop, self._gathered = (threading.Event() for _ in range(5))
+        self._urgent = threading.Event()
         self._threads: tuple[threading.Thread, ...] = ()
         self._starting = threading.Lock()
         self._line: Line | None = None
@@ -173,7 +180,7 @@ class Recorder:
             self._stop.set()
             if not self._threads or self._line is None:
                 return
-            for event in (self._wake, self._full, self._ready):
+            for event in (self._wake, self._full, self._ready, self._urgent):
                 event.set()
             for thread in self._threads:
                 thread.join(timeout)
@@ -256,6 +263,7 @@ class Recorder:
             if self._beyond(len(outcomes)):
                 raise self._refusal(len(outcomes))
             self._open.outcomes.extend(outcomes)
+            self._urgent.set()
             self._open.entry.tells.append((len(outcomes), told))
             self._arrived(len(outcomes))
         return told
@@ -472,8 +480,8 @@ class Recorder:
 
     def _keep(self, line: Line) -> None:
         while True:
-            entry = line.head()
-            if entry is None:
+            entries = line.front(TOGETHER)
+            if not entries:
                 if self._gathered.is_set():
                     return
                 self._ready.wait(0.05 if self._stop.is_set() else None)
@@ -485,8 +493,41 @@ class Recorder:
                 if self._stop.wait(RETRY if self._unsaved else 0.05):
                     return
                 continue
-            if not self._kept(line, entry) and self._stop.wait(RETRY):
+            began, before = time.perf_counter(), self._taken
+            kept = self._kept_together(line, entries) if len(entries) > 1 else self._kept(line, entries[0])
+            if not kept and self._stop.wait(RETRY):
                 return
+            if kept and self.durability == "async":
+                self._rest(line, time.perf_counter() - began, came=self._taken - before)
+
+    def _rest(self, line: Line, seconds: float, *, came: int) -> None:
+        """While many predictions come, leave the processor to them: fewer and larger groups are cheaper, too.
+
+        Nobody waits for what is in the line then. When it grows long, or somebody tells an outcome, there is no rest.
+        """
+        self._urgent.clear()
+        if came > BUSY * seconds and line.roomy and not self._open.outcomes and not self._cause:
+            self._urgent.wait(min(REST * seconds, LONGEST))
+
+    def _kept_together(self, line: Line, entries: list[Entry]) -> bool:
+        """Keep several groups in one transaction; False when the store did not take them."""
+        self._busy = time.perf_counter()
+        try:
+            groups = [line.group(entry) for entry in entries]
+            self._keeper.keep(joined(groups))
+        except (StoreUnavailable, OSError) as fault:
+            for entry in entries:
+                entry.suspect = True
+            self._trouble(str(fault))
+            return False
+        except UNFIT:
+            return self._kept(line, entries[0])  # one of them has a record that can never be kept
+        finally:
+            self._busy = None
+        for entry in entries:
+            self._saved(line.leave(entry))
+            resolve(entry.done, None)
+        return True
 
     def _kept(self, line: Line, entry: Entry) -> bool:
         """Keep the head of the line; False when the store did not take it."""

@@ -82,6 +82,11 @@ class Spool:
         """Bytes on disk."""
         return self._end - self._start
 
+    @property
+    def room(self) -> float:
+        """The share of the bound that is free."""
+        return 1.0 - self.size / max(self._limit, 1)
+
     def append(self, data: bytes) -> Place:
         """Write one frame behind the others.
 
