@@ -181,6 +181,18 @@ def test_months_are_made_when_needed_and_go_as_a_whole(bare: str) -> None:
     store.close()
 
 
+def test_a_vacuum_lets_go_of_months_that_are_empty(bare: str) -> None:
+    store = PostgresStore(bare)
+    store.migrate()
+    for n in range(4):
+        with store.write("predictions") as ledger:
+            ledger.records.add([prediction(n, at=NOVEMBER + n * 31 * DAY)], [])
+    ask(bare, "DELETE FROM predictions WHERE seq IN (0, 2, 3)")
+    store.vacuum()
+    assert _months(store) == ["predictions_2026_12", "predictions_2027_02"]
+    store.close()
+
+
 def test_a_month_that_is_undone_is_made_again(bare: str) -> None:
     store = PostgresStore(bare)
     store.migrate()

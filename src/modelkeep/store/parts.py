@@ -96,6 +96,16 @@ def _known_of(connection: Connection) -> set[str]:
     return found
 
 
+def drop_empty(connection: Connection) -> list[str]:
+    """Let go of the months whose rows are all gone (archived, erased), but for the newest; their names."""
+    gone = []
+    for part in parts(connection)[:-1]:
+        if connection.exec_driver_sql(f"SELECT 1 FROM {part.name} LIMIT 1").first() is None:
+            connection.exec_driver_sql(f"DROP TABLE {part.name}")
+            gone.append(part.name)
+    return gone
+
+
 @contextmanager
 def remembered(connection: Connection) -> Iterator[None]:
     """What was seen holds while nothing fails: rows may have been refused for want of a part that was dropped."""
