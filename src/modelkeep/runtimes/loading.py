@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
 from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
-from modelkeep.runtimes import packing, running
+from modelkeep.runtimes import packing, remembering, running
 from modelkeep.runtimes.explaining import Explain, Explanation, explanation, refused, singly
 from modelkeep.runtimes.formats import Matrix, Opened
 from modelkeep.runtimes.signatures import example
@@ -55,11 +55,16 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
 
 def load(
-    version: Version, locate: Callable[[str], Path], *, shared: MutableMapping[str, Opened] | None = None
+    version: Version,
+    locate: Callable[[str], Path],
+    *,
+    shared: MutableMapping[str, Opened] | None = None,
+    remember: bool = False,
 ) -> Loaded:
     """Load a version; ``locate`` finds a file by its digest and has verified it (``Files.path``).
 
-    Versions that are the same but for their names are one model in memory where they have ``shared`` in common.
+    Versions that are the same but for their names are one model in memory where they have ``shared`` in common. With
+    ``remember`` what the feature code made of a row is used again for an equal one.
 
     Raises BadArtifact when a file has changed, cannot be loaded, or does not fit the signature, naming the library
     versions when those of training differ from the installed ones; NotFound when a file is gone.
@@ -69,6 +74,8 @@ def load(
     remark = mismatch(version.lineage.libraries)
     try:
         prepare = packing.transform(code.read_bytes()) if code else None
+        if prepare is not None and remember:
+            prepare = remembering.remembered(prepare, remembering.FeatureCache())
         opened = _shared(version, path, locate=locate, shared=shared)
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
         raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error

@@ -205,7 +205,9 @@ class Shelf:
             if bounds is not None:
                 loaded = confined.load(version, self._files.path, bounds=bounds)
             else:
-                loaded = runtimes.load(version, self._files.path, shared=self._shared)
+                policy = self.policies.get(version.model)
+                remember = policy is not None and policy.cache.features
+                loaded = runtimes.load(version, self._files.path, shared=self._shared, remember=remember)
         except ModelkeepError as fault:
             failures[version.name] = str(fault)
             if self._failures.get(version.name) != str(fault):

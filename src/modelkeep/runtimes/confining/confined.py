@@ -19,6 +19,7 @@ from modelkeep.runtimes.confining.nursery import NURSERY, POSSIBLE, Child
 from modelkeep.runtimes.explaining import Explanation
 from modelkeep.runtimes.formats import module_of
 from modelkeep.runtimes.loading import Loaded, checker
+from modelkeep.runtimes.remembering import COUNTS
 
 _log = logging.getLogger("modelkeep.runtimes")
 STARTING = 60.0
@@ -32,10 +33,11 @@ _LONGEST = 60.0
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """What the process of a version may: seconds for a call, bytes of memory."""
+    """What the process of a version may: seconds for a call, bytes of memory, and remembering prepared rows."""
 
     limit: float
     memory: int
+    remember: bool = False
 
 
 class _Heavy(Exception):
@@ -51,7 +53,8 @@ def bounds_of(version: Version, policy: Policy) -> Bounds | None:
     """The bounds under which a version runs in a process of its own; None = in the server's."""
     wanted = policy.isolation == "process" or (policy.isolation == "auto" and brings_code(version))
     # A caller is told of the time-out first; then the process goes.
-    return Bounds(limit=policy.limit + GRACE, memory=policy.memory) if wanted and POSSIBLE else None
+    bounds = Bounds(limit=policy.limit + GRACE, memory=policy.memory, remember=policy.cache.features)
+    return bounds if wanted and POSSIBLE else None
 
 
 def load(version: Version, locate: Callable[[str], Path], *, bounds: Bounds) -> Loaded:
@@ -106,6 +109,8 @@ class Confined:
         found = self._called(Ask(rows=[dict(row) for row in rows]))
         if not isinstance(found, Answered):
             raise self._strange(found)
+        COUNTS.lookups += found.lookups
+        COUNTS.hits += found.hits
         self._check(found.outputs, len(rows))
         return found.outputs
 
@@ -209,7 +214,8 @@ class Confined:
         until = monotonic() + STARTING
         name, memory = self._version.name, self._bounds.memory
         try:
-            frames.send(child.sock, Load(version=self._version, files=self._files, memory=memory), until=until)
+            load = Load(version=self._version, files=self._files, memory=memory, remember=self._bounds.remember)
+            frames.send(child.sock, load, until=until)
             found = self._awaited(child, until=until)
         except _Heavy as weight:
             child.kill()

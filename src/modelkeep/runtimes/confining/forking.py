@@ -25,6 +25,7 @@ from modelkeep.errors import BadArtifact, ModelkeepError, Refused
 from modelkeep.runtimes import loading
 from modelkeep.runtimes.confining import frames
 from modelkeep.runtimes.confining.frames import Answered, Ask, Cut, Explain, Explained, Failed, Load, Ready, Reply
+from modelkeep.runtimes.remembering import COUNTS
 
 _HEADROOM = 512 * 1024 * 1024
 """Beyond its bound of memory, which is looked at from outside, an allocation fails inside."""
@@ -108,7 +109,8 @@ def _serve(sock: socket.socket) -> None:
         assert isinstance(first, Load)  # noqa: S101 - the server's first frame
         _bound(first.memory)
         try:
-            loaded = loading.load(first.version, lambda digest: Path(first.files[digest]))
+            files = first.files
+            loaded = loading.load(first.version, lambda digest: Path(files[digest]), remember=first.remember)
         except ModelkeepError as refusal:
             frames.send(sock, Failed(kind="artifact", message=refusal.message, remedy=refusal.remedy))
             return
@@ -126,7 +128,9 @@ def _serve(sock: socket.socket) -> None:
 def _reply(loaded: loading.Loaded, asked: frames.Question) -> Reply:
     try:
         if isinstance(asked, Ask):
-            return Answered(outputs=loaded.predict(asked.rows))
+            known = COUNTS.lookups, COUNTS.hits
+            outputs = loaded.predict(asked.rows)
+            return Answered(outputs=outputs, lookups=COUNTS.lookups - known[0], hits=COUNTS.hits - known[1])
         if isinstance(asked, Explain):
             return Explained(explanation=loaded.explain(asked.row))
     except (Refused, BadArtifact) as refusal:

@@ -30,7 +30,7 @@ class Load(Struct, frozen=True, kw_only=True, tag=True):
     version: Version
     files: dict[str, str]
     memory: int
-    cpu: int = 0
+    remember: bool = False
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True):
@@ -53,9 +53,11 @@ class Ready(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Answered(Struct, frozen=True, kw_only=True, tag=True):
-    """The outputs."""
+    """The outputs, and how often the feature cache was asked for them and knew."""
 
     outputs: Outputs
+    lookups: int = 0
+    hits: int = 0
 
 
 class Explained(Struct, frozen=True, kw_only=True, tag=True):
