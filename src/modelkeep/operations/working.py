@@ -17,7 +17,7 @@ from modelkeep.operations.training import Alone
 if TYPE_CHECKING:
     from modelkeep.app import App
 
-PATIENCE = 600.0
+PATIENCE = 45.0
 """Seconds that an act waits for its job; then the job goes on by itself, and the answer says so."""
 _LOOK = 0.05
 

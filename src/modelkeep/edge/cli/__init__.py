@@ -26,6 +26,7 @@ TRAINING = "modelkeep.edge.cli.training"
 FETCHING = "modelkeep.edge.cli.fetching"
 MIGRATING = "modelkeep.edge.cli.migrating"
 LOADING = "modelkeep.edge.cli.loading"
+QUESTIONS = "modelkeep.edge.cli.questions"
 RESTORING = "modelkeep.edge.cli.restoring"
 PROVING = "modelkeep.edge.cli.proving"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
@@ -83,7 +84,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
         "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
-        "predictions": (LOADING, "Predictions as they were recorded: list, show, review, load, archive"),
+        "predictions": (QUESTIONS, "Predictions as they were recorded: list, show, review, load, archive, export"),
+        "sql": (QUESTIONS, "Ask a question in SQL about everything that is recorded, archive included"),
         "outcome": (FILES, "Tell what really happened, for one prediction or many; safe to repeat"),
         "outcomes": (LOADING, "What really happened, from files: load"),
         "collection": (ACTS, "What waits and what is kept: stats, flush, off, on"),

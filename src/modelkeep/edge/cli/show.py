@@ -36,17 +36,17 @@ def result(name: str, content: bytes, *, as_json: bool) -> None:
         return
     if name in REPORTS:
         report = importlib.import_module("modelkeep.edge.cli.reporting")
-        lines = report.lines(content, table=lambda rows, columns: table(rows, columns=columns, width=_width()))
+        lines = report.lines(content, table=lambda rows, columns: table(rows, columns=columns, width=width()))
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
         return
     data = msgspec.json.decode(content)
     listed = LISTS.get(name)
     if listed is None:
-        lines = list(facts(data, width=_width()))
+        lines = list(facts(data, width=width()))
     else:
         rows = data.pop(listed)
-        lines = list(table(rows, columns=COLUMNS[name], width=_width())) or [_toned(f"no {listed}", "quiet")]
-        lines += facts(data, width=_width())
+        lines = list(table(rows, columns=COLUMNS[name], width=width())) or [_toned(f"no {listed}", "quiet")]
+        lines += facts(data, width=width())
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
 
 
@@ -96,7 +96,8 @@ def facts(data: Row, *, width: int, indent: str = "") -> Iterator[str]:
             yield from _wrapped(_text(value, name), width=width, first=f"{indent}{title:{names}}  ", toned=True)
 
 
-def _width() -> int:
+def width() -> int:
+    """How wide the terminal is."""
     return shutil.get_terminal_size((WIDE, 24)).columns
 
 

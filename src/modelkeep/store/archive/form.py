@@ -30,7 +30,7 @@ _PACKED = {
     "given": "VARCHAR",
     "flag": "VARCHAR",
 }
-_MATCHED = {
+MATCHED = {
     "match_number": "BIGINT",
     "outcome": "BIGINT",
     "value": "VARCHAR",
@@ -54,7 +54,7 @@ def _kinds(table: Table) -> dict[str, str]:
 REVISION = _kinds(outcomes)
 """The columns of one revision in ``chain``."""
 CHAIN = "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in REVISION.items()) + ")[]"
-KINDS: Mapping[str, str] = {**_kinds(predictions), **_PACKED, **_MATCHED, "chain": CHAIN}
+KINDS: Mapping[str, str] = {**_kinds(predictions), **_PACKED, **MATCHED, "chain": CHAIN}
 """Every column of a file, with its type in DuckDB. ``body`` is there only where a person's key must open it."""
 HOT = tuple(column.name for column in predictions.columns)
 _REVISIONS = tuple(REVISION)
@@ -88,6 +88,12 @@ class Record(NamedTuple):
     def row(self) -> list[Any]:
         """Its row as ``rows.PREDICTIONS`` reads it; the body may be sealed with a key."""
         return [self.hot[_PLACE[column.name]] for column in rows.PREDICTIONS.selected_columns]
+
+    def opened(self, row: Sequence[Any]) -> Record:
+        """The same record with the body of ``row``, which was opened with its key."""
+        hot = list(self.hot)
+        hot[_PLACE["body"]] = row[len(rows.ASKED)]
+        return self._replace(hot=tuple(hot))
 
     @property
     def match(self) -> Match | None:

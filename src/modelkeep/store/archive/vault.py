@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from modelkeep.nouns import Prediction
 from modelkeep.store import rows
-from modelkeep.store.archive import sealing
+from modelkeep.store.archive import paging, sealing
 from modelkeep.store.archive.cold import Written
 from modelkeep.store.archive.form import Record
+from modelkeep.store.archive.paging import Span
 from modelkeep.store.archive.sealing import Batch
 from modelkeep.store.archive.shelf import Partition, Shelf, described
 from modelkeep.store.sealing import Keys
@@ -85,6 +86,18 @@ class Vault(Shelf):
         for period, written, about in became:
             self.list_file(written, about, model=was[0].model, period=period, at=at, bare=bare)
         return True
+
+    def pages(self, span: Span, *, size: int) -> Iterator[dict[str, list[Any]]]:
+        """The predictions in the database, in the columns of the files; bodies are opened where a key does it."""
+        return paging.pages(self._connection, span, size=size)
+
+    def told_pages(self, *, size: int) -> Iterator[dict[str, list[Any]]]:
+        """The outcomes in the database."""
+        return paging.told_pages(self._connection, size=size)
+
+    def reading_pages(self, span: Span, *, size: int) -> Iterator[dict[str, list[Any]]]:
+        """The readings in the database."""
+        return paging.reading_pages(self._connection, span, size=size)
 
     def uncount(self, model: str, *, predictions: int, labelled: int) -> None:
         """Count predictions that are no longer kept anywhere."""
