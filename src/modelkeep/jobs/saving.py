@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from msgspec import Struct, ValidationError, json
+from msgspec import Struct, ValidationError, json, structs
 
 from modelkeep.errors import BadArtifact, Conflict, NotFound, StoreUnavailable
 from modelkeep.jobs.backup import FOLDER
@@ -84,7 +84,7 @@ def save(rooms: Rooms, run: Run, *, keep: int = KEPT) -> Done:
         raise Conflict(f"{target} is there already", remedy="give another path")
     found = write(rooms, target, say=lambda name, detail: run.step(name, detail=detail))
     dropped = () if asked else tuple(_dropped(rooms, keep=keep))
-    return Done(result=Saved(**{**_fields(found), "dropped": dropped}))
+    return Done(result=structs.replace(found, dropped=dropped))
 
 
 def saved(rooms: Rooms) -> list[Path]:
@@ -294,10 +294,6 @@ def _dropped(rooms: Rooms, *, keep: int) -> Iterator[str]:
     for path in whole[keep:]:
         path.unlink()
         yield path.name
-
-
-def _fields(found: Saved) -> dict[str, object]:
-    return {name: getattr(found, name) for name in found.__struct_fields__}
 
 
 @contextmanager

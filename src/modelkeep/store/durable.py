@@ -72,6 +72,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def digest_of(file: BinaryIO) -> str:
+    """The SHA-256 of what is left of a file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # it reads, and is asked no more
+
+
 def _pump(stream: BinaryIO, target: BinaryIO, *, note: Callable[[bytes], None]) -> None:
     while block := stream.read(_BLOCK):
         note(block)

@@ -14,9 +14,9 @@ from modelkeep.nouns import Output
 from modelkeep.profile import REFERENCES, Profile, Slice, Sums
 from modelkeep.quantities import HOUR
 from modelkeep.store.exact import Exact, pack, total, unpack
+from modelkeep.store.folding import Folded
 from modelkeep.store.rows import Asked, unpack_refs, value_of
 from modelkeep.store.sealing import Keys
-from modelkeep.store.seams import Folded
 from modelkeep.store.tables import error_sums, matches, profiles, replace_rows, rows_among, upsert
 
 _Place = tuple[str, int, str, float]

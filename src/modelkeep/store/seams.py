@@ -15,7 +15,6 @@ from msgspec import Raw, Struct
 from modelkeep.nouns import (
     Act,
     Alert,
-    Feedback,
     Job,
     Level,
     Match,
@@ -24,13 +23,14 @@ from modelkeep.nouns import (
     Policy,
     Prediction,
     Reading,
-    Review,
     Rollout,
     Version,
 )
-from modelkeep.profile import Life, Profile, Slice, Sums
+from modelkeep.opinions import Feedback, Review
+from modelkeep.profile import Life, Slice, Sums
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.vault import Vault
+from modelkeep.store.folding import Folded as Folded  # noqa: PLC0414 - whoever fills a store knows it from here
 from modelkeep.store.people import Access, Consent, Erased
 from modelkeep.store.sealing import Keys
 from modelkeep.store.timing import Slow
@@ -68,16 +68,6 @@ class Told(Struct, frozen=True, kw_only=True):
     state: ToldState
     predictions: tuple[str, ...] = ()
     revision: int = 1
-
-
-class Folded(Struct, frozen=True, kw_only=True):
-    """The profile of the new predictions of one model, version and role within one hour (``hour`` is a moment)."""
-
-    model: str
-    version: int
-    role: str
-    hour: float
-    profile: Profile
 
 
 class Sought(Struct, frozen=True, kw_only=True):
@@ -578,6 +568,9 @@ class Store(Protocol):
 
     def size(self) -> int:
         """Bytes that the database takes. Raises StoreUnavailable."""
+
+    def faults(self) -> list[str]:
+        """What the database finds wrong with its own files, in words; empty when all is well."""
 
     def copy(self, folder: Path) -> dict[str, int]:
         """Write one consistent state of the whole database into a folder; how many rows each table has in it.

@@ -144,6 +144,13 @@ class SqliteStore:
         """See ``seams.Store.size``."""
         return vacuuming.size(self._path)
 
+    def faults(self) -> list[str]:
+        """See ``seams.Store.faults``."""
+        self._present()
+        with translated(self._path, busy=self._busy), self._reader.begin() as connection:
+            said = connection.exec_driver_sql("PRAGMA quick_check(20)").scalars().all()
+        return [] if list(said) == ["ok"] else [str(line) for line in said]
+
     def copy(self, folder: Path) -> dict[str, int]:
         """See ``seams.Store.copy``."""
         self._present()

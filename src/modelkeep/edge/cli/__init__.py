@@ -106,7 +106,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "Say whether more is asked of any model than it can answer, and what was turned away",
         ),
         "readings": (ACTS, "What is known: list, series"),
-        "check": (ACTS, "Does what is live keep the targets of its policy: performance"),
+        "check": (ACTS, "Does everything kept fit together: store; does what is live keep its targets: performance"),
         "alerts": (ACTS, "Alerts: list, raise, show, ack, resolve, rules"),
         "report": (
             ACTS,

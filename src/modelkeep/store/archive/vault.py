@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from modelkeep.nouns import Prediction
 from modelkeep.store import rows
 from modelkeep.store.archive import paging, sealing
-from modelkeep.store.archive.cold import Written
+from modelkeep.store.archive.auditing import Auditing
+from modelkeep.store.archive.cold import Cold, Written
 from modelkeep.store.archive.form import Record
 from modelkeep.store.archive.paging import Span
 from modelkeep.store.archive.sealing import Batch
@@ -98,6 +99,10 @@ class Vault(Shelf):
     def reading_pages(self, span: Span, *, size: int) -> Iterator[dict[str, list[Any]]]:
         """The readings in the database."""
         return paging.reading_pages(self._connection, span, size=size)
+
+    def audit(self, cold: Cold | None) -> Auditing:
+        """Whether counts and sums agree with the records."""
+        return Auditing(self._connection, cold)
 
     def uncount(self, model: str, *, predictions: int, labelled: int) -> None:
         """Count predictions that are no longer kept anywhere."""
