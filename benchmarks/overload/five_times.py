@@ -41,6 +41,8 @@ with app.rooms.store.write() as ledger:
     ledger.rollouts.put(Rollout(model="slow", champion=version.number, policy=policy.number, since=1.0), None)
 serve(app, tell=lambda text: print(text, flush=True))
 """
+IDLE = 3.0
+"""The server closes a connection that was idle for five seconds; whoever uses one then may find it closing."""
 BODY = b'{"features": {"x": 3.0}}'
 
 
@@ -71,7 +73,7 @@ class Caller:
         """A connection that the server has not closed for being idle, and for how long it was; or a new one."""
         while self.free:
             reader, writer, since = self.free.pop()
-            if not reader.at_eof():
+            if not reader.at_eof() and time.perf_counter() - since < IDLE:
                 return reader, writer, time.perf_counter() - since
             writer.close()
         return *await self.connected(), None

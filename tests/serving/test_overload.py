@@ -143,3 +143,34 @@ def test_a_version_that_holds_the_event_loop_is_noticed_while_it_does(house):
     (hung,) = found
     assert (hung.model, hung.version) == ("m", 1)
     assert hung.why.startswith("it has held the event loop for 2.")
+
+
+def test_what_may_wait_lets_others_pass_but_is_not_left_standing(house):
+    """Under a load that lasts, a batch call that was let in is answered within seconds, and not after its limit."""
+    house.add(SLOW)
+    house.policy(limit=5.0, number=2)
+    house.put(Rollout(model="m", champion=1, policy=2))
+    rates = {"normal": 3 * CAPACITY, "batch": 0.5 * CAPACITY}
+    seen, took = asyncio.run(load(house, 3.5, rates=rates))
+    assert took < 4.5
+    assert max(seen.of("batch")) < 3.0
+    assert not house.gateway.counters.errors
+    assert house.gateway.admission.known("m", 1).limit.own == pytest.approx(OWN, rel=0.3)
+
+
+def test_a_call_whose_time_is_up_in_line_says_nothing_of_the_model(house):
+    house.add("time.sleep(0.3); return 1.0")
+    house.policy(limit=0.4, number=2)
+    house.put(Rollout(model="m", champion=1, policy=2))
+
+    async def crowd():
+        gate = house.gateway._lines.gate(house.gateway.routes["m"].loaded[1])
+        gate.limit.own = 0.0  # nothing is known of it yet, so that more get in than will be answered
+        asks = [house.gateway.predict(house.ask(1.0)) for _ in range(16)]
+        return await asyncio.gather(*asks, return_exceptions=True), gate
+
+    found, gate = asyncio.run(crowd())
+    late = [one for one in found if isinstance(one, Overloaded)]
+    assert len(late) >= 8
+    assert gate.limit.own < 0.41
+    assert gate.open == 0

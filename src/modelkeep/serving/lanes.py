@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 from modelkeep.errors import ModelFailed, ModelkeepError
 
 T = TypeVar("T")
-_Work: TypeAlias = tuple[int, int, Future[Any] | None, Callable[[], Any] | None]
-_LAST = 99
+_Work: TypeAlias = tuple[float, int, Future[Any] | None, Callable[[], Any] | None]
+_LAST = float("inf")
 
 
 class Lane:
@@ -32,10 +32,10 @@ class Lane:
         self.running = 0
         """Calls that were taken and have not ended."""
 
-    def submit(self, call: Callable[[], T], *, rank: int = 1) -> Future[T] | None:
+    def submit(self, call: Callable[[], T], *, due: float = 0.0) -> Future[T] | None:
         """Take a call, or answer None when the line is full. The call may raise ModelkeepError into its Future.
 
-        A lower ``rank`` goes before a higher one, equals in the order in which they came.
+        What is ``due`` earlier (on any clock, the same for all) goes first, equals in the order in which they came.
         """
         future: Future[T] = Future()
         with self._lock:
@@ -45,7 +45,7 @@ class Lane:
             if len(self._live) < min(self.running, self.threads):
                 self._live.append(threading.Thread(target=self._run, name=self._name, daemon=True))
                 self._live[-1].start()
-        self._work.put((rank, next(self._taken), future, call))
+        self._work.put((due, next(self._taken), future, call))
         return future
 
     def close(self, timeout: float = 0.0) -> None:

@@ -10,12 +10,14 @@ from modelkeep.errors import ModelkeepError
 from modelkeep.nouns import Features
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
-from modelkeep.serving.admission.gates import PRIORITIES, Gate, Priority
+from modelkeep.serving.admission.gates import Gate, Priority
 from modelkeep.serving.calling import Got, call, unasked
 from modelkeep.serving.lanes import Lane
 
 HANDS = 4
 """Threads of one version; a version in a process of its own has one."""
+ALLOWANCE: dict[Priority, float] = {"critical": 0.0, "normal": 0.5, "batch": 2.0}
+"""So many seconds later than a critical call one of this priority is due: it lets others pass, but not for ever."""
 WAITING = 2000
 """So many calls stand in line at the very most; the gate lets in as many as are answered in time."""
 
@@ -59,12 +61,14 @@ class Lines:
         gate.enter(priority, at=began, within=limit)
         own = 0.0
         try:
-            future = lane.submit(partial(call, loaded, rows), rank=PRIORITIES.index(priority))
+            future = lane.submit(partial(call, loaded, rows), due=began + ALLOWANCE[priority])
             if future is None:
                 return unasked(n, reason="timeout", why=f"{name} still has {lane.running} calls to answer")
             try:
                 got = await asyncio.wait_for(asyncio.wrap_future(future), limit)
             except TimeoutError:
+                if future.cancelled():  # it stood in line all the time: nothing is known of the version
+                    raise gate.late(priority, at=now()) from None
                 own = limit
                 gate.lose(future)
                 return unasked(n, reason="timeout", why=f"{name} took longer than {limit:g} s", seconds=limit)

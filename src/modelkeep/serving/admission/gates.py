@@ -81,14 +81,22 @@ class Gate:
         refused = ahead >= room or (ahead > 0 and self.limit.wait(ahead) > within)
         self.pressure.arrived(at, refused=refused)
         if refused:
-            self.shed[priority] += 1
-            raise Overloaded(
-                f"{self.model}@{self.version} has {ahead} calls under way, more {priority} ones would only wait",
-                remedy="try again later, or send X-Priority: critical with what cannot wait",
-                wait=self.wait(at),
-            )
+            raise self._refusal(priority, ahead=ahead, at=at)
         self.open += 1
         self._by[priority] += 1
+
+    def late(self, priority: Priority, *, at: float) -> Overloaded:
+        """The refusal of a call that was let in and stood in line until its time was up."""
+        self.pressure.arrived(at, refused=True)
+        return self._refusal(priority, ahead=self._ahead(priority), at=at)
+
+    def _refusal(self, priority: Priority, *, ahead: int, at: float) -> Overloaded:
+        self.shed[priority] += 1
+        return Overloaded(
+            f"{self.model}@{self.version} has {ahead} calls under way, more {priority} ones would only wait",
+            remedy="try again later, or send X-Priority: critical with what cannot wait",
+            wait=self.wait(at),
+        )
 
     def _room(self, priority: Priority, *, at: float) -> float:
         """How many calls may be under way for one more of this priority to get in.
