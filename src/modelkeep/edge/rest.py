@@ -23,6 +23,7 @@ from modelkeep.edge import (
     forms,
     health,
     hot,
+    inference,
     limits,
     metrics,
     mounting,
@@ -57,10 +58,9 @@ class Uploaded(Struct, frozen=True, kw_only=True):
 
 
 def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: Traffic | None = None) -> ASGIApp:
-    """The whole server as one ASGI application; ``pages`` are routes of the web pages, and ``traffic``
-    is where requests are counted.
+    """The whole server as one ASGI application; ``pages`` are routes of the web pages.
 
-    Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
+    ``traffic`` is where requests are counted. Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
     Raises BadSettings when two acts want one route.
     """
     traffic = traffic or Traffic()
@@ -75,6 +75,7 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: 
         Route("/metrics", metrics.endpoint(app, traffic)),
         *health.routes(app),
         *reported.routes(app),
+        *inference.routes(app, traffic),
         *pages,
     ]
     acts += mounting.mounted(app.extensions, own)

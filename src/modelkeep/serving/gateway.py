@@ -57,7 +57,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     ``keys`` and ``targets`` have one entry per row, or are empty. An empty key draws by ``request``. ``targets`` are
     the moments that the rows are about (now without them); ``request`` is the request's id. With ``record`` False the
     answer is counted, and nothing else of it is kept: the person whom it is about has not consented to more.
-    Without a ``priority`` it has that of the model's policy.
+    Without a ``priority`` it has that of the model's policy. ``pinned`` says that the caller has named the champion:
+    it answers then, and no canary is drawn.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     request: str = ""
     record: bool = True
     priority: Priority | Literal[""] = ""
+    pinned: bool = False
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -177,7 +179,11 @@ class Gateway:
         try:
             at, rows = self._clock.now(), ask.rows
             if len(rows) == 1 and route.fits(rows[0]) and not route.rollout.disabled:
-                version, role = route.rollout.pick((ask.keys[0] if ask.keys else "") or ask.request)
+                rollout = route.rollout
+                version: int = rollout.champion
+                role: Role = "champion"
+                if rollout.mode is not None and not ask.pinned:
+                    version, role = rollout.pick((ask.keys[0] if ask.keys else "") or ask.request)
                 quick = self._quick.get((ask.model, version))
                 if quick is not None:
                     start = perf_counter()
@@ -459,7 +465,7 @@ def _members(parts: list[_Part]) -> tuple[Members | None, ...]:
 
 def _picked(ask: Ask, rollout: Rollout) -> list[_Part]:
     """The rows by the version that is to answer them."""
-    if rollout.disabled or rollout.mode != "canary":
+    if rollout.disabled or rollout.mode != "canary" or ask.pinned:
         role: Role = "fallback" if rollout.disabled else "champion"
         return [_Part(rollout.champion, role, list(range(len(ask.rows))), [])]
     parts: dict[tuple[int, Role], _Part] = {}

@@ -1,0 +1,326 @@
+"""The Open Inference Protocol (v2) over REST, and MLflow's ``/invocations``: other servers' clients work here as well.
+
+Both ask the same gateway as every prediction, so their answers are recorded, counted, canaried and shadowed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+from anyio import to_thread
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from modelkeep.edge import decoding, refusals, tensors
+from modelkeep.edge.bodies import answer, read
+from modelkeep.edge.frames import Frames, rows_in
+from modelkeep.edge.refusals import Turned
+from modelkeep.edge.tensors import Described, Infer
+from modelkeep.edge.traffic import Traffic
+from modelkeep.errors import BadInput, ModelFailed, ModelkeepError, NotFound, Problem, StoreUnavailable
+from modelkeep.nouns import Output, Prediction
+from modelkeep.operations.act import moment
+from modelkeep.operations.predictions import stand_in
+from modelkeep.operations.status import trouble
+from modelkeep.serving.gateway import Answer, Ask
+from modelkeep.serving.routes import Route as Served
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+LENGTH = "Inference-Header-Content-Length"
+EXTENSIONS = ("binary_tensor_data",)
+_INFER, _FRAMES = msgspec.json.Decoder(Infer), msgspec.json.Decoder(Frames)
+
+
+class ServerMetadata(Struct, frozen=True, kw_only=True):
+    """Who answers, and which extensions of the protocol it has."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...] = EXTENSIONS
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """The server answers."""
+
+    live: bool = True
+
+
+class Ready(Struct, frozen=True, kw_only=True):
+    """All of the work can be done."""
+
+    ready: bool
+
+
+class ModelReady(Struct, frozen=True, kw_only=True):
+    """A model can be asked."""
+
+    name: str
+    ready: bool
+
+
+class ModelMetadata(Struct, frozen=True, kw_only=True):
+    """What a model takes and answers; ``versions`` are those that are loaded."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[Described, ...]
+    outputs: tuple[Described, ...]
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """What went wrong, as the protocol has it: a sentence in ``error``; beside it what every refusal here says."""
+
+    error: str
+    code: str
+    remedy: str
+    problems: tuple[Problem, ...]
+    request_id: str
+
+
+class Invoked(Struct, frozen=True, kw_only=True):
+    """MLflow's form of an answer."""
+
+    predictions: list[Output | None]
+
+
+class Uninvoked(Struct, frozen=True, kw_only=True):
+    """MLflow's form of a refusal."""
+
+    error_code: str
+    message: str
+
+
+def routes(app: App, traffic: Traffic) -> list[BaseRoute]:
+    """The routes of both protocols."""
+    limit = app.settings.server.body
+    found: list[BaseRoute] = [
+        Route("/v2", _server),
+        Route("/v2/health/live", _live),
+        Route("/v2/health/ready", _ready(app)),
+        Route("/ping", _live),
+        Route("/invocations", _invocations(app, traffic, limit=limit), methods=["POST"]),
+    ]
+    for path in ("/v2/models/{model:path}/versions/{version}", "/v2/models/{model:path}"):
+        found += [
+            Route(f"{path}/infer", _guarded(_infer(app, traffic, limit=limit)), methods=["POST"]),
+            Route(f"{path}/ready", _guarded(_model_ready(app))),
+            Route(path, _guarded(_metadata(app))),
+        ]
+    return found
+
+
+async def _server(_: Request) -> Response:
+    return answer(ServerMetadata(name="modelkeep", version=installed("modelkeep")))
+
+
+async def _live(_: Request) -> Response:
+    return answer(Live())
+
+
+def _ready(app: App) -> Endpoint:
+    async def ready(_: Request) -> Response:
+        fine = not await to_thread.run_sync(trouble, app)
+        return answer(Ready(ready=fine), 200 if fine else 503)
+
+    return ready
+
+
+def _metadata(app: App) -> Endpoint:
+    async def metadata(request: Request) -> Response:
+        route, _ = _served(app, request.path_params)
+        loaded = route.loaded.get(route.rollout.champion)
+        return answer(
+            ModelMetadata(
+                name=route.rollout.model,
+                versions=tuple(map(str, sorted(route.loaded))),
+                platform=loaded.version.runtime if loaded else "",
+                inputs=tensors.inputs_of(route.signature),
+                outputs=tensors.outputs_of(route.signature),
+            )
+        )
+
+    return metadata
+
+
+def _model_ready(app: App) -> Endpoint:
+    async def ready(request: Request) -> Response:
+        route, _ = _served(app, request.path_params)
+        fine = not route.rollout.disabled and route.rollout.champion in route.loaded
+        return answer(ModelReady(name=route.rollout.model, ready=fine), 200 if fine else 503)
+
+    return ready
+
+
+def _infer(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
+    async def infer(request: Request) -> Response:
+        route, pinned = _served(app, request.path_params)
+        body = _inflated(request, await read(request.scope, request.receive, limit=limit), limit=limit)
+        asked, binary = _parted(request, body)
+        rows, keys = tensors.rows_of(asked, route.signature, binary=binary)
+        about = moment(str(asked.parameters["for"]), "parameters.for") if "for" in asked.parameters else None
+        found = await app.rooms.gateway.predict(
+            Ask(
+                model=route.rollout.model,
+                rows=rows,
+                keys=keys,
+                targets=None if about is None else [about] * len(rows),
+                subject=str(asked.parameters.get("subject", "")) or None,
+                request=request.scope["request_id"],
+                pinned=pinned,
+            )
+        )
+        _count(traffic, found)
+        content, size = tensors.response(
+            asked, _whole(found), signature=route.signature, parameters=_marks(request, found)
+        )
+        if size:
+            return Response(content, headers={LENGTH: str(size)}, media_type="application/octet-stream")
+        return Response(content, media_type="application/json")
+
+    return infer
+
+
+def _invocations(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
+    async def invocations(request: Request) -> Response:
+        try:
+            route, _ = _served(app, {"model": _only(app, request)})
+            body = await read(request.scope, request.receive, limit=limit)
+            given = _decoded(_FRAMES, body)
+            rows = rows_in(given, route.signature)
+            keys = [str(given.params.get("key", ""))] * len(rows)
+            asked = Ask(model=route.rollout.model, rows=rows, keys=keys, request=request.scope["request_id"])
+            found = await app.rooms.gateway.predict(asked)
+            _count(traffic, found)
+            return answer(Invoked(predictions=[prediction.output for prediction in _whole(found)]))
+        except (ModelkeepError, Turned) as error:
+            said = refusals.failure(error, "")
+            code = "RESOURCE_DOES_NOT_EXIST" if isinstance(error, NotFound) else "BAD_REQUEST"
+            status = refusals.status(error)
+            word = code if status < 500 else "INTERNAL_ERROR"
+            return answer(Uninvoked(error_code=word, message=f"{said.message}; {said.remedy}"), status)
+
+    return invocations
+
+
+# --------------------------------------------------------------------------------------------------- helpers
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with refusals in the protocol's form."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (ModelkeepError, Turned) as error:
+            said = refusals.failure(error, request.scope["request_id"])
+            told = said.message if not said.remedy else f"{said.message}; {said.remedy}"
+            body = Refused(
+                error=told,
+                code=said.code,
+                remedy=said.remedy,
+                problems=said.problems,
+                request_id=said.request_id,
+            )
+            response = answer(body, refusals.status(error))
+            response.headers.update({name.decode(): value.decode() for name, value in refusals.headers(error)})
+            return response
+
+    return guarded
+
+
+def _served(app: App, path: Mapping[str, str]) -> tuple[Served, bool]:
+    """The route of the model that a path names, and whether it names the version too. Raises NotFound."""
+    name = path["model"]
+    route = app.rooms.gateway.routes.get(name)
+    if route is None:
+        try:
+            raise app.rooms.client.unreleased(name)
+        except StoreUnavailable:
+            raise NotFound("model", name, known=app.rooms.gateway.routes) from None
+    version = path.get("version")
+    if version is not None and version != str(route.rollout.champion):
+        raise NotFound("answering version of the model", version, known=[str(route.rollout.champion)])
+    return route, version is not None
+
+
+def _only(app: App, request: Request) -> str:
+    """The model that MLflow's form asks: the one that is named, or the only one there is. Raises BadInput."""
+    named = request.query_params.get("model") or request.headers.get("x-model")
+    if named:
+        return named
+    known = sorted(app.rooms.gateway.routes)
+    if len(known) == 1:
+        return known[0]
+    raise BadInput.of("model", expected="/invocations?model=NAME, as several models answer here", got="nothing")
+
+
+def _parted(request: Request, body: bytes) -> tuple[Infer, bytes]:
+    """The JSON of a request and the bytes behind it."""
+    said = request.headers.get(LENGTH)
+    if said is None:
+        return _decoded(_INFER, body), b""
+    if not said.isdigit() or int(said) > len(body):
+        raise BadInput.of(LENGTH, expected=f"a length up to {len(body)}", got=repr(said)[:80])
+    return _decoded(_INFER, body[: int(said)]), body[int(said) :]
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as complaint:
+        raise decoding.refused(complaint) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise decoding.unreadable(cause) from None
+
+
+def _inflated(request: Request, body: bytes, *, limit: int) -> bytes:
+    """The body as it was before the client compressed it. Raises BadInput, and Turned when it is too large then."""
+    how = request.headers.get("content-encoding", "identity").lower()
+    if how == "identity":
+        return body
+    if how not in {"gzip", "deflate"}:
+        raise BadInput.of("Content-Encoding", expected="gzip, deflate or none", got=repr(how)[:80])
+    unpacker = zlib.decompressobj(wbits=47)
+    try:
+        found = unpacker.decompress(body, limit + 1)
+    except zlib.error as cause:
+        raise BadInput(f"the body cannot be unpacked: {cause}") from None
+    if len(found) > limit:
+        raise Turned(413, code="too_large", message=f"the body is larger than {limit} bytes when it is unpacked")
+    return found
+
+
+def _whole(found: Answer) -> tuple[Prediction, ...]:
+    """The predictions, when every row has one: these protocols have no word for a row without. Raises ModelFailed."""
+    lacking = [place for place, prediction in enumerate(found.predictions) if prediction.output is None]
+    if lacking:
+        why = found.predictions[lacking[0]].error
+        raise ModelFailed(
+            f"{len(lacking)} of {len(found.predictions)} rows were answered by nobody: row {lacking[0]}: {why}",
+            remedy=f"POST /v1/models/{found.model}/predict answers the others",
+        )
+    return found.predictions
+
+
+def _marks(request: Request, found: Answer) -> tensors.Parameters:
+    """What a response says beside its tensors."""
+    marks: tensors.Parameters = {"request_id": request.scope["request_id"]}
+    stood_in = next((p for p in found.predictions if p.stand_in is not None), None)
+    if stood_in is not None:
+        marks |= {"fallback": stand_in(stood_in), "fallback_reason": stood_in.error or ""}
+    return marks
+
+
+def _count(traffic: Traffic, found: Answer) -> None:
+    for prediction in found.predictions:
+        traffic.prediction(prediction.model, prediction.key, seconds=prediction.seconds)
