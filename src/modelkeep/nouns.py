@@ -443,25 +443,6 @@ def arm(salt: str, key: str) -> float:
 
 # --------------------------------------------------------------------------------------------- records
 
-GIVEN = 1 << 62
-"""Writers from here on stand for ids that services elsewhere gave; the recorder's own are below."""
-
-
-def given_id(model: str, name: str) -> str:
-    """The id under which a prediction is kept that its service calls ``name``: always the same, and nobody else's.
-
-    125 bits of BLAKE2b: two names meet with a chance of 1e-24 among ten million.
-
-    >>> given_id("churn", "order 17") == given_id("churn", "order 17") != given_id("price", "order 17")
-    True
-    """
-    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16, key=_keyed(model)).digest(), "big")
-    return f"{GIVEN | number >> 66}-{number & (1 << 63) - 1}"
-
-
-def _keyed(model: str) -> bytes:
-    return hashlib.blake2b(model.encode(), digest_size=16).digest()
-
 
 class Prediction(Struct, frozen=True, kw_only=True):
     """One answer of one version, or its failure; the same record for both.
@@ -513,31 +494,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
     target: float | None = None
     source: str = ""
     tolerance: float | None = None
-
-
-class Feedback(Struct, frozen=True, kw_only=True):
-    """What a person says of one prediction: a ``rating`` from 1 (worst) to 5, and a comment.
-
-    ``id`` makes it idempotent: sent again it changes nothing. ``model`` is empty while the prediction is not known.
-    """
-
-    id: str
-    prediction: str
-    rating: int
-    at: float
-    comment: str = ""
-    by: str = ""
-    model: str = ""
-
-
-class Review(Struct, frozen=True, kw_only=True):
-    """That a person has looked at one prediction, when, and what they noted."""
-
-    prediction: str
-    model: str
-    by: str
-    at: float
-    note: str = ""
 
 
 class Match(Struct, frozen=True, kw_only=True):

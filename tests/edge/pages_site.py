@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from modelkeep.alerts import rules
 from modelkeep.edge.pages import Pages
 from modelkeep.edge.pages.views import Sources
-from modelkeep.serving.recorder import Recording
+from modelkeep.serving.recording import Recording
 
 
 @dataclass

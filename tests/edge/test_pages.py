@@ -31,7 +31,7 @@ from modelkeep.edge.server import running
 from modelkeep.jobs.release_memo import Released, Walk
 from modelkeep.nouns import Alert, Baseline, Field, Reading, Rollout, Signature, Version
 from modelkeep.profile import Sums
-from modelkeep.serving.recorder import Recording
+from modelkeep.serving.recording import Recording
 from modelkeep.settings import Settings
 from modelkeep.watch.skill import best_baseline
 

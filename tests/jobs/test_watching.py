@@ -27,7 +27,7 @@ from modelkeep.nouns import (
     Version,
 )
 from modelkeep.profile import LATENCY_EDGES, Profile
-from modelkeep.serving.recorder import Recording
+from modelkeep.serving.recording import Recording
 from modelkeep.store.folder import FolderFiles
 from modelkeep.store.seams import Folded
 from modelkeep.store.sqlite import SqliteStore

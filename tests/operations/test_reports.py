@@ -23,8 +23,9 @@ from modelkeep import (
 )
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.reports.parts import Report
-from modelkeep.nouns import Feedback, Rollout
+from modelkeep.nouns import Rollout
 from modelkeep.operations import alerts, jobs, reporting
+from modelkeep.opinions import Feedback
 
 DAY = 86400.0
 MONDAY = 1_700_438_400.0  # 2023-11-20 00:00 UTC

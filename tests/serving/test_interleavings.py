@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelkeep.clock import ManualClock
-from modelkeep.nouns import Field, Outcome, Prediction, Signature, Version, given_id
+from modelkeep.given import given_id
+from modelkeep.nouns import Field, Outcome, Prediction, Signature, Version
 from modelkeep.profile import Sums
 from modelkeep.serving.intake import Intake
 from modelkeep.serving.keeper import Group

@@ -22,7 +22,7 @@ from modelkeep.jobs.trainings import trainings
 from modelkeep.nouns import Level, Policy, Reading, Role, Rollout, Version, model_of
 from modelkeep.profile import Profile, Slice, Window
 from modelkeep.quantities import HOUR, WEEK, iso
-from modelkeep.serving.recorder import Recording
+from modelkeep.serving.recording import Recording
 from modelkeep.store.seams import Files, Ledger
 from modelkeep.watch import MEASURES
 

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from modelkeep.errors import BadInput
-from modelkeep.nouns import Outcome, Output, given_id
+from modelkeep.given import given_id
+from modelkeep.nouns import Outcome, Output
 from modelkeep.operations import truths
 from modelkeep.operations.act import DurationText, Lines, MomentText, Operation, moment
 from modelkeep.operations.recording import NAMED, LineProblem, decoded

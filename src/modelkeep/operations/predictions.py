@@ -12,11 +12,13 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from modelkeep.errors import BadInput, NotFound
-from modelkeep.nouns import Features, Feedback, Outcome, Output, Prediction, Value, given_id
+from modelkeep.given import given_id
+from modelkeep.nouns import Features, Outcome, Output, Prediction, Value
 from modelkeep.operations.act import By, Limit, ModelName, MomentText, Operation, moment, stamp
 from modelkeep.operations.models import known
 from modelkeep.operations.seeing import Reveal, note, veiled
 from modelkeep.operations.truths import OURS
+from modelkeep.opinions import Feedback
 from modelkeep.serving.calling import Members
 from modelkeep.serving.gateway import Answer, Ask
 from modelkeep.store.seams import Hit, Sought

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from modelkeep.errors import BadInput, ModelkeepError, Problem
+from modelkeep.given import given_id
 from modelkeep.jobs import declaring
-from modelkeep.nouns import Field, Output, Prediction, Signature, Value, Version, given_id
+from modelkeep.nouns import Field, Output, Prediction, Signature, Value, Version
 from modelkeep.operations import uploads
 from modelkeep.operations.act import By, Lines, ModelName, MomentText, Operation, Why, moment
 from modelkeep.operations.models import VersionView, known, view

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from modelkeep.errors import BadInput
-from modelkeep.nouns import Feedback, Review, given_id
+from modelkeep.given import given_id
 from modelkeep.operations.act import By, DurationText, ModelName, MomentText, Operation, moment
 from modelkeep.operations.models import known, sought
 from modelkeep.operations.predictions import FeedbackView, PredictionView, said, view
 from modelkeep.operations.truths import OURS
+from modelkeep.opinions import Feedback, Review
 from modelkeep.quantities import seconds
 from modelkeep.store.seams import Hit, Sought
 

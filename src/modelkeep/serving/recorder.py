@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from modelkeep.clock import Clock
 from modelkeep.errors import BadInput, Conflict, ModelkeepError, StoreUnavailable
@@ -31,7 +31,9 @@ from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.keeper import Group, Keeper, joined
 from modelkeep.serving.line import Entry, Line, promise, resolve
+from modelkeep.serving.recording import Recording, done, marks_in
 from modelkeep.serving.spool import Marks, Spool
+from modelkeep.serving.valve import Valve
 from modelkeep.store.sealing import PLAIN
 from modelkeep.store.seams import Files, Store, Told
 
@@ -60,26 +62,6 @@ UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupErro
 """What says that a record can never be kept, whatever the state of the store."""
 RETRY = 0.25
 """Pause in seconds before the store is tried again."""
-
-
-class Recording(Struct, frozen=True, kw_only=True):
-    """How the recorder is.
-
-    ``held``: records that wait for the store, ``spooled`` of them on disk. ``dropped``: records that were not taken
-    because spool and memory had reached their bounds (``async``); ``refused``: records whose caller was told so
-    (``sync``, outcomes). ``aside``: records that can never be kept, written to files beside the spool.
-    ``gap``: records that the process before this one lost when it was killed. ``cause``: why records wait, empty when
-    all is well; ``since``: the moment that it began.
-    """
-
-    held: int = 0
-    spooled: int = 0
-    dropped: int = 0
-    refused: int = 0
-    aside: int = 0
-    gap: int = 0
-    cause: str = ""
-    since: float | None = None
 
 
 class _Gathering:
@@ -121,10 +103,8 @@ class Recorder:
         """What seals the spool; it is set before the start."""
         self.batch = MOST
         """A group of so many records does not wait for its window; smaller ones are kept sooner, and cost more."""
-        self._off = self._unsaved = False
-        self._gate = threading.Event()
-        self._gate.set()
         self._keeper = Keeper(store, files)
+        self._valve = Valve(self._keeper)
         self._clock, self._folder, self._most, self._limit = clock, spool, held, limit
         self._lock = threading.Lock()
         self._open = _Gathering()
@@ -157,11 +137,9 @@ class Recorder:
             if self._threads:
                 return
             self._writer = self._new_writer()
-            self._off = self._was_off()
-            if self._off:
-                self._gate.clear()
+            self._valve.restore()
             self._line = Line(Spool(self._folder / "records.spool", limit=self._limit, sealer=self.sealer))
-            self._marks = _marks(self._folder / "marks")
+            self._marks = marks_in(self._folder / "marks")
             if self._marks is not None and self._marks.gap:
                 _log.error(
                     "records were lost when the process before this one was killed", extra={"n": self._marks.gap}
@@ -214,14 +192,14 @@ class Recorder:
         if not self._threads:
             self.start()
         n = len(predictions)
-        if self._off or not n:
-            return _done()
+        if self._valve.off or not n:
+            return done()
         with self._lock:
             if self._beyond(n):
                 if self.durability == "sync" or certain:
                     raise self._refusal(n)
                 self._dropped += n
-                return _done()
+                return done()
             self._open.predictions.extend(predictions)
             self._arrived(n)
             return self._open.entry.done
@@ -229,14 +207,14 @@ class Recorder:
     def take_block(self, block: Block) -> Future[None]:
         """Take the rows of a block, as ``take`` takes predictions."""
         n = block.size
-        if self._off:
-            return _done()
+        if self._valve.off:
+            return done()
         with self._lock:
             if self._beyond(n):
                 if self.durability == "sync":
                     raise self._refusal(n)
                 self._dropped += n
-                return _done()
+                return done()
             self._open.blocks.append(block)
             self._arrived(n)
             return self._open.entry.done
@@ -249,7 +227,7 @@ class Recorder:
         """
         if not self._threads:
             self.start()
-        if self._off:
+        if self._valve.off:
             raise Conflict("collection is off: nothing is recorded", remedy="modelkeep collection on")
         try:
             msgspec.msgpack.encode(outcomes)
@@ -271,7 +249,7 @@ class Recorder:
     @property
     def enabled(self) -> bool:
         """Whether anything is recorded."""
-        return not self._off
+        return not self._valve.off
 
     def switch(self, *, on: bool) -> bool:
         """Record, or record nothing new and leave what waits where it is, until ``flush`` or on.
@@ -279,35 +257,22 @@ class Recorder:
         It is in force at once, and kept over restarts; False while the store is away, which remembers it when it is
         back.
         """
-        self._off = not on
-        self._unsaved = not self._remembered()
-        if on:
-            self._gate.set()
-        else:
-            self._gate.clear()
+        saved = self._valve.turn(on=on)
         self._ready.set()
-        return not self._unsaved
-
-    def _remembered(self) -> bool:
-        try:
-            self._keeper.remember_off(self._off)
-        except StoreUnavailable:
-            return False
-        return True
+        return saved
 
     def flush(self, timeout: float = 30.0) -> int:
         """Bring what waits to the store now, also while collection is off; how many records still wait after that."""
         if not self._threads:
             self.start()
-        self._gate.set()
+        self._valve.open()
         self._full.set()
         self._wake.set()
         until = time.perf_counter() + timeout
         while (left := self.state.held) and time.perf_counter() < until:
             self._ready.set()
             time.sleep(0.005)
-        if self._off:
-            self._gate.clear()
+        self._valve.settle()
         return left
 
     def settle(self, timeout: float = 30.0) -> int:
@@ -437,7 +402,7 @@ class Recorder:
             self._waiting.popleft()
         busy = self._busy
         slow = 0.0 if busy is None else time.perf_counter() - busy
-        if not self._waiting or not (self._cause or slow > PATIENCE or self._off):
+        if not self._waiting or not (self._cause or slow > PATIENCE or self._valve.off):
             return
         self._saved(line.spill())
         try:
@@ -487,10 +452,9 @@ class Recorder:
                 self._ready.wait(0.05 if self._stop.is_set() else None)
                 self._ready.clear()
                 continue
-            if self._unsaved and self._remembered():
-                self._unsaved = False
-            if not self._gate.is_set():  # collection is off: what waits stays on disk
-                if self._stop.wait(RETRY if self._unsaved else 0.05):
+            saved = self._valve.save()
+            if not self._valve.through:  # collection is off: what waits stays on disk
+                if self._stop.wait(0.05 if saved else RETRY):
                     return
                 continue
             began, before = time.perf_counter(), self._taken
@@ -588,13 +552,6 @@ class Recorder:
         except OSError:  # a log is no place for somebody's data
             _log.exception("it could not be written beside the spool either", extra={"records": n})
 
-    def _was_off(self) -> bool:
-        try:
-            return self._keeper.off()
-        except StoreUnavailable as fault:
-            self._trouble(str(fault))
-            return False
-
     def _new_writer(self) -> int:
         try:
             return self._keeper.writer()
@@ -602,17 +559,3 @@ class Recorder:
             self._trouble(str(fault))
             moment = int(self._clock.now() * 1000) & (1 << 43) - 1
             return 1 << 60 | moment << 16 | secrets.randbits(16)
-
-
-def _marks(path: Path) -> Marks | None:
-    try:
-        return Marks(path)
-    except OSError:
-        _log.warning("what a kill would lose cannot be counted", extra={"path": str(path)}, exc_info=True)
-        return None
-
-
-def _done() -> Future[None]:
-    done: Future[None] = Future()
-    done.set_result(None)
-    return done

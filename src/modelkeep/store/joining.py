@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, and_, bindparam, delete, func, select, update
 
-from modelkeep.nouns import GIVEN, Outcome, Prediction
+from modelkeep.given import GIVEN
+from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.hours import Hours, Shift
 from modelkeep.store.rows import ASKED, Asked

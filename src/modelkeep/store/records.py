@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from modelkeep.nouns import GIVEN, Match, Outcome, Prediction
+from modelkeep.given import GIVEN
+from modelkeep.nouns import Match, Outcome, Prediction
 from modelkeep.profile import Life, Slice, Sums
 from modelkeep.store import parts, rows, tables, turns
 from modelkeep.store.hours import Hours

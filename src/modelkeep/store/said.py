@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, select
 
-from modelkeep.nouns import Feedback, Review
+from modelkeep.opinions import Feedback, Review
 from modelkeep.store import rows
 from modelkeep.store.tables import feedback, insert_rows, predictions, reviews, rows_among
 

@@ -24,7 +24,7 @@ from modelkeep.operations.models import role_of
 from modelkeep.store.seams import Ledger, Store
 
 if TYPE_CHECKING:
-    from modelkeep.serving.recorder import Recording
+    from modelkeep.serving.recording import Recording
 
 ROWS = 40
 """How many models the table shows, the worst first."""

@@ -1,0 +1,49 @@
+"""How recording stands, and the small parts of the recorder."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from pathlib import Path
+
+from msgspec import Struct
+
+from modelkeep.serving.spool import Marks
+
+_log = logging.getLogger("modelkeep.serving")
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    """How the recorder is.
+
+    ``held``: records that wait for the store, ``spooled`` of them on disk. ``dropped``: records that were not taken
+    because spool and memory had reached their bounds (``async``); ``refused``: records whose caller was told so
+    (``sync``, outcomes). ``aside``: records that can never be kept, written to files beside the spool.
+    ``gap``: records that the process before this one lost when it was killed. ``cause``: why records wait, empty when
+    all is well; ``since``: the moment that it began.
+    """
+
+    held: int = 0
+    spooled: int = 0
+    dropped: int = 0
+    refused: int = 0
+    aside: int = 0
+    gap: int = 0
+    cause: str = ""
+    since: float | None = None
+
+
+def marks_in(path: Path) -> Marks | None:
+    """The marks of a recorder; None, with a word in the log, where none can be kept."""
+    try:
+        return Marks(path)
+    except OSError:
+        _log.warning("what a kill would lose cannot be counted", extra={"path": str(path)}, exc_info=True)
+        return None
+
+
+def done() -> Future[None]:
+    """The answer to whoever need not wait."""
+    answer: Future[None] = Future()
+    answer.set_result(None)
+    return answer
