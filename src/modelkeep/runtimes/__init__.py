@@ -1,7 +1,7 @@
 """A model file becomes a ``Predict``: recognised by content, looked at without running it, verified, loaded, guarded.
 
 Formats: scikit-learn by skops, LightGBM's text, ensembles of members without code, a plain Python
-callable, and pickle or joblib with explicit trust.
+callable, ONNX, and pickle or joblib with explicit trust.
 
 The hot path asks a ``Loaded``: ``predict`` with rows as dictionaries, or, much cheaper, ``matrix`` with a float64
 matrix of the signature's inputs (``columns``) where the version offers it:

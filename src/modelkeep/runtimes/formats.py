@@ -99,10 +99,13 @@ _MODULES: dict[str, str] = {
     "pickle": "modelkeep.runtimes.pickled",
     "joblib": "modelkeep.runtimes.pickled",
     "ensemble": "modelkeep.runtimes.ensemble",
+    "onnx": "modelkeep.runtimes.onnx_files",
 }
 RUNTIMES = tuple(_MODULES)
 """The names of the formats, as in ``Version.runtime``."""
 
+_ONNX = {0x12, 0x1A, 0x22, 0x3A, 0x42}
+"""After its version, a model of ONNX tells who made it, its domain or its graph: the tags of these fields."""
 _ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
 _PACKERS = (*_ZLIB, b"\x1f\x8b", b"BZh", b"]\x00\x00", b"\xfd7zXZ\x00")  # zlib, gzip, bz2, lzma, xz: joblib's
 
@@ -155,6 +158,8 @@ def recognise(data: bytes) -> str:
         return "joblib" if b"joblib.numpy_pickle" in data else "pickle"
     if any(data.startswith(magic) for magic in _PACKERS):
         return "joblib"
+    if data[0] == 0x08 and len(data) > 16 and 3 <= data[1] <= 40 and data[2] in _ONNX:
+        return "onnx"
     raise BadArtifact(
         f"{len(data):,} bytes of no known model format",
         remedy="save it with skops.io.dump, Booster.save_model, joblib.dump, pack_ensemble, or give file.py:function",
