@@ -60,7 +60,9 @@ class Uploaded(Struct, frozen=True, kw_only=True):
 def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: Traffic | None = None) -> ASGIApp:
     """The whole server as one ASGI application; ``pages`` are routes of the web pages.
 
-    ``traffic`` is where requests are counted. Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
+    ``traffic`` is where requests are counted.
+
+    Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
     Raises BadSettings when two acts want one route.
     """
     traffic = traffic or Traffic()
