@@ -29,6 +29,7 @@ from modelkeep.store.people import Entity
 TASK = "erase"
 SOON = 0.5
 """Seconds until a step is tried again that another process stands in the way of."""
+NOTED = ".progress"
 PATIENCE = 120
 """So often another process may stand in the way."""
 
@@ -89,6 +90,18 @@ def job_of(wanted: Wanted) -> Job:
     )
 
 
+def note(rooms: Rooms, id: str, *, progress: Progress) -> None:
+    """Keep how far an erasure came that no server works on: there is no job that remembers it."""
+    traces.write_down(file_of(rooms, id).with_suffix(NOTED), json.encode(progress))
+
+
+def _noted(path: Path) -> Progress | None:
+    try:
+        return json.decode(path.with_suffix(NOTED).read_bytes(), type=Progress)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 def left(rooms: Rooms) -> list[Wanted]:
     """Erasures that were begun on this folder and have not ended."""
     found = []
@@ -103,8 +116,8 @@ def left(rooms: Rooms) -> list[Wanted]:
 def erase(rooms: Rooms, run: Run, *, personals: Sequence[Personal] = ()) -> Again | Done:
     """The task ``erase``: take everything of a person away, and prove it."""
     asked = run.arguments(Erase).id
-    progress = run.memo(Progress) or Progress()
     path = file_of(rooms, asked)
+    progress = run.memo(Progress) or _noted(path) or Progress()
     if not path.exists():
         return _ended(rooms, asked)
     try:
@@ -127,7 +140,8 @@ def erase(rooms: Rooms, run: Run, *, personals: Sequence[Personal] = ()) -> Agai
         failpoint(f"erase.{name}")
         run.step(name, detail=detail, memo=progress)
     failpoint("erase.receipt")
-    traces.destroy(path.with_suffix(".fresh"))  # of a process that was killed while it wrote
+    for suffix in (".fresh", NOTED):  # of a process that was killed, or that worked without a server
+        traces.destroy(path.with_suffix(suffix))
     traces.destroy(path)
     failpoint("erase.forgotten")
     return _ended(rooms, asked)
@@ -170,7 +184,7 @@ def _found(work: _Work, progress: Progress) -> Stepped:
     models = learned(work.rooms, spans)
     models = tuple({(one.model, one.version): one for one in models}.values())
     # Who the person is in each model stands beside its name, never in the job.
-    known = structs.replace(work.wanted, entities=tuple(own))
+    known = structs.replace(work.wanted, entities=tuple(dict.fromkeys([*work.wanted.entities, *own])))
     traces.write_down(file_of(work.rooms, known.id), json.encode(known))
     progress = structs.replace(progress, models=models, pseudonym=pseudonym)
     return progress, f"{len(own)} entities are that person; {len(models)} versions learned of it"
@@ -262,6 +276,7 @@ def _keys(work: _Work, progress: Progress) -> Stepped:
 
 
 def _backups(work: _Work, progress: Progress) -> Stepped:
+    """One new backup takes the place of those that hold the person."""
     gone = saving.renew(work.rooms)
     return _counted(progress, {"backups": gone}), f"{gone} backups written anew"
 
@@ -329,8 +344,8 @@ _STEPS: tuple[tuple[str, Callable[..., Stepped]], ...] = (
     ("texts", _texts),
     ("histories", _histories),
     ("keys", _keys),
-    ("backups", _backups),
     ("swept", _swept),
+    ("backups", _backups),
     ("proved", _proved),
 )
 STEPS = tuple(name for name, _ in _STEPS)

@@ -72,7 +72,8 @@ def evidence(app: App) -> tuple[Evidence, ...]:
         minimal = complying.minimal(ledger, policies)
     rights, sealed = _tried(app)
     now = app.rooms.clock.now()
-    overdue = retaining.overdue(app.rooms, accesses=app.settings.privacy.accesses)
+    settings = app.settings
+    overdue = retaining.overdue(app.rooms, accesses=settings.privacy.accesses, readings=settings.keeping.readings)
     return asked, minimal, complying.encrypted(app.rooms, proved=sealed), complying.retained(overdue, now=now), rights
 
 

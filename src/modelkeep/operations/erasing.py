@@ -23,6 +23,8 @@ from modelkeep.store.people import Access
 
 if TYPE_CHECKING:
     from modelkeep.app import App
+    from modelkeep.nouns import Job
+    from modelkeep.store.seams import Ledger
 
 PATIENCE = 20.0
 """So long, in seconds, an erasure is waited for before its job is answered instead of its receipt."""
@@ -169,7 +171,7 @@ def erase_person(app: App, request: ErasePerson) -> Erasure:
     wanted = erasing.begin(app.rooms, request.subject, keyed=request.keyed, by=by, why=why)
     job = erasing.job_of(wanted)
     if not app.serving:
-        erasing.erase(app.rooms, Alone(job, app=app, say=lambda *_: None), personals=personals(app.extensions))
+        erasing.erase(app.rooms, _Here(job, app=app, wanted=wanted), personals=personals(app.extensions))
         return show_erasure(app, OneErasure(id=wanted.id))
     with app.rooms.store.write() as ledger:
         ledger.jobs.add(job)
@@ -244,6 +246,28 @@ def list_accesses(app: App, request: ListAccesses) -> Accesses:
     with app.rooms.store.read() as ledger:
         found = ledger.persons.accesses(request.subject, limit=request.limit)
     return Accesses(accesses=tuple(map(_access, found)))
+
+
+class _Here(Alone):
+    """The work without a server: how far it came is noted beside what is to be erased, for whoever goes on."""
+
+    def __init__(self, job: Job, *, app: App, wanted: erasing.Wanted) -> None:
+        super().__init__(job, app=app, say=lambda *_: None)
+        self._rooms, self._id = app.rooms, wanted.id
+
+    def step(
+        self,
+        name: str,
+        *,
+        detail: str = "",
+        evidence: Struct | None = None,
+        memo: Struct | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """Remember a finished step."""
+        super().step(name, detail=detail, evidence=evidence, memo=memo, ledger=ledger)
+        if isinstance(memo, erasing.Progress):
+            erasing.note(self._rooms, self._id, progress=memo)
 
 
 def _foreseen(app: App, request: ErasePerson) -> Erasure:

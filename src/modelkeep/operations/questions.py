@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from modelkeep.errors import BadInput
-from modelkeep.operations.act import ModelName, MomentText, Operation, moment
+from modelkeep.clock import SystemClock
+from modelkeep.errors import BadInput, Refused
+from modelkeep.operations.act import By, ModelName, MomentText, Operation, moment
 from modelkeep.operations.models import sought
+from modelkeep.operations.seeing import Reveal, note_many, personal
 from modelkeep.store.archive import exporting
 from modelkeep.store.archive.exporting import Form
 from modelkeep.store.archive.paging import Span
@@ -20,7 +22,7 @@ from modelkeep.store.archive.snapshot import MOST, VIEWS, taken
 
 if TYPE_CHECKING:
     from modelkeep.app import App
-    from modelkeep.store.seams import Store
+    from modelkeep.store.seams import Ledger, Store
 
 _ALL = "Only this model"
 
@@ -40,6 +42,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     to: Annotated[MomentText | None, Meta(description="Only records asked before then")] = None
     limit: Annotated[int, Meta(description="At most so many rows", ge=1, le=100_000)] = 1000
     patience: Annotated[float, Meta(description="Seconds that it may take", gt=0, le=55)] = 30.0
+    reveal: Reveal = False
+    by: By = ""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -61,6 +65,7 @@ class Export(Struct, frozen=True, kw_only=True):
     role: Literal["champion", "canary", "shadow", "fallback"] | None = None
     key: str | None = None
     form: Form = "parquet"
+    by: By = ""
 
 
 class Exported(Struct, frozen=True, kw_only=True):
@@ -77,16 +82,21 @@ def ask(app: App, request: Ask) -> Told:
 
     The question sees one moment, and nothing else: no file, no network, no extension, nothing that it could change.
     What is in the database is copied for it; at most 2,000,000 rows.
-    Raises BadInput for what is no SELECT, TimedOut when it takes too long.
+    Raises BadInput for what is no SELECT, TimedOut when it takes too long, Refused for records of models with features
+    that tell who somebody is, unless ``reveal`` asks for them.
     """
+    words = set(re.findall(r"\w+", request.query.lower()))
     with app.rooms.store.read() as ledger:
         sought(ledger, request.model)
+        if "predictions" in words and not request.reveal:
+            _refuse_names(ledger, request.model)
     span = Span(model=request.model or None, start=moment(request.from_, "from"), end=moment(request.to, "to"))
-    words = set(re.findall(r"\w+", request.query.lower()))
     wanted = [name for name in VIEWS if name in words]
     with taken(app.rooms.store, span=span, tables=wanted, most=MOST) as snapshot:
         found = snapshot.ask(request.query, limit=request.limit, seconds=request.patience)
     rows = [[_plain(value) for value in row] for row in found.rows]
+    if "predictions" in wanted:
+        note_many(app.rooms.store, len(rows), act="sql", who=request.by, at=app.rooms.clock.now(), detail=request.model)
     return Told(columns=found.columns, kinds=found.kinds, rows=rows, more=found.more)
 
 
@@ -102,7 +112,19 @@ def export(store: Store, request: Export, *, target: Path, say: exporting.Say) -
     span = Span(model=request.model, start=moment(request.from_, "from"), end=moment(request.to, "to"))
     only = exporting.Only(version=request.version, role=request.role, key=request.key)
     rows = exporting.write(store, span, only=only, target=target, form=request.form, say=say)
+    at = SystemClock().now()
+    note_many(store, rows, act="export", who=request.by, at=at, detail=f"{request.model} to {target.name}")
     return Exported(path=str(target), form=request.form, rows=rows, bytes=target.stat().st_size)
+
+
+def _refuse_names(ledger: Ledger, model: str) -> None:
+    """Raise Refused when records within a question have features that tell who somebody is: SQL shows all of a row."""
+    telling = [one for one in ([model] if model else ledger.versions.models()) if personal(ledger, one)]
+    if telling:
+        raise Refused(
+            f"records of {', '.join(telling)} have features that tell who somebody is",
+            remedy="ask about another --model, or with --reveal as the owner of the data folder",
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -123,5 +145,6 @@ def _plain(value: Any) -> Any:
 OPERATIONS = (
     Operation(
         name="ask", method="POST", path="/v1/sql", request=Ask, result=Told, run=ask,
+        reveals=lambda asked: asked.reveal,
     ),
 )  # fmt: skip

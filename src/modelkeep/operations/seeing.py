@@ -13,7 +13,7 @@ from modelkeep.store.people import Access
 
 if TYPE_CHECKING:
     from modelkeep.app import App
-    from modelkeep.store.seams import Ledger
+    from modelkeep.store.seams import Ledger, Store
 
 Reveal = Annotated[bool, Meta(description="Show features that tell who somebody is: for the folder's owner alone")]
 
@@ -32,6 +32,12 @@ def veiled(ledger: Ledger, found: Sequence[Prediction], *, reveal: bool = False)
         return list(found)
     names = {model: personal(ledger, model) for model in {p.model for p in found}}
     return [structs.replace(p, features=masked(p.features, names[p.model])) if names[p.model] else p for p in found]
+
+
+def note_many(store: Store, records: int, *, act: str, who: str, at: float, detail: str = "") -> None:
+    """Keep that somebody read records of which it is not known whether any is about a person."""
+    with store.write("work") as ledger:
+        ledger.persons.saw(Access(at=at, who=who or "unknown", act=act, records=records, detail=detail))
 
 
 def note(app: App, found: Iterable[Prediction], *, act: str, who: str, detail: str = "") -> None:

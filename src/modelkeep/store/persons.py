@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from modelkeep.nouns import Outcome, Prediction
-from modelkeep.store import rows, tables, turns
+from modelkeep.store import rows, tables, traces, turns
 from modelkeep.store.people import Access, Consent, Entity, Erased
 from modelkeep.store.sealing import MARK, NUMBER, Keys, sealed
 from modelkeep.store.tables import CHUNK, accesses, consents, erasures, matches, outcomes, predictions, rows_among
@@ -213,7 +213,7 @@ class SqlPersons:
             for needle in needles:
                 query = select(*key, body).where(body.contains(needle, autoescape=True))
                 for row in self._connection.execute(query).all():
-                    said, n = _alone(needle).subn(_BLACK, row.body)
+                    said, n = re.subn(traces.alone(needle), _BLACK, row.body)
                     if n:
                         mine = and_(*(column == value for column, value in zip(key, row, strict=False)))
                         self._connection.execute(update(table).where(mine).values(body=said))
@@ -291,14 +291,6 @@ ERASED = "erased"
 
 
 _BLACK = "(erased)"
-_WORD = r"[A-Za-z0-9_@.-]"
-
-
-def _alone(needle: str) -> re.Pattern[str]:
-    """A name by itself, not as a part of another."""
-    if needle[0] in "\"'":
-        return re.compile(f"(?<={needle[0]}){re.escape(needle[1:-1])}(?={needle[0]})")
-    return re.compile(f"(?<!{_WORD}){re.escape(needle)}(?!{_WORD})")
 
 
 def _chunks(values: Sequence[Any], size: int = CHUNK) -> Iterable[Sequence[Any]]:

@@ -21,7 +21,8 @@ from modelkeep.store import durable
 CLEAR = 4
 """A shorter name, or a number of fewer than ``DIGITS`` digits, is only looked for in quotes: bare it says nothing."""
 DIGITS = 6
-_WORD = rb"[A-Za-z0-9_@.-]"
+_WORD, _JOINT = "[A-Za-z0-9_]", "[.@-]"
+_HEAD = 4096
 
 
 class Name(Struct, frozen=True, kw_only=True):
@@ -67,7 +68,8 @@ def count(path: Path, name: Name) -> int:
             if not file.seek(0, 2):
                 return 0
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                return sum(_places(view, needle) for needle in name.needles)
+                text = _text(view)
+                return sum(len(_alone(view, one)) if text else _places(view, one) for one in name.needles)
     except (FileNotFoundError, ValueError):
         return 0
 
@@ -123,7 +125,22 @@ def _places(view: mmap.mmap, needle: bytes) -> int:
     return found
 
 
+def alone(needle: str) -> str:
+    """The pattern of a name by itself, not as a part of another one; a quoted one is not matched with its quotes.
+
+    >>> bool(re.search(alone("ann"), "of ann.")), bool(re.search(alone("ann"), "of ann.b, anna, ann@x"))
+    (True, False)
+    """
+    if needle[0] in "\"'":
+        return f"(?<={needle[0]}){re.escape(needle[1:-1])}(?={needle[0]})"
+    before = f"(?<!{_WORD})(?<!{_WORD}{_JOINT})"
+    return f"{before}{re.escape(needle)}(?!{_WORD})(?!{_JOINT}{_WORD})"
+
+
 def _alone(view: mmap.mmap, needle: bytes) -> list[tuple[int, int]]:
-    quoted = not re.match(_WORD, needle)
-    pattern = re.escape(needle) if quoted else rb"(?<!" + _WORD + rb")" + re.escape(needle) + rb"(?!" + _WORD + rb")"
-    return [match.span() for match in re.finditer(pattern, view)]
+    return [match.span() for match in re.finditer(alone(needle.decode()).encode(), view)]
+
+
+def _text(view: mmap.mmap) -> bool:
+    """Whether a file is a text, where names stand apart; in other files they touch what is around them."""
+    return b"\0" not in view[:_HEAD]

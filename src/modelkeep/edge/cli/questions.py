@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from modelkeep.edge.cli import show
+from modelkeep.edge.cli import acts, show
 from modelkeep.edge.cli.loading import predictions
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, USUAL, Common, Wrongly, complain, guarded
@@ -52,13 +52,15 @@ def sql(
     within: Within = ALL,
     limit: Annotated[int, Parameter(help="At most so many rows")] = 1000,
     patience: Annotated[float, Parameter(help="Seconds that it may take")] = 30.0,
+    reveal: Annotated[bool, Parameter(help="Records that tell who somebody is, too", negative="")] = False,
     format: Annotated[Literal["table", "json", "csv"], Parameter(help="table, json or csv")] = "table",
     common: Common = USUAL,
 ) -> int:
     """Ask a question in SQL about everything that is recorded, archive included; it can change nothing."""
 
     def act() -> int:
-        values: dict[str, Any] = {"query": query, "limit": limit, "patience": patience}
+        values: dict[str, Any] = {"query": query, "limit": limit, "patience": patience, "by": acts.me()}
+        values |= {"reveal": True} if reveal else {}
         named_so = (("model", within.model), ("from", within.from_), ("to", within.to))
         values |= {name: value for name, value in named_so if value}
         found = msgspec.json.decode(Reach(common).do(named("ask"), values))
@@ -106,7 +108,7 @@ def export(
             raise Wrongly("whose predictions? say --model NAME")
         request = questions.Export(
             model=which.model, from_=which.from_ or None, to=which.to or None, version=which.version, role=which.role,
-            key=which.key, form=form,
+            key=which.key, form=form, by=acts.me(),
         )  # fmt: skip
         store = importlib.import_module("modelkeep.app").open_store(settings)
         bar = Progress(SpinnerColumn(), TextColumn("{task.fields[rows]} records"), console=Console(stderr=True))
