@@ -57,11 +57,17 @@ def findings(rooms: Rooms, *, mend: bool, quick: bool, say: Callable[[str], None
     yield from _files(rooms, versions, mend=mend)
     say("archive")
     yield from _archive(rooms, mend=mend)
-    say("counts")
-    yield from _counts(rooms, mend=mend)
-    if not quick:
-        say("sums")
-        yield from _sums(rooms, mend=mend)
+    try:
+        say("counts")
+        yield from _counts(rooms, mend=mend)
+        if not quick:
+            say("sums")
+            yield from _sums(rooms, mend=mend)
+    except (NotFound, BadArtifact) as fault:
+        yield Finding(
+            kind="unknown", subject="records", detail=f"counts and sums cannot be compared: {fault.message}",
+            remedy="mend the archive first",
+        )  # fmt: skip
 
 
 def _rollouts(ledger: Ledger, versions: list[Version]) -> Iterator[Finding]:

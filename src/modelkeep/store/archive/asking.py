@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -10,7 +11,7 @@ from modelkeep.nouns import Match, Prediction
 from modelkeep.store import rows
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.form import Record
-from modelkeep.store.archive.shelf import Shelf
+from modelkeep.store.archive.shelf import Partition, Shelf
 from modelkeep.store.archive.thawing import BY_ID, pairs
 from modelkeep.store.sealing import Keys
 from modelkeep.store.told import Revision
@@ -49,6 +50,19 @@ class Asking:
         partitions = self.shelf.holding(wanted) if wanted else []
         found = self._cold.records(self.shelf.live(partitions), where=BY_ID, values=pairs(wanted))
         return {record.id: record for _, record in found}
+
+    def page(self, partitions: Sequence[Partition], *, where: str, values: Sequence[Any], limit: int) -> list[Record]:
+        """Records of some files for which ``where`` holds, those asked last first."""
+        tail = f'ORDER BY "at" DESC, number DESC LIMIT {int(limit)}'
+        found = self._cold.records(self.shelf.live(partitions), where=where, values=values, tail=tail)
+        return [record for _, record in found]
+
+    def nearest(self, model: str, key: str, *, target: float) -> list[float]:
+        """The targets before and after a moment that a key was asked about, as far as there are any."""
+        live = self.shelf.live(self.shelf.partitions(model))
+        what = "max(target) FILTER (target <= ?), min(target) FILTER (target >= ?)"
+        found = self._cold.ask(live, what, where="key = ?", values=[target, target, key])
+        return [one for row in found for one in row if one is not None]
 
     def predictions(self, model: str, *, after: int, limit: int) -> list[tuple[int, Prediction]]:
         """Predictions with a number above ``after``, in the order of recording."""

@@ -44,7 +44,7 @@ def write(store: Store, span: Span, *, only: Only, target: Path, form: Form, say
         if wanted is not None:
             conditions.append(f"{name} = ?")
             values.append(wanted)
-    query = f"SELECT * FROM predictions WHERE {' AND '.join(conditions)}"
+    query = f"SELECT * FROM predictions WHERE {' AND '.join(conditions)} ORDER BY asked, id"
     try:
         with (
             durable.beside(target.parent) as part,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import structs
 from sqlalchemy import Connection
 
 from modelkeep.nouns import Match, Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.archive.asking import Asking
 from modelkeep.store.archive.cold import Cold
+from modelkeep.store.archive.searching import LongSearching
 from modelkeep.store.archive.thawing import Thawing
 from modelkeep.store.living import RECENT, Lives
 from modelkeep.store.records import SqlRecords
-from modelkeep.store.seams import Folded, Told
+from modelkeep.store.seams import Extent, Folded, Hits, Sought, Told, Whereabouts
 
 
 class LongRecords(SqlRecords):
@@ -57,6 +59,40 @@ class LongRecords(SqlRecords):
             return found
         record = self._asking.record(pair)
         return None if record is None else self._asking.opened([record])[0]
+
+    def search(self, sought: Sought, *, limit: int = 100) -> Hits:
+        """See ``seams.Records.search``."""
+        return LongSearching(self._connection, self._asking).search(sought, limit=limit)
+
+    def extent(self) -> Extent:
+        """See ``seams.Records.extent``; the archive's bytes are those of its files."""
+        hot, partitions = super().extent(), self._asking.shelf.partitions()
+        if not partitions:
+            return hot
+        struck = self._asking.shelf.struck(p.number for p in partitions)
+        oldest = [p.at_low for p in partitions] + ([] if hot.oldest is None else [hot.oldest])
+        return structs.replace(
+            hot,
+            stored=hot.stored + sum(p.rows - len(struck.get(p.number, ())) for p in partitions),
+            size=hot.size + sum(p.size for p in partitions),
+            oldest=min(oldest),
+        )
+
+    def whereabouts(self, ids: Iterable[str]) -> dict[str, Whereabouts]:
+        """See ``seams.Records.whereabouts``."""
+        wanted = list(ids)
+        found = super().whereabouts(wanted)
+        left = {pair for pair in map(rows.ids, wanted) if pair is not None and rows.name(*pair) not in found}
+        for record in self._asking.among(left).values():
+            one = record.asked
+            found[rows.name(*one.id)] = Whereabouts(model=one.model, key=one.key, target=one.target, role=one.role)
+        return found
+
+    def nearest(self, model: str, key: str, *, target: float) -> float | None:
+        """See ``seams.Records.nearest``."""
+        hot = super().nearest(model, key, target=target)
+        near = [*([] if hot is None else [hot]), *self._asking.nearest(model, key, target=target)]
+        return min(sorted(near), key=lambda one: abs(one - target), default=None)
 
     def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
