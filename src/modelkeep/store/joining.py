@@ -59,11 +59,15 @@ class Joining:
 
     # ------------------------------------------------------------------------------------ predictions arrive
 
-    def meet(self, asked: Sequence[Asked], *, tallies: Mapping[str, Tally]) -> None:
-        """Join new predictions with what was told of them before they came; ``tallies`` of all their models."""
-        chains = self._told_of(asked, tallies)
+    def meet(self, fresh: Mapping[_Id, tuple[Any, ...]], *, tallies: Mapping[str, Tally]) -> None:
+        """Join new predictions with what was told of them before they came; ``tallies`` of all their models.
+
+        They are rows of their table without a number, by id: mostly nothing was told, and nothing more is made of them.
+        """
+        chains = self._told_of(fresh, tallies)
         if not chains:
             return
+        asked = [Asked._make(row[: len(ASKED)]) for row in fresh.values()]
         by_id, by_of, by_key = _indexed(asked)
         best: dict[_Id, _Joined] = {}
         again: dict[_Id, Asked] = {}
@@ -78,25 +82,26 @@ class Joining:
             for one in stand:
                 if not top.withdrawn and (one.id not in best or best[one.id].order < top.order):
                     best[one.id] = _joined(top)
-        fresh = {one.id: one for one in asked}
         for one in again.values():
             found = self._standing(one)
             if found is not None:
                 best[one.id] = found
-        everyone = {**fresh, **again}
+        everyone = {**{one.id: one for one in asked}, **again}
         self._apply({pair: everyone[pair] for pair in {*best, *again}}, before=self._matched([*again]), after=best)
 
-    def _told_of(self, asked: Sequence[Asked], tallies: Mapping[str, Tally]) -> dict[Address, list[Revision]]:
+    def _told_of(
+        self, fresh: Mapping[_Id, tuple[Any, ...]], tallies: Mapping[str, Tally]
+    ) -> dict[Address, list[Revision]]:
         found: dict[Address, list[Revision]] = {}
-        shadows = [of for a in asked if a.of_writer is not None and (of := a.of) is not None]
-        for pairs in ([(a.writer, a.seq) for a in asked], shadows):
+        shadows: list[_Id] = [(row[2], row[3]) for row in fresh.values() if row[2] is not None]
+        for pairs in (list(fresh), shadows):
             for writer, (low, high) in rows.spans(pair for pair in pairs if pair[0] < GIVEN).items():
                 found |= self._outcomes.told_by_id(writer, low=low, high=high)
             given: list[Address] = [pair for pair in pairs if pair[0] >= GIVEN]
             found |= self._outcomes.chains(given)
         for model, tally in tallies.items():
             if tally.tolerance is not None:
-                mine = [a for a in asked if a.model == model]
+                mine = [Asked._make(row[: len(ASKED)]) for row in fresh.values() if row[4] == model]
                 first, last = min(a.target for a in mine), max(a.target for a in mine)
                 found |= self._outcomes.told_by_key(
                     model, keys={a.key for a in mine}, low=first - tally.tolerance, high=last + tally.tolerance

@@ -16,7 +16,6 @@ from modelkeep.store import parts, rows, tables, turns
 from modelkeep.store.hours import Hours
 from modelkeep.store.joining import Joining
 from modelkeep.store.living import Lives
-from modelkeep.store.rows import Asked
 from modelkeep.store.sealing import NUMBER, Keys
 from modelkeep.store.seams import Extent, Folded, Hits, Sought, Told, Whereabouts
 from modelkeep.store.searching import Searching
@@ -52,13 +51,13 @@ class SqlRecords:
                 lost = [rows.name(*pair) for pair in group if pair not in known]
                 _log.error("a known group came again with %d other predictions: %s", len(lost), lost[:5])
             return
-        fresh = [row for pair, row in group.items() if pair not in known]
-        parts.ready(self._connection, (row[8] for row in fresh))
-        insert_rows(self._connection, tables.predictions, rows=fresh)
+        fresh = {pair: row for pair, row in group.items() if pair not in known} if known else group
+        came = list(fresh.values())
+        parts.ready(self._connection, [row[8] for row in came])
+        insert_rows(self._connection, tables.predictions, rows=came)
         self._hours.fold(folded)
         if fresh:
-            asked = [Asked._make(row[:12]) for row in fresh]
-            self._joining.meet(asked, tallies=self._tallies.asked(asked))
+            self._joining.meet(fresh, tallies=self._tallies.asked(came))
 
     def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
         c = tables.predictions.c

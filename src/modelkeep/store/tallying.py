@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from modelkeep.store.rows import Asked
 from modelkeep.store.tables import replace_rows, rows_among, tallies
 
 _TALLIES = select(tallies)
@@ -41,11 +40,11 @@ class Tallies:
         kept = {model: Tally(*rest) for model, *rest in found}
         return {name: kept.get(name, Tally()) for name in names}
 
-    def asked(self, asked: Sequence[Asked]) -> Mapping[str, Tally]:
-        """Count new predictions; the tallies of their models."""
+    def asked(self, came: Sequence[tuple[Any, ...]]) -> Mapping[str, Tally]:
+        """Count new predictions (rows of their table without a number); the tallies of their models."""
         moments: dict[str, list[float]] = {}
-        for a in asked:
-            moments.setdefault(a.model, []).append(a.at)
+        for row in came:
+            moments.setdefault(row[4], []).append(row[8])
         counted = {model: len(found) for model, found in moments.items()}
         newest = {model: max(found) for model, found in moments.items()}
         kept = self.of(counted)
