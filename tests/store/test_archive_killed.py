@@ -38,7 +38,7 @@ def state(store: SqliteStore, *, without: str = "") -> object:
             [p for _, p in records.predictions("demand") if p.subject != without],
             [m for m in records.matches("demand") if m.prediction != "7-3"],
             records.sums("demand", start=0.0, end=1e9),
-            records.sums("demand", start=0.5, end=9 * HOUR),
+            records.sums("demand", start=HOUR + 0.5, end=9 * HOUR),
         )
 
 
