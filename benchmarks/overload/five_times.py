@@ -136,12 +136,20 @@ def quantile(values, q):
     return values[min(int(q * len(values)), len(values) - 1)] if values else float("nan")
 
 
-async def play(port, seconds):
+def scheduled(pid):
+    """Seconds that the server's loop thread ran, and that it was ready to run and waited for a core (Linux)."""
+    ran, waited = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[:2]
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
+async def play(port, seconds, *, pid):
     caller = Caller(port)
     await capacity(caller, 1.0)
     most = await capacity(caller, 5.0)
     rates = {b"critical": 0.5 * most, b"normal": 3.5 * most, b"batch": 1.0 * most}
+    before = scheduled(pid)
     seen, took, late = await load(caller, rates, seconds)
+    after = scheduled(pid)
     ended = time.perf_counter()
     while (await caller.get(b"/v1/overload"))["state"] != "normal":  # noqa: ASYNC110 - it tells by being asked
         await asyncio.sleep(0.1)
@@ -169,6 +177,9 @@ async def play(port, seconds):
         "shed_with_retry_after": all(told for _, told in shed),
         "other_statuses": dict(Counter(status for _, status, _, _ in seen if status not in {200, 429, 503})),
         "broken_after_idle_s": Counter(map(str, caller.broken)),
+        "critical_statuses": dict(Counter(status for status, _ in critical)),
+        "loop_ran_s": round(after[0] - before[0], 1),
+        "loop_waited_for_a_core_s": round(after[1] - before[1], 1),
         "generator_late_p50_ms": round(1000 * quantile(late, 0.5), 2),
         "generator_late_p95_ms": round(1000 * quantile(late, 0.95), 2),
         "normal_again_after_s": round(normal, 1),
@@ -185,7 +196,7 @@ def main():
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
         try:
             port = int(server.stdout.readline().rsplit(":", 1)[1])
-            print(json.dumps(asyncio.run(play(port, asked.seconds)), indent=1))
+            print(json.dumps(asyncio.run(play(port, asked.seconds, pid=server.pid)), indent=1))
         finally:
             server.terminate()
             server.wait()

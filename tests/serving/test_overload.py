@@ -148,12 +148,12 @@ def test_a_version_that_holds_the_event_loop_is_noticed_while_it_does(house):
 def test_what_may_wait_lets_others_pass_but_is_not_left_standing(house):
     """Under a load that lasts, a batch call that was let in is answered within seconds, and not after its limit."""
     house.add(SLOW)
-    house.policy(limit=5.0, number=2)
+    house.policy(limit=9.0, number=2)
     house.put(Rollout(model="m", champion=1, policy=2))
     rates = {"normal": 3 * CAPACITY, "batch": 0.5 * CAPACITY}
     seen, took = asyncio.run(load(house, 3.5, rates=rates))
     assert took < 4.5
-    assert max(seen.of("batch")) < 3.0
+    assert max(seen.of("batch")) < 7.0
     assert not house.gateway.counters.errors
     assert house.gateway.admission.known("m", 1).limit.own == pytest.approx(OWN, rel=0.3)
 

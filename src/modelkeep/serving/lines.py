@@ -16,7 +16,7 @@ from modelkeep.serving.lanes import Lane
 
 HANDS = 4
 """Threads of one version; a version in a process of its own has one."""
-ALLOWANCE: dict[Priority, float] = {"critical": 0.0, "normal": 0.5, "batch": 2.0}
+ALLOWANCE: dict[Priority, float] = {"critical": 0.0, "normal": 2.0, "batch": 5.0}
 """So many seconds later than a critical call one of this priority is due: it lets others pass, but not for ever."""
 WAITING = 2000
 """So many calls stand in line at the very most; the gate lets in as many as are answered in time."""
