@@ -191,6 +191,20 @@ class App:
             undo.pop_all()
         log.info("started", extra={"folder": str(self.rooms.folder), "models": sorted(self.rooms.gateway.routes)})
 
+    def assist(self) -> None:
+        """Begin to record and to serve beside the server of this data folder, without watching and without jobs."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            console = sys.stderr if self.settings.logs.console else None
+            self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
+            freeing.bound_threads(freeing.threads(self.settings.loading.threads))
+            self.rooms.recorder.start()
+            self.rooms.router.refresh()
+            self.rooms.router.start()
+            self.rooms.gateway.admission.start()
+            undo.pop_all()
+        log.info("assisting", extra={"folder": str(self.rooms.folder)})
+
     def stop(self) -> None:
         """Stop in order: jobs finish or are handed back, records are kept, the store is closed. Nothing works after."""
         if self.serving:

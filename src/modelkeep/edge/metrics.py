@@ -7,10 +7,11 @@ model's name, ``restaurant_id`` the entity (the request's key).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
+from msgspec import structs
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -19,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelkeep.edge.gauges import Gated
-from modelkeep.edge.traffic import Durations, Traffic
+from modelkeep.edge.traffic import Durations, Tally, Traffic
 from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import LEVELS
 
@@ -35,7 +36,7 @@ def endpoint(app: App, traffic: Traffic) -> Callable[[Request], Awaitable[Respon
     """The route ``/metrics``, over a registry of its own."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Counted(traffic))
-    registry.register(Known(app))
+    registry.register(Known(app, traffic))
     registry.register(Gated(app))
     ProcessCollector(registry=registry)
 
@@ -56,14 +57,14 @@ def kind_of(model: str) -> str:
 
 
 class Counted(Collector):
-    """What the doors of this process counted."""
+    """What the doors counted, in every process that answers on these ports."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
 
     def collect(self) -> Iterator[Metric]:
         """The counters and histograms as they are now (copies: the event loop goes on counting)."""
-        traffic = self._traffic
+        traffic = self._traffic.whole(self._traffic.others())
         requests = CounterMetricFamily("ml_api_requests", "Requests answered", labels=["method", "endpoint", "status"])
         for (method, route, status), count in list(traffic.requests.items()):
             requests.add_metric([method, route, str(status)], count)
@@ -87,18 +88,19 @@ class Counted(Collector):
 class Known(Collector):
     """What the server knows: loaded models, and the newest readings."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, traffic: Traffic) -> None:
+        self._app, self._traffic = app, traffic
 
     def collect(self) -> Iterator[Metric]:
         """The gauges as they are now; without the store, those that need it are absent rather than wrong."""
+        tallies = (tally_of(self._app, self._traffic), *self._traffic.others())
         yield self._loaded()
-        yield self._fallbacks()
-        recording = self._app.rooms.recorder.state
-        yield GaugeMetricFamily("modelkeep_records_held", "Records waiting in memory", value=recording.held)
-        yield GaugeMetricFamily("modelkeep_records_spooled", "Records waiting on disk", value=recording.spooled)
-        dropped = CounterMetricFamily("modelkeep_records_dropped", "Records lost", value=recording.dropped)
-        yield dropped
+        yield self._fallbacks(tallies)
+        held, spooled = sum(one.held for one in tallies), sum(one.spooled for one in tallies)
+        yield GaugeMetricFamily("modelkeep_records_held", "Records waiting in memory", value=held)
+        yield GaugeMetricFamily("modelkeep_records_spooled", "Records waiting on disk", value=spooled)
+        dropped = sum(one.dropped for one in tallies)
+        yield CounterMetricFamily("modelkeep_records_dropped", "Records lost", value=dropped)
         try:
             with self._app.rooms.store.read() as ledger:
                 readings = ledger.readings.newest()
@@ -115,11 +117,26 @@ class Known(Collector):
             family.add_metric([kind], count)
         return family
 
-    def _fallbacks(self) -> Metric:
+    def _fallbacks(self, tallies: Iterable[Tally]) -> Metric:
         family = CounterMetricFamily("ml_fallback", "Answers by a stand-in", labels=["model", "reason"])
-        for (model, reason), count in list(self._app.rooms.gateway.counters.fallbacks.items()):
+        counts: Counter[tuple[str, str]] = Counter()
+        for tally in tallies:
+            counts.update(dict(tally.fallbacks))
+        for (model, reason), count in counts.items():
             family.add_metric([model, reason], count)
         return family
+
+
+def tally_of(app: App, traffic: Traffic) -> Tally:
+    """Everything that this process counted."""
+    recording = app.rooms.recorder.state
+    return structs.replace(
+        traffic.tally(),
+        fallbacks=list(app.rooms.gateway.counters.fallbacks.items()),
+        held=recording.held,
+        spooled=recording.spooled,
+        dropped=recording.dropped,
+    )
 
 
 def _readings(readings: list[Reading]) -> Iterator[Metric]:

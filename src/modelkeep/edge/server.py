@@ -16,6 +16,7 @@ import uvicorn
 
 from modelkeep.claims import marked
 from modelkeep.edge import limits, rest
+from modelkeep.edge.crew import Crew
 from modelkeep.edge.pages.routes import pages
 from modelkeep.edge.traffic import Traffic
 from modelkeep.edge.wire import Road, Wire
@@ -23,6 +24,7 @@ from modelkeep.errors import BadSettings, Unavailable
 
 if TYPE_CHECKING:
     from modelkeep.app import App
+    from modelkeep.edge.mate import Mate
 
 BACKLOG = 2048
 GRACE = 10
@@ -33,14 +35,19 @@ class Server:
 
     ``key`` is what its owner's commands send to vouch for code.
 
+    ``mate`` makes it one of several processes on the same ports, which answers predictions and hands whoever wants
+    anything else to the first.
+
     Raises BadSettings when a port is taken, or two acts want one route.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, mate: Mate | None = None) -> None:
         settings, traffic = app.settings.server, Traffic()
         self._app = app
         self.key = secrets.token_urlsafe(32)
         self._pages = pages(app)
+        self.traffic = traffic
+        several = settings.workers > 1
         road = Road(
             app.rooms.gateway,
             traffic,
@@ -51,7 +58,7 @@ class Server:
         )
         config = uvicorn.Config(
             rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic),
-            http=road.protocol(),
+            http=road.protocol() if mate is None else mate.protocol(road),
             access_log=False,
             log_config=None,
             lifespan="off",
@@ -63,17 +70,30 @@ class Server:
             timeout_graceful_shutdown=GRACE,
         )
         self._server = _Quiet(config)
-        self._sockets = _bound(settings.host, settings.listen)
+        ports = settings.listen if mate is None else mate.ports
+        if several and mate is None:
+            ports = _free(settings.host, ports)
+        self._sockets = _bound(settings.host, ports, shared=several)
         self.ports = tuple(taken.getsockname()[1] for taken in self._sockets)
         self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._crew: Crew | None = None
+        if several and mate is None:
+            self._crew = Crew(app.settings, self.ports, adopt=self._adopt)
+            traffic.others = self._crew.tallies
 
     def run(self) -> None:
         """Answer until ``stop``; then finish what is being answered."""
         try:
             loop = self._server.config.get_loop_factory()
             with asyncio.Runner(loop_factory=loop) as runner, self._app.rooms.client.at_home(runner.get_loop()):
+                self._loop = runner.get_loop()
+                if self._crew is not None:
+                    self._crew.start()
                 runner.run(self._server.serve(sockets=self._sockets))
         finally:
+            if self._crew is not None:
+                self._crew.stop()
             for taken in self._sockets:
                 taken.close()
 
@@ -81,11 +101,20 @@ class Server:
         """Ask to stop; safe from any thread and from a signal."""
         self._server.should_exit = True
         self._pages.stop()
+        if self._crew is not None:
+            self._crew.leave()
 
     @property
     def answering(self) -> bool:
         """True once requests are answered."""
-        return self._server.started
+        return self._server.started and (self._crew is None or self._crew.ready)
+
+    def _adopt(self, taken: socket.socket, data: bytes) -> None:
+        """Go on with a connection that another process accepted; ``data`` is what it has read. From any thread."""
+        if self._loop is None or self._loop.is_closed():
+            taken.close()
+            return
+        self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._server.adopt(taken, data)))
 
 
 class _Quiet(uvicorn.Server):
@@ -102,6 +131,24 @@ class _Quiet(uvicorn.Server):
                 if isinstance(connection, Wire):
                     connection.look(now)
         return await super().on_tick(counter)
+
+    async def adopt(self, taken: socket.socket, data: bytes) -> None:
+        """Answer on a connection that was accepted elsewhere."""
+        taken.setblocking(False)
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+            return made
+
+        try:
+            _, connection = await loop.connect_accepted_socket(protocol, taken)
+        except OSError:
+            taken.close()
+        else:
+            connection.data_received(data)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -153,12 +200,15 @@ def running(app: App) -> Iterator[str]:
         app.stop()
 
 
-def _bound(host: str, ports: tuple[int, ...]) -> list[socket.socket]:
+def _bound(host: str, ports: tuple[int, ...], *, shared: bool = False) -> list[socket.socket]:
+    """Sockets on some ports, ``shared`` with other processes of this user. Raises BadSettings when one is taken."""
     taken: list[socket.socket] = []
     for port in ports:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         one = socket.socket(family)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             one.bind((host, port))
         except OSError as cause:
@@ -171,6 +221,15 @@ def _bound(host: str, ports: tuple[int, ...]) -> list[socket.socket]:
         one.listen(BACKLOG)
         taken.append(one)
     return taken
+
+
+def _free(host: str, ports: tuple[int, ...]) -> tuple[int, ...]:
+    """Ports that nobody has; one for each 0. Raises BadSettings when one is taken: to share it would not tell."""
+    taken = _bound(host, ports)
+    found = tuple(one.getsockname()[1] for one in taken)
+    for one in taken:
+        one.close()
+    return found
 
 
 def _shown(host: str) -> str:

@@ -6,8 +6,10 @@ All counting happens on the event loop, so there is no lock; ``/metrics`` reads 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+
+from msgspec import Struct, structs
 
 EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds of the duration histograms in seconds; the last bucket is open."""
@@ -28,6 +30,11 @@ class Durations:
         self.counts[bisect_left(EDGES, seconds)] += 1
         self.total += seconds
 
+    def join(self, counts: Sequence[int], total: float) -> None:
+        """Add the counts of another histogram."""
+        self.counts = [mine + other for mine, other in zip(self.counts, counts, strict=True)]
+        self.total += total
+
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound, as Prometheus wants them."""
         found, running = [], 0
@@ -37,15 +44,67 @@ class Durations:
         return found
 
 
+class Tally(Struct, frozen=True, kw_only=True):
+    """What one process counted, as another can read it.
+
+    Beside its requests and predictions: stand-ins by model and reason, and the records that wait or were lost.
+    """
+
+    running: int = 0
+    requests: list[tuple[tuple[str, str, int], int]] = []
+    durations: list[tuple[tuple[str, str], list[int], float]] = []
+    predictions: dict[str, dict[str, int]] = {}
+    models: list[tuple[str, list[int], float]] = []
+    fallbacks: list[tuple[tuple[str, str], int]] = []
+    held: int = 0
+    spooled: int = 0
+    dropped: int = 0
+
+    def ended(self) -> Tally:
+        """What stays true when the process is gone: nothing runs in it, and what waited another takes up."""
+        return structs.replace(self, running=0, held=0, spooled=0)
+
+
 class Traffic:
-    """Counts of one server process since its start."""
+    """Counts of one server process since its start.
+
+    ``others`` tells what the other processes on the same ports counted; a scrape asks for all of them.
+    """
 
     def __init__(self) -> None:
+        self.others: Callable[[], Iterable[Tally]] = tuple
         self.running = 0
         self.requests: dict[tuple[str, str, int], int] = {}
         self.durations: dict[tuple[str, str], Durations] = {}
         self.predictions: dict[str, dict[str, int]] = {}
         self.models: dict[str, Durations] = {}
+
+    def tally(self) -> Tally:
+        """The counts as they are now; safe from any thread."""
+        return Tally(
+            running=self.running,
+            requests=list(self.requests.items()),
+            durations=[(name, list(one.counts), one.total) for name, one in list(self.durations.items())],
+            predictions={model: dict(entities) for model, entities in list(self.predictions.items())},
+            models=[(model, list(one.counts), one.total) for model, one in list(self.models.items())],
+        )
+
+    def whole(self, tallies: Iterable[Tally]) -> Traffic:
+        """These counts and those of other processes, added up."""
+        found = Traffic()
+        for tally in (self.tally(), *tallies):
+            found.running += tally.running
+            for one, count in tally.requests:
+                found.requests[one] = found.requests.get(one, 0) + count
+            for name, counts, total in tally.durations:
+                found.durations.setdefault(name, Durations()).join(counts, total)
+            for model, entities in tally.predictions.items():
+                mine = found.predictions.setdefault(model, {})
+                for key, count in entities.items():
+                    mine[key] = mine.get(key, 0) + count
+            for model, counts, total in tally.models:
+                found.models.setdefault(model, Durations()).join(counts, total)
+        return found
 
     def request(self, method: str, route: str, *, status: int, seconds: float) -> None:
         """Count one answered request by its route template (never the raw path, which anyone can invent)."""

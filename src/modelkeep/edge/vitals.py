@@ -51,11 +51,12 @@ class Vitals:
 
     def _counted(self) -> tuple[Counter[int], list[int]]:
         statuses: Counter[int] = Counter()
-        for (_, route, status), count in list(self._traffic.requests.items()):
+        traffic = self._traffic.whole(self._traffic.others())
+        for (_, route, status), count in traffic.requests.items():
             if not route.startswith(UNCOUNTED):
                 statuses[status] += count
         durations = [0] * (len(EDGES) + 1)
-        for (_, route), histogram in list(self._traffic.durations.items()):
+        for (_, route), histogram in traffic.durations.items():
             if not route.startswith(UNCOUNTED):
                 durations = [a + b for a, b in zip(durations, histogram.counts, strict=True)]
         return statuses, durations

@@ -60,7 +60,7 @@ class Road:
     def __init__(
         self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float, limited: bool = False
     ) -> None:
-        self._limited = limited
+        self.limited = limited
         self.heads: dict[bytes, Head] = {}
         self.names = Names()
         self.patience = patience
@@ -102,7 +102,7 @@ class Road:
 
     def plain(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Head | None:
         """What a POST's head leads to, or None when the hot road does not take it."""
-        if self._limited or not (url.startswith(BEFORE) and url.endswith(AFTER)):
+        if self.limited or not (url.startswith(BEFORE) and url.endswith(AFTER)):
             return None
         said = _said(headers)
         if said is None or not 0 < said[0] <= self._limit:
@@ -426,11 +426,21 @@ class Wire(HttpToolsProtocol):
 
     # ------------------------------------------------------------------------------------------ patience
 
+    @property
+    def reading(self) -> bool:
+        """True while a request has begun and is not whole."""
+        return self._raw or not self._between
+
+    @property
+    def _idle(self) -> bool:
+        """True while nothing is to be answered."""
+        if self._line or self._running is not None or self.pipeline:
+            return False
+        return self.cycle is None or bool(self.cycle.response_complete)
+
     def look(self, now: float) -> None:
         """Close a connection that has been idle, or on which a request comes too slowly; called every second."""
-        reading = self._raw or not self._between
-        busy = bool(self._line) or self._running is not None or bool(self.pipeline)
-        busy = busy or (self.cycle is not None and not self.cycle.response_complete)
+        reading, busy = self.reading, not self._idle
         if (self.flow.read_paused or busy) and not (reading and not self.flow.read_paused):
             self._seen = (-1, False)
             return

@@ -58,7 +58,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     """Where the server listens; all ``listen`` ports answer the same (0 = any free port).
 
     ``trust`` lets every caller vouch for code, not only commands of the folder's owner. ``patience`` is how long a
-    request may take to arrive; a longer body has a second more for each KB.
+    request may take to arrive; a longer body has a second more for each KB. ``workers`` are the processes that
+    answer predictions on the same ports.
     """
 
     host: str = "127.0.0.1"
@@ -67,6 +68,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     token: Secret | None = None
     trust: bool = False
     patience: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 30.0
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
 
     @property
     def exposed(self) -> bool:
