@@ -16,7 +16,7 @@ from modelkeep.extending import Extension
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.persons import Personal
 from modelkeep.jobs.registering import Registration, register
-from modelkeep.nouns import Field, Policy, Privacy, Rollout, Signature
+from modelkeep.nouns import Field, Policy, Prediction, Privacy, Rollout, Signature
 from modelkeep.operations.complying import evidence
 from modelkeep.store import rows
 
@@ -116,6 +116,27 @@ def test_a_word_on_consent_reaches_other_processes(plain):
     say(plain, "withdraw")
     router.poll()
     assert not other.may_record(policy, PERSON)
+
+
+@pytest.mark.row("PRV-02")
+def test_records_of_a_service_elsewhere_pass_the_same_gate(plain):
+    with plain.rooms.store.write() as ledger:
+        adopt(ledger, Policy(model="far", privacy=Privacy(consent="required")), who="t", why="", at=1.0)
+    rooms = plain.rooms
+
+    def send(person, number):
+        one = Prediction(
+            id=rooms.intake.new_ids(1)[0], model="far", version=1, role="champion", features={"x": number}, output=1.0,
+            at=1.0, target=1.0, seconds=0.1, subject=person,
+        )  # fmt: skip
+        return rooms.intake.take([one])
+
+    assert send(PERSON, 1).withheld == 1
+    say(plain, "grant")
+    assert (send(PERSON, 2).kept, send(None, 3).withheld) == (1, 1)
+    rooms.recorder.flush()
+    with rooms.store.read() as ledger:
+        assert [p.features for p in ledger.records.latest("far")] == [{"x": 2}]
 
 
 def test_a_rollback_brings_back_limits_and_never_less_care(plain):

@@ -82,8 +82,9 @@ class LineProblem(Struct, frozen=True, kw_only=True):
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
-    """What became of some records: ``received`` = ``kept`` + ``repeated`` (known already) + ``refused``.
+    """What became of some records: ``received`` = ``kept`` + ``repeated`` (known already) + ``refused`` + ``withheld``.
 
+    ``withheld`` ones are about people who have not consented, of a model that asks for it: nothing is kept of them.
     ``flagged`` ones are kept though something is odd about them (a moment in the future). ``prediction_ids`` are those
     of the records, in order, when they came as JSON; ``problems`` tell of the first 100 lines that were refused.
     """
@@ -93,6 +94,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
     repeated: int = 0
     refused: int = 0
     flagged: int = 0
+    withheld: int = 0
     prediction_ids: tuple[str, ...] = ()
     problems: tuple[LineProblem, ...] = ()
 
@@ -175,6 +177,7 @@ def record_predictions(app: App, request: RecordPredictions) -> Recorded:
         received=len(found),
         kept=taken.kept,
         repeated=taken.repeated,
+        withheld=taken.withheld,
         flagged=sum(bool(p.flag) for p in found),
         prediction_ids=tuple(p.id for p in found),
     )
@@ -214,6 +217,7 @@ def record_lines(app: App, lines: Iterable[tuple[int, bytes]], *, request: Recor
         received=len(found) + refused,
         kept=taken.kept,
         repeated=taken.repeated,
+        withheld=taken.withheld,
         refused=refused,
         flagged=sum(bool(p.flag) for p in found),
         problems=tuple(problems),
@@ -226,6 +230,7 @@ def together(one: Recorded, other: Recorded) -> Recorded:
         received=one.received + other.received,
         kept=one.kept + other.kept,
         repeated=one.repeated + other.repeated,
+        withheld=one.withheld + other.withheld,
         refused=one.refused + other.refused,
         flagged=one.flagged + other.flagged,
         problems=(*one.problems, *other.problems)[:NAMED],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from msgspec import Struct
 
 from modelkeep.clock import Clock
 from modelkeep.errors import Conflict, StoreUnavailable, TimedOut
-from modelkeep.nouns import Prediction
+from modelkeep.nouns import Prediction, Privacy
 from modelkeep.quantities import DAY, HOUR
+from modelkeep.serving.discretion import Consents, minimal, read
 from modelkeep.serving.recorder import Recorder
 from modelkeep.store.seams import Store
 
@@ -21,17 +23,27 @@ PATIENCE = 30.0
 """So long, in seconds, records may take to get on disk."""
 RECENT = 20_000
 """So many of the newest ids are known here before the store knows them."""
-What = Literal["received", "repeated", "refused", "flagged"]
+What = Literal["received", "repeated", "refused", "flagged", "withheld"]
+_log = logging.getLogger("modelkeep.serving")
+_OPEN = Privacy()
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """What became of some records: new ones that are on disk, and those that were known already."""
+    """What became of some records: new ones that are on disk, those that were known already, and those about people.
+
+    ``withheld`` ones are not kept, because the person has not consented.
+    """
 
     kept: int = 0
     repeated: int = 0
+    withheld: int = 0
 
     def __add__(self, other: Taken) -> Taken:
-        return Taken(kept=self.kept + other.kept, repeated=self.repeated + other.repeated)
+        return Taken(
+            kept=self.kept + other.kept,
+            repeated=self.repeated + other.repeated,
+            withheld=self.withheld + other.withheld,
+        )
 
 
 class Intake:
@@ -42,6 +54,8 @@ class Intake:
         self._lock = threading.Lock()
         self._recent: dict[str, None] = {}
         self._hours: dict[float, Counter[tuple[str, What]]] = {}
+        self._consents = Consents()
+        self._privacy: dict[str, Privacy] = {}
 
     def new_ids(self, n: int) -> list[str]:
         """Ids for records that their service gave none."""
@@ -55,7 +69,8 @@ class Intake:
         """
         if not self._recorder.enabled:
             raise Conflict("collection is off: nothing is recorded", remedy="modelkeep collection on")
-        fresh = self._fresh(predictions)
+        allowed = self._allowed(predictions)
+        fresh = self._fresh(allowed)
         try:
             if fresh:
                 self._recorder.take(fresh, certain=True).result(PATIENCE)
@@ -65,18 +80,20 @@ class Intake:
                 remedy="send them again: those with an id are kept once",
             ) from None
         self._note(fresh)
-        repeated = len(predictions) - len(fresh)
-        for p in predictions:
+        repeated = len(allowed) - len(fresh)
+        for p in allowed:
             self.count(p.model, "received")
             if p.flag:
                 self.count(p.model, "flagged")
-        return Taken(kept=len(fresh), repeated=repeated)
+        return Taken(kept=len(fresh), repeated=repeated, withheld=len(predictions) - len(allowed))
 
     def known(self, predictions: Sequence[Prediction]) -> Taken:
         """What ``take`` would answer, without keeping anything. Raises StoreUnavailable."""
+        allowed = self._allowed(predictions)
         with self._store.read() as ledger:
-            fresh = self._new(ledger.records.unknown(predictions))
-        return Taken(kept=len(fresh), repeated=len(predictions) - len(fresh))
+            fresh = self._new(ledger.records.unknown(allowed))
+        withheld = len(predictions) - len(allowed)
+        return Taken(kept=len(fresh), repeated=len(allowed) - len(fresh), withheld=withheld)
 
     def count(self, model: str, what: What, *, n: int = 1) -> None:
         """Count records that were not simply kept."""
@@ -96,6 +113,32 @@ class Intake:
                 if hour > self._clock.now() // HOUR - DAY / HOUR:
                     total += counted
         return total
+
+    def _allowed(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Those that may be kept, with only the features that are to be kept; while the store is away, as last known.
+
+        Raises StoreUnavailable for records about people of a model whose policy could not be read yet.
+        """
+        models = {p.model for p in predictions}
+        try:
+            with self._store.read() as ledger:
+                self._privacy |= {model: ledger.versions.policy(model).privacy for model in models}
+                asked = any(self._privacy[model].consent == "required" for model in models)
+                if asked and ledger.persons.revision() != self._consents.revision:
+                    self._consents = read(ledger)
+        except StoreUnavailable:
+            if any(p.subject is not None and p.model not in self._privacy for p in predictions):
+                raise
+        found = []
+        for p in predictions:
+            privacy = self._privacy.get(p.model, _OPEN)
+            if privacy.consent == "required" and not self._consents.of(p.subject):
+                self.count(p.model, "withheld")
+                continue
+            found += minimal([p], privacy.keep) if privacy.keep else [p]
+        if len(found) < len(predictions):
+            _log.info("not_recorded", extra={"records": len(predictions) - len(found), "why": "no consent"})
+        return found
 
     def _fresh(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         try:
