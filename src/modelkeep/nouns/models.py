@@ -178,9 +178,9 @@ class Runner(Struct, frozen=True, kw_only=True):
     """What answers a version in place of the library that made it, because it does so faster and alike.
 
     ``name`` is ``linear``, or of trees ``compiled``, ``native`` or ``flattened``; ``plan`` the digest of the file in
-    ``Files`` that it works on. On ``rows`` rows its answers were at most ``difference`` (relative) from the library's, and of the same
-    class. ``one`` and ``hundred`` are its seconds for so many rows when the version was registered, ``library_one`` and
-    ``library_hundred`` those of the library in the same minute.
+    ``Files`` that it works on. On ``rows`` rows its answers were at most ``difference`` (relative) from the library's,
+    and of the same class. ``one`` and ``hundred`` are its seconds for so many rows when the version was registered,
+    ``library_one`` and ``library_hundred`` those of the library in the same minute.
     """
 
     name: str
