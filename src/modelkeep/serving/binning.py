@@ -84,9 +84,10 @@ def _profile(rows: Sequence[Prediction], binning: Binning) -> Profile:
     # Of what was predicted elsewhere the time may not be known: it is NaN, and counts nowhere.
     seconds = [row.seconds for row in rows if not math.isnan(row.seconds)]
     buckets = np.searchsorted(profile.LATENCY_EDGES, seconds, side="right")
+    given = [row.features for row in rows]
     columns = profile.fold_columns(
         binning.inputs,
-        {field.name: [row.features.get(field.name) for row in rows] for field in binning.inputs},
+        {field.name: [features.get(field.name) for features in given] for field in binning.inputs},
         edges=binning.edges,
     )
     if binning.output is not None:

@@ -200,7 +200,7 @@ class Keys:
     def closed(self, found: Sequence[Prediction]) -> list[tuple[Any, ...]]:
         """The rows of some predictions as they are kept: sealed where this store encrypts, their persons pseudonyms."""
         if not self.sealer.encrypts or not found:
-            return [rows.prediction_row(p) for p in found]
+            return rows.prediction_rows(found)
         at = found[0].at
         maker = self.made([SUBJECTS, ROWS], at=at)[SUBJECTS]
         names = {p.subject: pseudonym(maker, p.subject) for p in found if p.subject is not None}

@@ -41,6 +41,8 @@ class Thawing:
 
     def known(self, ids: Iterable[_Id]) -> set[_Id]:
         """Which of some ids are in the archive."""
+        if not self._shelf.used():
+            return set()
         wanted = set(ids)
         partitions = self._shelf.holding(wanted) if wanted else []
         found = self._cold.ask(self._shelf.live(partitions), "writer, seq", where=BY_ID, values=pairs(wanted))
