@@ -56,7 +56,7 @@ def busy(tmp_path_factory):
         yield house
 
 
-@pytest.mark.row("EMG-09", "EMG-11")
+@pytest.mark.row("EMG-11")
 def test_an_overload_is_seen_everywhere_and_what_is_not_essential_waits(busy):
     assert busy.get("/v1/overload").json()["state"] == "normal"
     assert busy.get("/v1/models/slow/performance").status_code == 200
@@ -205,7 +205,6 @@ def test_more_capacity_is_asked_for_once(tmp_path):
     assert one["load"] > 1
 
 
-@pytest.mark.row("SRV-10")
 def test_a_model_that_takes_too_long_is_cut_and_its_neighbour_does_not_feel_it(tmp_path):
     """The limit is 1 s here, not 30: the walk is the same."""
     with served(tmp_path / "d") as house:
