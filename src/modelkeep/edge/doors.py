@@ -205,7 +205,7 @@ class _Waiting:
         self._left -= 1
         if self._left:
             return
-        error = next((fault for wait in self._kept.waits if (fault := wait.exception()) is not None), None)
+        error = next((found for wait in self._kept.waits if (found := wait.exception()) is not None), None)
         if error is None:
             self._door.finish(self._asked, self._kept.blocks)
         else:
