@@ -132,7 +132,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),
         "maintenance": (ACTS, "Keep the house in order: vacuum, purge-history, purge-logs"),
         "archive": (ACTS, "Old predictions in files: list"),
-        "backup": (ACTS, "Back up everything to one file, while the server serves"),
+        "backup": (
+            ACTS,
+            "Back up everything to one file: database, models' files, archive and datasets, while the server serves",
+        ),
         "restore": (RESTORING, "Restore a backup of everything into an empty data folder, compared with what it was"),
         "backups": (ACTS, "Backups: list (of models), whole (of everything)"),
         "db": (ACTS, "The database: explain"),
