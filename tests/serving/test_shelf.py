@@ -142,6 +142,7 @@ def test_a_preload_that_is_none_is_refused(written):
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(900)
 def test_five_hundred_models_of_one_entity_each_stay_below_two_gigabytes():
     script = Path(__file__).parents[2] / "benchmarks" / "serving" / "many_models.py"
     said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=900).stdout

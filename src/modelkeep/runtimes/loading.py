@@ -101,25 +101,34 @@ def load(
             raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
         return explanation(version, inputs, outputs=outputs, found=found)
 
-    def asked(table: Matrix) -> Outputs:
-        try:
-            outputs = opened.matrix(table)  # type: ignore[misc]  # offered only where there is one
-            check(outputs, len(table))
-        except (Exception, SystemExit) as error:  # a model's call: it may raise anything
-            raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
-        return outputs
-
     return Loaded(
         version=version,
         predict=predict,
         seconds=_single_row(predict, version.signature),
         explain=explain,
         columns=tuple(field.name for field in version.signature.inputs),
-        matrix=None if opened.matrix is None or prepare is not None else asked,
+        matrix=None if prepare is not None else _by_matrix(opened, version, remark=remark),
         codes=opened.codes,
         runner=opened.runner,
         several=opened.several,
     )
+
+
+def _by_matrix(opened: Opened, version: Version, *, remark: str) -> Callable[[Matrix], Outputs] | None:
+    """``Loaded.matrix`` of an opened model."""
+    ask, check = opened.matrix, checker(version.signature)
+    if ask is None:
+        return None
+
+    def asked(table: Matrix) -> Outputs:
+        try:
+            outputs = ask(table)
+            check(outputs, len(table))
+        except (Exception, SystemExit) as error:  # a model's call: it may raise anything
+            raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
+        return outputs
+
+    return asked
 
 
 def _shared(
