@@ -23,7 +23,7 @@ from modelkeep.store.seams import Store
 BATCH = 1000
 """So many rows leave the database in one transaction, at first."""
 _SMALLEST, _LARGEST = 100, 5000
-QUICK = 0.04
+QUICK = 0.025
 """Seconds that such a transaction shall take: the batches grow or shrink towards it."""
 TRIES = 8
 """So often a change is tried whose rows are changed by others meanwhile."""
