@@ -95,12 +95,12 @@ def test_what_cannot_be_sent_waits_on_disk_and_is_drained_in_order_when_the_serv
         time.sleep(0.02)  # its thread imports httpx
     assert "Error" in client.state.cause
     assert client.close(0.1) == 100
-    again = modelkeep.Client(f"http://127.0.0.1:{port}", spool=tmp_path / "spool", every=0.02, timeout=1)
-    assert again.state.waiting == 100
     with served(tmp_path / "data", server__listen=[port]) as house:
         signature = {"inputs": [{"name": "rooms", "kind": "number"}], "output": {"name": "y", "kind": "number"}}
         house.post("/v1/models/price/external", {"signature": signature})
+        again = modelkeep.Client(house.url, spool=tmp_path / "spool", every=0.02, timeout=1)
         assert again.flush(30) == 0
+        assert again.state.sent == 100
         assert stored(house) == 100
         listed = house.get("/v1/models/price/predictions", limit=200).json()["predictions"]
         assert [p["given_id"] for p in reversed(listed)] == [f"r{n}" for n in range(100)]

@@ -38,6 +38,7 @@ NOW = 1_600_000_000.0 // 86400 * 86400 + 12 * HOUR
 
 class Recorder:
     state = Recording()
+    enabled = True
 
 
 class Router:
@@ -157,7 +158,7 @@ def test_a_healthy_model_has_green_readings_and_no_alert(house):
     assert held["mae"].value == pytest.approx(1.0)
     assert held["skill"].level == "ok"
     assert {r.level for r in held.values()} <= {"ok", "unknown"}
-    assert {"records_held", "records_dropped", "store", "false_alerts"} == set(house.readings("server"))
+    assert {"records_held", "records_dropped", "store", "false_alerts", "collection"} == set(house.readings("server"))
     assert house.readings("m")["artifact"].level == "ok"
     assert house.alerts() == {}
 
