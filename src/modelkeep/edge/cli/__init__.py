@@ -29,6 +29,7 @@ LOADING = "modelkeep.edge.cli.loading"
 QUESTIONS = "modelkeep.edge.cli.questions"
 RESTORING = "modelkeep.edge.cli.restoring"
 PROVING = "modelkeep.edge.cli.proving"
+BENCHING = "modelkeep.edge.cli.benching"
 ABOUT = "Keeps machine-learning models true in production: serve, remember, notice, tell, put right."
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -83,6 +84,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
+        "bench": (BENCHING, "Ask the server as many clients do, and tell rates and percentiles: predict"),
         "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
         "predictions": (QUESTIONS, "Predictions as they were recorded: list, show, review, load, archive, export"),
         "sql": (QUESTIONS, "Ask a question in SQL about everything that is recorded, archive included"),

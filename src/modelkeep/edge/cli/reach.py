@@ -94,7 +94,7 @@ class Reach:
         connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(
             address.hostname, address.port, timeout=PATIENCE
         )
-        headers = {"content-type": kind, **self._token(), **self._key()}
+        headers = {"content-type": kind, **self.token(), **self._key()}
         if size is not None:
             headers |= {"content-type": "application/octet-stream", "content-length": str(size)}
         try:
@@ -114,7 +114,8 @@ class Reach:
         key = "" if self._common.server else key_of(self.settings.folder)
         return {KEY_HEADER: key} if key else {}
 
-    def _token(self) -> dict[str, str]:
+    def token(self) -> dict[str, str]:
+        """The header with the configuration's token, when there is one."""
         try:
             token = self.settings.server.token
         except BadSettings:
