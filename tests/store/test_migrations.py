@@ -14,7 +14,6 @@ from modelkeep.errors import BadSettings
 from modelkeep.store import migrating, tables
 from modelkeep.store.sqlite import SqliteStore
 
-
 RAN = ["0001_first", "0002_records"]
 
 

@@ -146,7 +146,7 @@ class PostgresStore:
             return self._timings.slowest(limit, lambda statement, values: _plan(connection, statement, values=values))
 
     def sweep(self) -> str:
-        """See ``seams.Store.sweep``. The server's own log keeps its pages until they are recycled: see docs/privacy.md."""
+        """See ``seams.Store.sweep``. The server's own log keeps its pages until it recycles them: docs/privacy.md."""
         connection = self._connected(autocommit=True)
         try:
             for table in (tables.predictions, tables.matches, tables.outcomes, tables.consents, tables.keys):

@@ -124,7 +124,7 @@ class SqliteStore:
             return self._timings.slowest(limit, plan)
 
     def sweep(self) -> str:
-        """See ``seams.Store.sweep``. Deleted rows are zeroed as they go (``secure_delete``); the log is cut off here."""
+        """See ``seams.Store.sweep``. Deleted rows are zeroed as they go (``secure_delete``); the log is cut here."""
         self._present()
         with translated(self._path, busy=self._busy), self._turn:
             connection = self._writer.raw_connection()
