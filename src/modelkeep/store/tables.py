@@ -377,8 +377,8 @@ archived = Table(
     _integer("bare"),
     _float("sealed"),
     _float("retired", null=True),
-    Index("archived_by_time", "model", "at_high"),
-    Index("archived_by_target", "model", "target_high"),
+    Index("archived_by_time", "retired", "model", "at_high"),
+    Index("archived_by_target", "retired", "model", "target_high"),
     Index("archived_by_outcome", "outcome_last"),
     sqlite_autoincrement=True,
 )

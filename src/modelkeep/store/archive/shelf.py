@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from modelkeep.store import rows
 from modelkeep.store.archive.cold import ANY, WRITERS, Live, Written
@@ -106,7 +106,8 @@ class Shelf:
 
     def used(self) -> bool:
         """Whether there is any file in use."""
-        return bool(self._connection.execute(select(exists().where(archived.c.retired.is_(None)))).scalar())
+        query = select(archived.c.number).where(archived.c.retired.is_(None)).limit(1)
+        return self._connection.execute(query).first() is not None
 
     def models(self) -> list[str]:
         """The models that have a file in use."""
@@ -118,7 +119,8 @@ class Shelf:
     def last(self, model: str) -> int:
         """The highest number of an archived prediction; 0 without any."""
         c = archived.c
-        return self._connection.execute(select(func.max(c.last)).where(c.model == model)).scalar() or 0
+        query = select(func.max(c.last)).where(c.retired.is_(None), c.model == model)
+        return self._connection.execute(query).scalar() or 0
 
     def last_outcome(self) -> int:
         """The highest number of an archived outcome; 0 without any."""

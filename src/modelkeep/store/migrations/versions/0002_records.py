@@ -160,8 +160,8 @@ def archive() -> None:
         sa.PrimaryKeyConstraint("number"),
         sqlite_autoincrement=True,
     )
-    op.create_index("archived_by_time", "archived", ["model", "at_high"], unique=False)
-    op.create_index("archived_by_target", "archived", ["model", "target_high"], unique=False)
+    op.create_index("archived_by_time", "archived", ["retired", "model", "at_high"], unique=False)
+    op.create_index("archived_by_target", "archived", ["retired", "model", "target_high"], unique=False)
     op.create_index("archived_by_outcome", "archived", ["outcome_last"], unique=False)
     op.create_table(
         "archived_ids",
