@@ -410,6 +410,7 @@ class RegistryContract:
             assert versions.models() == ["churn", "demand"]
             assert [versions.policy("demand", n).horizon for n in (1, 2, None)] == [5.0, 6.0, 6.0]
             assert versions.policy("churn") == versions.policy("churn", 1) == Policy(model="churn")
+            assert {model: policy.number for model, policy in versions.policies().items()} == {"demand": 2}
             with pytest.raises(NotFound, match="demand"):
                 versions.get("demnd", 1)
             with pytest.raises(NotFound, match="demand@2"):

@@ -124,7 +124,11 @@ class Router:
             revision = ledger.rollouts.revision()
             if ledger.persons.revision() != self._gateway.consents.revision:
                 self._gateway.consents = discretion.read(ledger)
-            found = [_Wanted(ledger, rollout, known=self._wanted) for rollout in ledger.rollouts.all()]
+            own = ledger.versions.policies()
+            found = [
+                _Wanted(ledger, rollout, newest=own.get(rollout.model), known=self._wanted)
+                for rollout in ledger.rollouts.all()
+            ]
         wanted = [want for want in found if not want.versions[want.rollout.champion].external]
         self.shelf.policies = {want.rollout.model: want.policy for want in wanted}
         failures: dict[str, str] = {}
@@ -237,9 +241,14 @@ class Router:
 class _Wanted:
     """A rollout with its policy and the versions that it names, read in one transaction."""
 
-    def __init__(self, ledger: Ledger, rollout: Rollout, *, known: Mapping[str, _Wanted]) -> None:
+    def __init__(
+        self, ledger: Ledger, rollout: Rollout, *, newest: Policy | None, known: Mapping[str, _Wanted]
+    ) -> None:
         self.rollout = rollout
-        self.policy: Policy = discretion.standing(ledger, ledger.versions.policy(rollout.model, rollout.policy))
+        newest = newest or Policy(model=rollout.model)
+        self.policy: Policy = newest
+        if rollout.policy != newest.number:
+            self.policy = discretion.standing(ledger, ledger.versions.policy(rollout.model, rollout.policy))
         numbers = (rollout.champion, rollout.challenger, rollout.fallback, rollout.previous)
         old = known[rollout.model].versions if rollout.model in known else {}  # a version never changes
         wanted = [n for n in dict.fromkeys(numbers) if n is not None]

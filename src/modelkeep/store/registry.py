@@ -48,6 +48,12 @@ class SqlVersions:
         """See ``seams.Versions.add_policy``."""
         self._add(policies, policy)
 
+    def policies(self) -> dict[str, Policy]:
+        """See ``seams.Versions.policies``."""
+        query = select(policies.c.model, policies.c.body).order_by(policies.c.model, policies.c.number)
+        newest = {row.model: row.body for row in self._connection.execute(query)}
+        return {model: msgspec.json.decode(body, type=Policy) for model, body in newest.items()}
+
     def policy(self, model: str, number: int | None = None) -> Policy:
         """See ``seams.Versions.policy``."""
         c = policies.c

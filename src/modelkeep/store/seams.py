@@ -290,6 +290,9 @@ class Versions(Protocol):
     def add_policy(self, policy: Policy) -> None:
         """Keep a policy. Raises Conflict when its model and number exist."""
 
+    def policies(self) -> dict[str, Policy]:
+        """The newest policy of each model that has one of its own."""
+
     def policy(self, model: str, number: int | None = None) -> Policy:
         """The policy, the newest without ``number``; number 1 is the default one unless another was kept under it.
 
