@@ -42,6 +42,14 @@ BODIES = {
     "empty": b"",
     "array": b"[]",
     "batch": b'{"rows":[{"features":{"x":1}},{"features":{"x":2}}]}',
+    "batch with keys": b'{"key":"all","rows":[{"features":{"x":1},"key":"one"},{"features":{"x":2,"plan":null}}]}',
+    "batch of one": b'{"rows":[{"features":{"x":1}}]}',
+    "batch of none": b'{"rows":[]}',
+    "batch with a bad row": b'{"rows":[{"features":{"x":1}},{"features":{"x":1e9}}]}',
+    "batch with a name twice": b'{"rows":[{"features":{"x":1,"x":2}}]}',
+    "batch with a row that fails": b'{"rows":[{"features":{"x":1}},{"features":{"x":99}}]}',
+    "batch and row": b'{"features":{"x":1},"rows":[{"features":{"x":1}}]}',
+    "large batch": b'{"rows":[' + b",".join([b'{"features":{"x":7},"key":"k:%d"}' % i for i in range(300)]) + b"]}",
     "about a moment": b'{"features":{"x":1},"for":"2026-11-20"}',
     "no UTF-8": b'{"features":{"x":1},"key":"\xff"}',
     "long key": b'{"features":{"x":1},"key":"' + b"k" * 501 + b'"}',
@@ -128,6 +136,58 @@ def test_both_roads_say_the_same(house, name):
         hot = said(house, request(BODIES[name], path=path))
         ordinary = said(house, request(BODIES[name], path=path, headers=[ORDINARY]))
         assert plainly(hot) == plainly(ordinary), path
+
+
+TENSOR = b'{"name":"x","shape":[2],"datatype":"FP64","data":[1,2]}'
+INFERS = {
+    "plain": b'{"inputs":[%b]}' % TENSOR,
+    "named": b'{"id":"7","parameters":{"key":"k","mine":1},"inputs":[%b]}' % TENSOR,
+    "too low": b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[-101]}]}',
+    "fails": b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP64","data":[1,99]}]}',
+    "one output": b'{"inputs":[%b],"outputs":[{"name":"y"}]}' % TENSOR,
+    "as bytes": b'{"inputs":[%b],"parameters":{"binary_data_output":true}}' % TENSOR,
+    "nonsense": b'{"inputs":[]}',
+    "cut": b'{"inputs":[',
+}
+
+
+@pytest.mark.parametrize("name", INFERS)
+def test_both_roads_infer_the_same(house, name):
+    for model in ("doubler", "broken", "sl%2Fash", "nobody"):
+        path = f"/v2/models/{model}/infer"
+        head, body = plainly(said(house, request(INFERS[name], path=path)))
+        other, same = plainly(said(house, request(INFERS[name], path=path, headers=[ORDINARY])))
+        for word in ((rb'"\d+-\d+"', b"ID"), (rb"\d+-\d+$", b"ID")):
+            body, same = re.sub(*word, body), re.sub(*word, same)
+        assert (head[:12], body) == (other[:12], same), model
+
+
+def test_a_large_batch_lets_single_rows_pass(tmp_path):
+    """A batch that takes half a second delays a single row by a slice, not by half a second."""
+    slow = "import time\ndef predict(row):\n    time.sleep(0.0004)\n    return 2.0 * row['x']\n"
+    with served(tmp_path) as house:
+        house.keep("doubler", slow)
+        large = b'{"rows":[' + b",".join([b'{"features":{"x":7}}'] * 1000) + b"]}"
+        taken = []
+        with Caller(house) as one, Caller(house) as many:
+            for _ in range(5):
+                one.send(request())
+                assert one.answer()[0].startswith(b"HTTP/1.1 200")
+            many.send(request(large))
+            began = time.monotonic()
+            many.line.settimeout(30)
+            while not taken or time.monotonic() - began < 0.25:
+                asked = time.monotonic()
+                one.send(request())
+                one.answer()
+                taken.append(time.monotonic() - asked)
+            found = json.loads(many.answer()[1])["predictions"]
+            whole = time.monotonic() - began
+        print(f"the batch took {whole:.2f} s; {len(taken)} single rows meanwhile, slowest {max(taken) * 1000:.0f} ms")
+        assert [row["prediction"] for row in found] == [14.0] * 1000
+        assert whole > 0.3
+        assert len(taken) >= 3
+        assert sorted(taken)[len(taken) // 2] < 0.1
 
 
 @pytest.mark.parametrize("named", [b"abc-1", b"not allowed!", b""])

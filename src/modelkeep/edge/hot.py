@@ -91,7 +91,8 @@ def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
         seconds = perf_counter() - started
         traffic.request("POST", ROUTE, status=status, seconds=seconds)
         if status >= 400 or len(request_id) != OURS:
-            tell(scope["path"], request_id, status=status, seconds=seconds)
+            model = scope["path"][_BEFORE:_AFTER]
+            tell(scope["path"], request_id, model=model, status=status, seconds=seconds)
 
     return predict
 
@@ -207,7 +208,7 @@ def _misfit(app: App, scope: Scope, *, body: object) -> ModelkeepError | None:
     return BadFeatures(f"{problems[0]}{more}", problems=problems)
 
 
-def tell(path: str, request_id: str, *, status: int, seconds: float) -> None:
+def tell(path: str, request_id: str, *, model: str, status: int, seconds: float) -> None:
     """Predictions are logged when the caller named the request, or when it was refused; the rest are counted."""
     log.info(
         "POST %s %s",
@@ -215,7 +216,7 @@ def tell(path: str, request_id: str, *, status: int, seconds: float) -> None:
         status,
         extra={
             "request_id": request_id,
-            "model_name": path[_BEFORE:_AFTER],
+            "model_name": model,
             "status": status,
             "ms": round(seconds * 1000, 3),
         },

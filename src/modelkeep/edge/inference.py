@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from modelkeep.edge import decoding, refusals, tensors
+from modelkeep.edge import decoding, refusals, replies, tensors
 from modelkeep.edge.bodies import answer, read
 from modelkeep.edge.frames import Frames, rows_in
 from modelkeep.edge.refusals import Turned
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 LENGTH = "Inference-Header-Content-Length"
+INFER = "/v2/models/{model}/infer"
 EXTENSIONS = ("binary_tensor_data",)
 _INFER, _FRAMES = msgspec.json.Decoder(Infer), msgspec.json.Decoder(Frames)
 
@@ -181,7 +182,7 @@ def _infer(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
         )
         _count(traffic, found)
         content, size = tensors.response(
-            asked, _whole(found), signature=route.signature, parameters=_marks(request, found)
+            asked, tensors.Columns.told(_whole(found)), signature=route.signature, parameters=_marks(request, found)
         )
         if size:
             return Response(content, headers={LENGTH: str(size)}, media_type="application/octet-stream")
@@ -222,20 +223,28 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except (ModelkeepError, Turned) as error:
-            said = refusals.failure(error, request.scope["request_id"])
-            told = said.message if not said.remedy else f"{said.message}; {said.remedy}"
-            body = Refused(
-                error=told,
-                code=said.code,
-                remedy=said.remedy,
-                problems=said.problems,
-                request_id=said.request_id,
+            response = Response(
+                _refused(error, request.scope["request_id"]),
+                status_code=refusals.status(error),
+                media_type="application/json",
             )
-            response = answer(body, refusals.status(error))
             response.headers.update({name.decode(): value.decode() for name, value in refusals.headers(error)})
             return response
 
     return guarded
+
+
+def refusal(error: ModelkeepError | Turned, request: str) -> bytes:
+    """A refusal as a whole answer, as the hot road sends it."""
+    return replies.refusal(error, request, content=_refused(error, request))
+
+
+def _refused(error: ModelkeepError | Turned, request: str) -> bytes:
+    said = refusals.failure(error, request)
+    told = said.message if not said.remedy else f"{said.message}; {said.remedy}"
+    return msgspec.json.encode(
+        Refused(error=told, code=said.code, remedy=said.remedy, problems=said.problems, request_id=said.request_id)
+    )
 
 
 def _served(app: App, path: Mapping[str, str]) -> tuple[Served, bool]:

@@ -17,7 +17,8 @@ import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from modelkeep.errors import BadInput
-from modelkeep.nouns import Field, Kind, Prediction, Signature, Value
+from modelkeep.nouns import Field, Kind, Output, Prediction, Signature, Value
+from modelkeep.serving.blocks import Block
 
 MOST_ROWS = 10_000
 NUMBERS = {
@@ -73,7 +74,7 @@ class Given(Struct, frozen=True, kw_only=True):
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: list[Any] | UnsetType = UNSET
+    data: Sequence[Any] | UnsetType = UNSET
     parameters: Parameters | UnsetType = UNSET
 
 
@@ -217,17 +218,47 @@ def _bad(tensor: Tensor, part: str, expected: str, got: str) -> BadInput:  # noq
 # ------------------------------------------------------------------------------------------------- responses
 
 
-def response(
-    asked: Infer, predictions: Sequence[Prediction], *, signature: Signature, parameters: Parameters
-) -> tuple[bytes, int]:
+class Columns(Struct, frozen=True, kw_only=True):
+    """Answers, column by column."""
+
+    model: str
+    versions: tuple[int, ...]
+    outputs: Sequence[Output | None]
+    ids: list[str]
+    scores: Sequence[float | None] | None = None
+
+    @classmethod
+    def of(cls, block: Block, *, start: int, end: int) -> Columns:
+        """Those of some rows of a block."""
+        return cls(
+            model=block.model,
+            versions=(block.version,),
+            outputs=block.outputs[start:end],
+            ids=[f"{block.writer}-{seq}" for seq in range(block.first + start, block.first + end)],
+            scores=None if block.scores is None else block.scores[start:end],
+        )
+
+    @classmethod
+    def told(cls, predictions: Sequence[Prediction]) -> Columns:
+        """Those of some predictions."""
+        scores = [p.score for p in predictions]
+        return cls(
+            model=predictions[0].model,
+            versions=tuple(sorted({p.version for p in predictions})),
+            outputs=[p.output for p in predictions],
+            ids=[p.id for p in predictions],
+            scores=None if all(score is None for score in scores) else scores,
+        )
+
+
+def response(asked: Infer, found: Columns, *, signature: Signature, parameters: Parameters) -> tuple[bytes, int]:
     """The body of a response, and the length of its JSON where bytes follow (0 where none do). Raises BadInput."""
-    columns: dict[str, tuple[str, list[Any]]] = {
-        signature.output.name: (TYPES[signature.output.kind], [p.output for p in predictions])
+    columns: dict[str, tuple[str, Sequence[Any]]] = {
+        signature.output.name: (TYPES[signature.output.kind], found.outputs)
     }
-    if any(p.score is not None for p in predictions):
-        scores = [math.nan if p.score is None else p.score for p in predictions]
-        columns.setdefault(SCORE, ("FP64", [None if math.isnan(score) else score for score in scores]))
-    columns.setdefault(PREDICTION_ID, ("BYTES", [p.id for p in predictions]))
+    if found.scores is not None:
+        columns.setdefault(SCORE, ("FP64", found.scores))
+    columns.setdefault(PREDICTION_ID, ("BYTES", found.ids))
     everything = bool(asked.parameters.get("binary_data_output", False))
     wanted = [Wanted(name=name) for name in columns] if asked.outputs is UNSET else asked.outputs
     outputs, behind = [], []
@@ -242,11 +273,10 @@ def response(
             outputs.append(Given(name=one.name, datatype=kind, shape=(len(values),), parameters=more))
         else:
             outputs.append(Given(name=one.name, datatype=kind, shape=(len(values),), data=values))
-    versions = {p.version for p in predictions}
     content = msgspec.json.encode(
         Inferred(
-            model_name=predictions[0].model,
-            model_version=",".join(map(str, sorted(versions))),
+            model_name=found.model,
+            model_version=",".join(map(str, found.versions)),
             outputs=outputs,
             id=asked.id or UNSET,
             parameters=parameters or UNSET,

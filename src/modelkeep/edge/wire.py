@@ -16,23 +16,33 @@ from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from modelkeep.edge import border
-from modelkeep.edge.doors import Asked, Door, Names
+from modelkeep.edge import border, inference, questions
+from modelkeep.edge.doors import Asked, Asks, Door, Names
+from modelkeep.edge.hot import ROUTE
+from modelkeep.edge.inference import INFER
 from modelkeep.edge.refusals import Turned
+from modelkeep.edge.replies import refusal
 from modelkeep.edge.traffic import Traffic
 
 if TYPE_CHECKING:
     from modelkeep.serving.gateway import Gateway
 
 log = logging.getLogger("modelkeep.edge")
-BEFORE, AFTER = b"/v1/models/", b"/predict"
+WAYS = (
+    (b"/v1/models/", b"/predict", Asks(route=ROUTE, reader=questions.predictions, refusal=refusal)),
+    (b"/v2/models/", b"/infer", Asks(route=INFER, reader=questions.inferences, refusal=inference.refusal)),
+)
+VERSIONS = b"/versions/"
 LARGE = 1 << 20
 """Longer bodies are read by uvicorn, which holds back a caller who sends faster than they are taken."""
 HEADS, HEAD = 1024, 4096
 """So many heads are remembered, of so many bytes at most."""
 WIDEST = 64 * 1024
 """A head of more bytes is refused."""
-UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"})
+UNUSUAL = frozenset(
+    {b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"}
+    | {inference.LENGTH.lower().encode()}
+)
 PRIORITIES = frozenset({b"critical", b"normal", b"batch", b"low"})
 """What takes no line has no priority; whoever names another is told so on the ordinary road."""
 DEEP = 256
@@ -67,7 +77,7 @@ class Road:
         self.traffic = traffic
         self._gateway = gateway
         self._limit, self._token = min(limit, LARGE), token.encode()
-        self._doors: dict[str, Door] = {}
+        self._doors: dict[tuple[str, str], Door] = {}
         self._open: list[Door] = []
 
     def protocol(self) -> type[Wire]:
@@ -102,13 +112,14 @@ class Road:
 
     def plain(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Head | None:
         """What a POST's head leads to, or None when the hot road does not take it."""
-        if self.limited or not (url.startswith(BEFORE) and url.endswith(AFTER)):
+        asks = None if self.limited else _asks(url)
+        if asks is None:
             return None
         said = _said(headers)
         if said is None or not 0 < said[0] <= self._limit:
             return None
-        model = url[len(BEFORE) : -len(AFTER)].decode("ascii")
-        door = self._door(unquote(model) if "%" in model else model)
+        model = url[len(asks[0]) : -len(asks[1])].decode("ascii")
+        door = self._door(unquote(model) if "%" in model else model, asks[2])
         if door is None or not self._admitted(headers):
             return None
         return Head(url, headers, door=door, size=said[0], request=said[1])
@@ -129,11 +140,20 @@ class Road:
                 self.heads.clear()
             self.heads[data] = head
 
-    def _door(self, model: str) -> Door | None:
-        door = self._doors.get(model)
+    def _door(self, model: str, asks: Asks) -> Door | None:
+        door = self._doors.get((model, asks.route))
         if door is None and model in self._gateway.routes:
-            door = self._doors[model] = Door(model, self._gateway, traffic=self.traffic)
+            door = Door(model, self._gateway, traffic=self.traffic, asks=asks)
+            self._doors[model, asks.route] = door
         return door
+
+
+def _asks(url: bytes) -> tuple[bytes, bytes, Asks] | None:
+    """What stands before and behind the model's name in a hot path, and how it is asked."""
+    for way in WAYS:
+        if url.startswith(way[0]) and url.endswith(way[1]) and VERSIONS not in url:
+            return way
+    return None
 
 
 def _said(headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:

@@ -5,12 +5,14 @@ Nobody waits for a burst to fill: it is what one turn of the event loop brought 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from operator import itemgetter
 
+import numpy as np
 from msgspec import Struct
 
-from modelkeep.nouns import Role, Rollout, Value
+from modelkeep.nouns import Outputs, Role, Rollout, Value
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.blocks import Block
 
@@ -29,6 +31,44 @@ class Burst(Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Value]]
     keys: list[str]
     requests: list[str]
+
+    def of(self, places: Sequence[int]) -> Burst:
+        """Some of its rows."""
+        return Burst(
+            model=self.model,
+            rows=[self.rows[place] for place in places],
+            keys=[self.keys[place] for place in places],
+            requests=[self.requests[place] for place in places],
+        )
+
+    def block(
+        self,
+        outputs: Outputs,
+        seconds: float,
+        *,
+        name: tuple[int, int],
+        version: int,
+        role: Role,
+        at: float,
+        places: list[int] | None = None,
+    ) -> Block:
+        """Its rows with what was answered; ``name`` is the writer and the first number of their ids."""
+        return Block(
+            writer=name[0],
+            first=name[1],
+            model=self.model,
+            version=version,
+            role=role,
+            at=at,
+            seconds=seconds / len(self.rows),
+            features=self.rows,
+            outputs=outputs.values,
+            keys=self.keys,
+            requests=self.requests,
+            scores=outputs.scores,
+            intervals=outputs.intervals,
+            places=places,
+        )
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -57,6 +97,7 @@ class Pace:
     def __init__(self) -> None:
         self._slopes: dict[str, float] = {}
         self._late: set[str] = set()
+        self._takes: dict[str, tuple[Loaded, Callable[[dict[str, Value]], tuple[Value, ...]] | None]] = {}
 
     def rows(self, loaded: Loaded) -> int:
         """So many rows at once take a slice."""
@@ -64,6 +105,17 @@ class Pace:
         slope = self._slopes.get(loaded.version.name, first)
         left = SLICE - first
         return min(1 + int(left / max(slope, 1e-6)), MOST) if left > 0 else 1
+
+    def ask(self, loaded: Loaded, rows: list[dict[str, Value]]) -> Outputs:
+        """What a version says to some rows: by their matrix, where that says all there is to say."""
+        name = loaded.version.name
+        known = self._takes.get(name)
+        if known is None or known[0] is not loaded:
+            known = self._takes[name] = loaded, _taking(loaded)
+        take, matrix = known[1], loaded.matrix
+        if take is None or matrix is None:
+            return loaded.predict(rows)
+        return matrix(np.array([take(row) for row in rows], dtype=np.float64))
 
     def note(self, loaded: Loaded, n: int, *, seconds: float) -> bool:
         """Take in what a call of ``n`` rows took; True when it took far too long twice running.
@@ -81,3 +133,12 @@ class Pace:
         again = name in self._late
         self._late.add(name)
         return again
+
+
+def _taking(loaded: Loaded) -> Callable[[dict[str, Value]], tuple[Value, ...]] | None:
+    """What takes a row's numbers in the order of the matrix; None when some may be missing, or are no numbers."""
+    inputs = loaded.version.signature.inputs
+    plain = all(field.numeric and not field.nullable for field in inputs)
+    if not plain or len(inputs) < 2 or loaded.columns != tuple(field.name for field in inputs):
+        return None
+    return itemgetter(*loaded.columns)

@@ -30,7 +30,7 @@ from modelkeep.errors import (
     TimedOut,
     Unavailable,
 )
-from modelkeep.nouns import Features, Policy, Prediction, Role, Rollout
+from modelkeep.nouns import Features, Outputs, Policy, Prediction, Role, Rollout, Value
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.admission.gates import Priority
@@ -216,41 +216,59 @@ class Gateway:
             return None
         at, blocks = self._clock.now(), []
         for version, role, places in arms(route.rollout, burst):
-            loaded = self._quick.get((model, version))
-            if loaded is None or loaded.several:
+            mine = burst if places is None else burst.of(places)
+            got = self._called(model, version, mine.rows)
+            if got is None:
                 return None
-            rows = burst.rows if places is None else [burst.rows[place] for place in places]
-            start = perf_counter()
-            self.admission.inline = loaded, start
-            try:
-                outputs = loaded.predict(rows)
-            except (ModelFailed, BadFeatures):
-                return None
-            finally:
-                self.admission.inline = None
-            n, seconds = len(rows), perf_counter() - start
-            if self._pace.note(loaded, n, seconds=seconds):
-                self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
-            writer, first = self._recorder.new_range(n)
-            blocks.append(
-                Block(
-                    writer=writer,
-                    first=first,
-                    model=model,
-                    version=version,
-                    role=role,
-                    at=at,
-                    seconds=seconds / n,
-                    features=rows,
-                    outputs=outputs.values,
-                    keys=burst.keys if places is None else [burst.keys[place] for place in places],
-                    requests=burst.requests if places is None else [burst.requests[place] for place in places],
-                    scores=outputs.scores,
-                    intervals=outputs.intervals,
-                    places=places,
-                )
-            )
+            name = self._recorder.new_range(len(mine.rows))
+            blocks.append(mine.block(*got, name=name, version=version, role=role, at=at, places=places))
         return self._recorded(route, blocks)
+
+    def drawing(self, model: str) -> bool:
+        """Whether a canary is drawn for the rows of a model."""
+        route = self._routes.get(model)
+        return route is not None and route.rollout.mode == "canary"
+
+    def ask(
+        self, model: str, rows: list[dict[str, Value]], *, version: int | None
+    ) -> tuple[int, Outputs, float] | None:
+        """What the champion (or the ``version`` that began) says to a part of some rows, in how many seconds.
+
+        Nothing is recorded or counted before ``keep``. None is said where ``burst`` says it, and in a canary.
+        """
+        route = self._routes.get(model)
+        if route is None or route.rollout.disabled or route.guarded or route.rollout.mode == "canary":
+            return None
+        version = version or route.rollout.champion
+        got = self._called(model, version, rows)
+        return None if got is None else (version, *got)
+
+    def keep(self, burst: Burst, outputs: Outputs, *, version: int | None, seconds: float) -> Kept | None:
+        """Record and count what ``ask`` answered part by part; None when the model is gone meanwhile."""
+        route = self._routes.get(burst.model)
+        if route is None or version is None:
+            return None
+        name = self._recorder.new_range(len(burst.rows))
+        block = burst.block(outputs, seconds, name=name, version=version, role="champion", at=self._clock.now())
+        return self._recorded(route, [block])
+
+    def _called(self, model: str, version: int, rows: list[dict[str, Value]]) -> tuple[Outputs, float] | None:  # noqa: PLR0917
+        """One call in the event loop; None when it is not to be made there, or failed."""
+        loaded = self._quick.get((model, version))
+        if loaded is None or loaded.several:
+            return None
+        start = perf_counter()
+        self.admission.inline = loaded, start
+        try:
+            outputs = self._pace.ask(loaded, rows)
+        except (ModelFailed, BadFeatures):
+            return None
+        finally:
+            self.admission.inline = None
+        seconds = perf_counter() - start
+        if self._pace.note(loaded, len(rows), seconds=seconds):
+            self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
+        return outputs, seconds
 
     def _recorded(self, route: Route, blocks: list[Block]) -> Kept:
         """Hand what a burst answered to the recorder, the counters and the shadows."""
@@ -259,7 +277,10 @@ class Gateway:
         for block in blocks:
             n, version = block.size, block.version
             self.counters.predictions[model, version, block.role] += n
-            self.counters.vitals.setdefault((model, version), Vitals()).note(block.seconds, failed=0.0)
+            vitals = self.counters.vitals.get((model, version))
+            if vitals is None:
+                vitals = self.counters.vitals[model, version] = Vitals()
+            vitals.note(block.seconds, failed=0.0)
             if mode == "shadow" or block.role == "canary":
                 asyncio.get_running_loop().call_soon(self._shadows.follow, route, tuple(block.predictions()))
         return Kept(blocks=blocks, waits=waits if self._recorder.durability == "sync" else [])

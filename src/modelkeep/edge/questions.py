@@ -1,0 +1,132 @@
+"""What plain requests ask: bodies decoded by a type that is made from a model's signature.
+
+What comes out fits the signature. Whatever else a body says, or whatever is wrong with it, is no plain question: then
+the answer is None, and the ordinary road looks at it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, NotRequired, Protocol, TypedDict
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+
+from modelkeep.edge import tensors
+from modelkeep.edge.tensors import Infer
+from modelkeep.errors import BadInput
+from modelkeep.nouns import Field, Signature, Value
+from modelkeep.operations.predictions import MOST_ROWS, Key
+from modelkeep.serving.routes import fitting
+
+_QUICK = 2**62
+WRONG = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_KINDS: dict[str, Any] = {"category": str, "text": str, "boolean": bool}
+_infer = msgspec.json.Decoder(Infer).decode
+
+
+class Question:
+    """Rows with their keys, and how they were asked: ``single`` is one by itself, ``infer`` a request in tensors."""
+
+    __slots__ = ("infer", "keys", "rows", "single")
+
+    def __init__(
+        self, rows: list[dict[str, Value]], keys: list[str], *, single: bool, infer: Infer | None = None
+    ) -> None:
+        self.rows, self.keys, self.single, self.infer = rows, keys, single, infer
+
+
+class Reader(Protocol):
+    """Reads the bodies of one route for one signature."""
+
+    def __call__(self, body: bytes) -> Question | None:
+        """What a body asks, when it is plain."""
+
+
+def predictions(signature: Signature) -> Reader:
+    """Reads bodies of ``/predict``: one row with perhaps a key, or several."""
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(body_of(signature)).decode
+
+    def read(body: bytes) -> Question | None:
+        try:
+            asked = decode(body)
+        except WRONG:
+            return None
+        features, key = asked.features, asked.key
+        if features is UNSET or asked.rows is not UNSET:
+            return None if asked.rows is UNSET or features is not UNSET else _several(body, asked)
+        more = body.count(b":") - len(features) - 1 - (key != "")
+        if more and (b"\\" in body or more != _colons(features, key)):
+            return None  # a name too many, unknown or written twice
+        return Question([features], [key], single=True)
+
+    return read
+
+
+def inferences(signature: Signature) -> Reader:
+    """Reads bodies of ``/infer`` in JSON."""
+    fits = fitting(signature)
+
+    def read(body: bytes) -> Question | None:
+        try:
+            asked = _infer(body)
+            if asked.parameters.keys() & {"subject", "for"}:
+                return None
+            rows, keys = tensors.rows_of(asked, signature)
+        except (*WRONG, BadInput):
+            return None
+        if asked.outputs is not UNSET or asked.parameters.get("binary_data_output") or not all(map(fits, rows)):
+            return None
+        return Question(rows, keys, single=False, infer=asked)
+
+    return read
+
+
+def body_of(signature: Signature) -> type[Struct]:
+    """What a plain body looks like for a signature: a type that lets through only what fits it.
+
+    Values keep the type that they were written in (``1`` stays a whole number). Names that the signature lacks are
+    passed over; whoever decodes must count.
+    """
+    inputs = {field.name: _value(field) for field in signature.inputs}
+    features = TypedDict("Features", inputs)  # type: ignore[misc]  # made from a signature
+    row = defstruct(
+        "Row", [("features", features), ("key", Key, "")], forbid_unknown_fields=True, kw_only=True, gc=False
+    )
+    rows = Annotated[list[row], Meta(min_length=1, max_length=MOST_ROWS)] | UnsetType  # type: ignore[valid-type]
+    return defstruct(
+        "Body",
+        [("features", features | UnsetType, UNSET), ("key", Key, ""), ("rows", rows, UNSET)],
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+    )
+
+
+def _several(body: bytes, asked: Any) -> Question | None:
+    rows = [row.features for row in asked.rows]
+    known = sum(map(len, rows)) + len(rows) + sum(row.key != "" for row in asked.rows) + 1 + (asked.key != "")
+    more = body.count(b":") - known
+    if more:
+        colons = sum(_colons(row.features, row.key) for row in asked.rows) + asked.key.count(":")
+        if b"\\" in body or more != colons:
+            return None
+    return Question(rows, [row.key or asked.key for row in asked.rows], single=False)
+
+
+def _value(field: Field) -> Any:
+    kind = _KINDS.get(field.kind)
+    if kind is None:
+        low = -_QUICK if field.low is None else max(field.low, -_QUICK)
+        high = _QUICK if field.high is None else min(field.high, _QUICK)
+        kind = Annotated[int, Meta(ge=math.ceil(low), le=math.floor(high))]
+        if field.kind == "number":
+            kind = kind | Annotated[float, Meta(ge=float(low), le=float(high))]
+    return NotRequired[kind | None] if field.nullable else kind
+
+
+def _colons(features: dict[str, Value], key: str) -> int:
+    """How many colons stand in what a body says, not in how it says it."""
+    names = sum(name.count(":") for name in features)
+    return names + key.count(":") + sum(value.count(":") for value in features.values() if isinstance(value, str))

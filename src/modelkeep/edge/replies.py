@@ -1,0 +1,79 @@
+"""The bodies of plain answers, put together from their parts: byte for byte what the ordinary road says."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from modelkeep.edge import refusals, tensors
+from modelkeep.edge.questions import Question
+from modelkeep.edge.refusals import Turned
+from modelkeep.errors import ModelkeepError
+from modelkeep.nouns import Signature
+from modelkeep.serving.blocks import Block
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+_HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+_encode = msgspec.json.encode
+
+
+class Replies:
+    """What the answers of one block say."""
+
+    def __init__(self, block: Block, *, signature: Signature, model: bytes) -> None:
+        if signature.output.numeric:
+            self._values = _encode(block.outputs)[1:-1].split(b",")
+        else:
+            self._values = [_encode(value) for value in block.outputs]
+        self._block, self._signature = block, signature
+        self._before = b',"prediction_id":"%d-' % block.writer
+        self._after = b'","model":%b,"version":%d,"role":"%b","latency_ms":%b,"request_id":"' % (
+            model, block.version, block.role.encode(), _encode(block.seconds * 1000),
+        )  # fmt: skip
+        self._simple = block.scores is None and block.intervals is None
+
+    def single(self, place: int, request: bytes) -> bytes:
+        """The answer to one row: what ``operations.predictions.answered`` would say."""
+        block = self._block
+        parts = (self._values[place], self._before, block.first + place, self._after, request)
+        if self._simple:
+            return b'{"prediction":%b%b%d%b%b"}' % parts
+        more = b"" if block.scores is None else b',"score":%b' % _encode(block.scores[place])
+        if block.intervals is not None:
+            more += b',"interval":%b' % _encode(block.intervals[place])
+        return b'{"prediction":%b%b%d%b%b"%b}' % (*parts, more)
+
+    def several(self, start: int, end: int, *, request: bytes) -> bytes:
+        """The answer to several rows."""
+        if not self._simple:
+            return b'{"predictions":[%b]}' % b",".join([self.single(place, request) for place in range(start, end)])
+        before, behind = self._before, self._after + request + b'"}'
+        seqs = range(self._block.first + start, self._block.first + end)
+        rows = [
+            b'{"prediction":%b%b%d%b' % (value, before, seq, behind)
+            for value, seq in zip(self._values[start:end], seqs, strict=True)
+        ]
+        return b'{"predictions":[%b]}' % b",".join(rows)
+
+    def whole(self, question: Question, start: int, *, request: str) -> bytes:
+        """The whole answer to a question whose rows begin at ``start``: head and body."""
+        name = request.encode()
+        end = start + len(question.rows)
+        if question.single:
+            content = self.single(start, name)
+        elif question.infer is None:
+            content = self.several(start, end, request=name)
+        else:
+            found = tensors.Columns.of(self._block, start=start, end=end)
+            marks: tensors.Parameters = {"request_id": request}
+            content, _ = tensors.response(question.infer, found, signature=self._signature, parameters=marks)
+        return OK % (len(content), name, content)
+
+
+def refusal(error: ModelkeepError | Turned, request: str, *, content: bytes = b"") -> bytes:
+    """A refusal as a whole answer; ``content`` is its body where another form than ours is due."""
+    content = content or refusals.body(error, request)
+    status = refusals.status(error)
+    more = b"".join(b"%b: %b\r\n" % header for header in refusals.headers(error))
+    return _HEAD % (status, HTTPStatus(status).phrase.encode(), len(content), request.encode(), more, content)
