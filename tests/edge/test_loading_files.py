@@ -168,3 +168,20 @@ def test_what_is_mapped_wrongly_is_told_with_the_names_that_there_are(table, tmp
         assert (code, ".csv, .parquet" in err) == (1, True)
         code, _, err = inside(capsys, "outcomes", "load", str(table / "paid.csv"), folder=folder)
         assert (code, "--model NAME" in err) == (2, True)
+
+
+def test_arrow_files_are_read_piece_by_piece(tmp_path):
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow, of the extra `arrow`, is not installed")
+    from pyarrow import ipc
+
+    from modelkeep.runtimes.streams import columns, pieces
+
+    table = arrow.table({"id": [f"a{n}" for n in range(5000)], "quoted": [0.5 * n for n in range(5000)]})
+    file = tmp_path / "quotes.arrow"
+    with arrow.OSFile(str(file), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert columns(file) == ["id", "quoted"]
+    found = list(pieces(file, size=1000, skip=1500))
+    assert [len(piece.rows) for piece in found] == [1000, 1000, 1000, 500]
+    assert found[-1].rows[-1] == (5000, {"id": "a4999", "quoted": 2499.5})
+    assert found[-1].done == 1.0
