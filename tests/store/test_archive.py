@@ -179,3 +179,29 @@ def test_a_day_with_many_rows_has_a_file_of_its_own(
         found = [(p.period, p.rows) for p in ledger.archive.partitions()]
         assert len(ledger.records.predictions("demand")) == 14
     assert found == [("1970-01-01", 6), ("1970-02-11", 5), ("1970-01", 2), ("1970-02", 1)]
+
+
+@pytest.mark.row("LOG-08")
+def test_the_archive_is_the_same_on_postgresql(database: str, tmp_path: Path) -> None:
+    from modelkeep.store.archive.cold import Cold
+    from modelkeep.store.postgresql import PostgresStore
+
+    store = PostgresStore(database, cold=Cold(tmp_path / "archive"))
+    archive = Archive(store)
+    fill(store)  # type: ignore[arg-type]
+    before = asked(store)  # type: ignore[arg-type]
+    assert sealed(archive) == 9
+    assert asked(store) == before  # type: ignore[arg-type]
+    archive.merge("demand", at=3e6)
+    with store.write("predictions") as ledger:
+        ledger.records.add([prediction(n) for n in range(5, 10)], [folded(5)])
+        ledger.records.add([prediction(30, of="7-1", role="shadow", version=2)], [folded(1, role="shadow", version=2)])
+    with store.write("records") as ledger:
+        assert [t.state for t in ledger.records.tell([told(6, 4.0), told(1, 6.5, at=3e6)], {})] == ["corrected"] * 2
+    with store.read() as ledger:
+        assert ledger.records.counts("demand")[:2] == (10, 6)
+        assert ledger.records.sums("demand", start=0, end=1e9)["model"].n == 4
+    now = asked(store)  # type: ignore[arg-type]
+    sealed(archive)
+    assert asked(store) == now  # type: ignore[arg-type]
+    store.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from contract import StoreContract
+from joining_contract import JoiningContract
 
 from modelkeep.store.archive.upkeep import Archive
 from modelkeep.store.seams import Ledger
@@ -44,7 +45,7 @@ class Hasty(SqliteStore):
             archive.merge(model, at=1e6)
 
 
-@pytest.fixture(params=[True, False], ids=["some", "all"])
+@pytest.fixture(params=[pytest.param(True, marks=pytest.mark.prove), False], ids=["some", "all"])
 def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SqliteStore]:
     kept = Hasty(path, part=request.param)
     kept.migrate()
@@ -53,4 +54,11 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SqliteStore]:
 
 
 class TestArchivedStore(StoreContract):
+    test_any_order_gives_what_the_rule_says = None
+    test_one_call_with_many_outcomes_is_the_same = None
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(900)
+class TestArchivedJoining(JoiningContract):
     pass

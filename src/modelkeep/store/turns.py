@@ -51,6 +51,15 @@ def alone(connection: Connection, name: int) -> None:
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_FAMILY}, {name})")
 
 
+def records(connection: Connection) -> None:
+    """Wait to have all records alone, also where only predictions are added; nothing to wait for on SQLite.
+
+    To be called before ``adding``: whoever shares the records cannot have them alone.
+    """
+    if connection.dialect.name == "postgresql":
+        alone(connection, _RECORDS)
+
+
 def adding(connection: Connection, *, models: Iterable[str], writers: Iterable[int]) -> None:
     """Wait for the turn to add predictions; nothing to wait for on SQLite, or where the transaction has it already."""
     if connection.dialect.name != "postgresql" or connection.info.get(_SCOPE) != "predictions":

@@ -42,9 +42,9 @@ def waiting(connection: Connection, model: str, *, before: float) -> tuple[int, 
     return int(found[0]), found[1]
 
 
-def gather(connection: Connection, numbers: Sequence[int]) -> Batch:
-    """The predictions of one model with these numbers, and all that hangs on them. Those that are gone are left out."""
-    hot = _hot(connection, numbers)
+def gather(connection: Connection, model: str, *, numbers: Sequence[int]) -> Batch:
+    """The predictions of a model with these numbers, and all that hangs on them. Those that are gone are left out."""
+    hot = _hot(connection, model, numbers=numbers)
     asked = [Asked._make(row[HOT.index(name)] for name in Asked._fields) for row in hot]
     m = matches.c
     found = rows_among(connection, rows.MATCHES, columns=[m.writer, m.seq], keys=[a.id for a in asked])
@@ -56,21 +56,25 @@ def gather(connection: Connection, numbers: Sequence[int]) -> Batch:
 
 def remove(connection: Connection, batch: Batch) -> None:
     """Delete the rows of a batch."""
-    _delete(connection, predictions, numbers=[record.of("number") for record in batch.records])
-    _delete(connection, matches, numbers=[record.matched[0] for record in batch.records if record.matched is not None])
-    _delete(connection, outcomes, numbers=batch.outcomes)
+    if batch.records:
+        model = batch.records[0].of("model")
+        matched = [record.matched[0] for record in batch.records if record.matched is not None]
+        _delete(connection, predictions, numbers=[record.of("number") for record in batch.records], model=model)
+        _delete(connection, matches, numbers=matched, model=model)
+        _delete(connection, outcomes, numbers=batch.outcomes)
 
 
-def _delete(connection: Connection, table: Any, *, numbers: Sequence[int]) -> None:
+def _delete(connection: Connection, table: Any, *, numbers: Sequence[int], model: str | None = None) -> None:
     for start in range(0, len(numbers), CHUNK):
-        connection.execute(delete(table).where(table.c.number.in_(numbers[start : start + CHUNK])))
+        statement = delete(table).where(table.c.number.in_(numbers[start : start + CHUNK]))
+        connection.execute(statement if model is None else statement.where(table.c.model == model))
 
 
-def _hot(connection: Connection, numbers: Sequence[int]) -> list[Any]:
-    found: list[Any] = []
+def _hot(connection: Connection, model: str, *, numbers: Sequence[int]) -> list[Any]:
+    c, found = predictions.c, list[Any]()
     for start in range(0, len(numbers), CHUNK):
         some = list(numbers[start : start + CHUNK])
-        found += connection.execute(_HOT.where(predictions.c.number.in_(some))).all()
+        found += connection.execute(_HOT.where(c.model == model, c.number.in_(some))).all()
     return sorted(found, key=lambda row: row.number)
 
 

@@ -8,12 +8,12 @@ for a prediction there, so it is enough to bring back those whose own address is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, insert, select
 
 from modelkeep.nouns import Outcome, Prediction
-from modelkeep.store import rows
+from modelkeep.store import parts, rows, turns
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.form import HOT, Record
 from modelkeep.store.archive.shelf import Partition, Shelf
@@ -85,10 +85,12 @@ class Thawing:
     # -------------------------------------------------------------------------------------- what comes back
 
     def _bring_ids(self, ids: set[_Id]) -> None:
-        self._bring(self._shelf.holding(ids) if ids else [], where=BY_ID, values=pairs(ids))
+        if ids:
+            self._bring(lambda: self._shelf.holding(ids), where=BY_ID, values=pairs(ids))
 
     def _bring_shadows(self, ids: set[_Id]) -> None:
-        self._bring(self._shelf.holding(ids, "of") if ids else [], where=_BY_OF, values=pairs(ids))
+        if ids:
+            self._bring(lambda: self._shelf.holding(ids, "of"), where=_BY_OF, values=pairs(ids))
 
     def _bring_keys(self, model: str, wanted: Sequence[tuple[str, float]], *, near: float) -> None:
         """Bring back the predictions of keys that are about a moment, or ``near`` seconds from it."""
@@ -100,9 +102,14 @@ class Thawing:
             "WHERE k = key AND target BETWEEN t - ? AND t + ?) AND target BETWEEN ? AND ?"
         )
         values = [[key for key, _ in wanted], [target for _, target in wanted], near, near, low, high]
-        self._bring(self._shelf.partitions(model, target=(low, high)), where=where, values=values)
+        self._bring(lambda: self._shelf.partitions(model, target=(low, high)), where=where, values=values)
 
-    def _bring(self, partitions: Sequence[Partition], *, where: str, values: Sequence[object]) -> None:
+    def _bring(self, find: Callable[[], list[Partition]], *, where: str, values: Sequence[object]) -> None:
+        """Bring back the records of some files for which ``where`` holds."""
+        if not find():
+            return
+        turns.records(self._connection)  # those who only add predictions on PostgreSQL do so side by side
+        partitions = find()
         numbers = {partition.digest: partition.number for partition in partitions}
         found: dict[int, list[Record]] = {}
         for digest, record in self._cold.records(self._shelf.live(partitions), where=where, values=values):
@@ -113,6 +120,7 @@ class Thawing:
 
     def insert(self, records: Sequence[Record]) -> None:
         """Put the rows of records back as they were."""
+        parts.ready(self._connection, [record.of("at") for record in records])
         self._connection.execute(insert(predictions), [dict(zip(HOT, record.hot, strict=True)) for record in records])
         names = [column.name for column in matches.columns]
         matched = [dict(zip(names, r.matched, strict=True)) for r in records if r.matched is not None]

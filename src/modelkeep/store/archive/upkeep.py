@@ -73,7 +73,7 @@ class Archive:
         for _ in range(TRIES):
             with self.cold.lock():
                 with self._store.read() as ledger:
-                    batch = ledger.archive.gather(ledger.archive.old(model, before=before, limit=self._batch))
+                    batch = ledger.archive.gather(model, ledger.archive.old(model, before=before, limit=self._batch))
                 if not batch.records:
                     return 0
                 written = self.cold.write(batch.records)
@@ -168,7 +168,7 @@ class Archive:
         gone = 0
         while True:
             with self._store.write() as ledger:
-                batch = ledger.archive.gather(ledger.archive.old(model, before=before, limit=self._batch))
+                batch = ledger.archive.gather(model, ledger.archive.old(model, before=before, limit=self._batch))
                 if not batch.records:
                     break
                 ledger.archive.drop(batch)

@@ -44,18 +44,18 @@ class Vault(Shelf):
         """The numbers of the oldest predictions in the database that were asked before a moment."""
         return sealing.old(self._connection, model, before=before, limit=limit)
 
-    def gather(self, numbers: Sequence[int]) -> Batch:
-        """Predictions of one model by their numbers, with all that hangs on them; without those that are gone."""
-        return sealing.gather(self._connection, numbers)
+    def gather(self, model: str, numbers: Sequence[int]) -> Batch:
+        """Predictions of a model by their numbers, with all that hangs on them; without those that are gone."""
+        return sealing.gather(self._connection, model, numbers=numbers)
 
     def take(self, batch: Batch, written: Written, *, at: float) -> bool:
         """Move a batch from the database to the file that holds it; False when it has changed since it was gathered.
 
         Then nothing was done, and the file is of no use.
         """
-        if self.gather([record.of("number") for record in batch.records]) != batch:
-            return False
         model = batch.records[0].of("model")
+        if self.gather(model, [record.of("number") for record in batch.records]) != batch:
+            return False
         self.list_file(written, described(batch.records), model=model, period="", at=at, bare=False)
         sealing.remove(self._connection, batch)
         return True
