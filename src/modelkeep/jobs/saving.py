@@ -224,11 +224,10 @@ def _everything(rooms: Rooms, scratch: Path) -> Iterator[tuple[str, Path]]:
         yield f"files/{digest[:2]}/{digest}", rooms.files.path(digest)
     if rooms.store.cold is not None:
         with rooms.store.read() as ledger:
-            listed = [p.digest for p in ledger.archive.partitions()] + [p.digest for p in ledger.archive.retired()]
+            listed = [p.digest for p in ledger.archive.partitions()]
         for digest in dict.fromkeys(listed):
-            place = rooms.store.cold.path(digest)
-            if place.exists():
-                yield f"archive/{digest[:2]}/{digest}", place
+            rooms.store.cold.verify(digest)
+            yield f"archive/{digest[:2]}/{digest}", rooms.store.cold.path(digest)
     datasets = rooms.common / "datasets"
     for path in sorted(datasets.glob("*/*")) if datasets.is_dir() else []:
         if path.is_file() and not path.name.startswith("."):

@@ -4,7 +4,7 @@ LISTS = {
     "models": "models", "versions": "versions", "releases": "releases", "rollouts": "rollouts",
     "predictions": "predictions", "readings": "readings", "reading_series": "readings", "alerts": "alerts",
     "rules": "rules", "jobs": "jobs", "history": "jobs", "tasks": "tasks", "timeline": "events", "acts": "acts",
-    "saved": "backups", "check": "findings", "archive_files": "files",
+    "saved": "backups", "check": "findings", "archive_files": "files", "archive": "models",
     "backups": "backups", "accesses": "accesses", "review": "predictions", "configuration": "settings",
     "recipes": "recipes", "reports": "reports", "loaded": "models", "statements": "statements",
 }  # fmt: skip
@@ -48,6 +48,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "findings": ("kind", "subject", "mended", "harmless", "~detail", "~remedy"),
     "check": ("kind", "subject", "mended", "harmless", "~detail", "~remedy"),
     "saved": ("name", "at", "bytes", "rows", "release", "whole", "~error"),
+    "archive": ("model", "before", "waiting", "oldest", "archived", "dropped", "bared"),
     "archive_files": ("model", "period", "start", "end", "rows", "labelled", "thawed", "features", "bytes", "~sha256"),
     "files": ("model", "period", "start", "end", "rows", "labelled", "thawed", "bytes", "sha256"),
     "backups": ("id", "model", "version", "at", "size", "sha256"),

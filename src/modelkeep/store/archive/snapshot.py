@@ -122,7 +122,7 @@ class Snapshot:
 
     def batches(self, query: str, values: Sequence[Any], *, rows: int) -> Any:
         """The rows of a query of ours as Arrow's record batches; pyarrow must be there."""
-        return self._cursor.execute(query, list(values)).to_arrow_reader(rows)
+        return self._cursor.sql(query, params=list(values)).to_arrow_reader(rows)
 
 
 @contextmanager
