@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from elsewhere_contract import ElsewhereContract
 from joining_contract import JoiningContract
 from making import HOUR, alert, folded, job, prediction, reading, told, told_by_key
 from msgspec import Raw
@@ -603,6 +604,7 @@ class StoreContract(
     PredictionsContract,
     OutcomesContract,
     JoiningContract,
+    ElsewhereContract,
     SumsContract,
     RegistryContract,
     KnowledgeContract,

@@ -28,5 +28,5 @@ class SqlLedger:
         self.jobs: Jobs = SqlJobs(connection)
         self.acts: Acts = SqlActs(connection)
         self.persons: Persons = SqlPersons(connection)
-        self.said: Said = SqlSaid(connection)
+        self.said: Said = SqlSaid(connection, self.records)
         self.archive = Vault(connection)

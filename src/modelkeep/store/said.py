@@ -9,19 +9,19 @@ from sqlalchemy import Connection, Table, delete, func, select
 
 from modelkeep.opinions import Feedback, Review
 from modelkeep.store import rows
-from modelkeep.store.tables import feedback, insert_rows, predictions, reviews, rows_among
+from modelkeep.store.seams import Records
+from modelkeep.store.tables import feedback, insert_rows, reviews, rows_among
 
 _FEEDBACK = select(feedback)
 _REVIEWS = select(reviews)
-_MODELS = select(predictions.c.writer, predictions.c.seq, predictions.c.model)
 _PAIRS = select(reviews.c.writer, reviews.c.seq)
 
 
 class SqlSaid:
     """``seams.Said`` over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, records: Records) -> None:
+        self._connection, self._records = connection, records
 
     # ------------------------------------------------------------------------------------------- feedback
 
@@ -34,11 +34,9 @@ class SqlSaid:
             if answers[-1]:
                 fresh[one.id] = one
         pairs = {one.id: rows.known_ids(one.prediction, field="prediction_id") for one in fresh.values()}
-        models = self._models(pairs.values())
-        kept = [
-            (f.id, *pairs[f.id], models.get(pairs[f.id], f.model), f.rating, f.at, f.comment, f.by)
-            for f in fresh.values()
-        ]
+        about = self._records.whereabouts(one.prediction for one in fresh.values())
+        models = {f.id: about[f.prediction].model if f.prediction in about else f.model for f in fresh.values()}
+        kept = [(f.id, *pairs[f.id], models[f.id], f.rating, f.at, f.comment, f.by) for f in fresh.values()]
         insert_rows(self._connection, feedback, rows=kept)
         return answers
 
@@ -101,11 +99,6 @@ class SqlSaid:
             self._connection.execute(delete(table).where(c.writer == writer, c.seq == seq)).rowcount
             for writer, seq in pairs
         )
-
-    def _models(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        c = predictions.c
-        found = rows_among(self._connection, _MODELS, columns=[c.writer, c.seq], keys=set(pairs))
-        return {(row[0], row[1]): row[2] for row in found}
 
 
 def _ids(told: Sequence[Feedback]) -> list[tuple[Any, ...]]:

@@ -71,8 +71,10 @@ class LongRecords(SqlRecords):
             return hot
         struck = self._asking.shelf.struck(p.number for p in partitions)
         oldest = [p.at_low for p in partitions] + ([] if hot.oldest is None else [hot.oldest])
+        newest = (p for model in {p.model for p in partitions} for p in self.latest(model, limit=100))
         return structs.replace(
             hot,
+            fields=tuple(sorted({*hot.fields, *(name for p in newest for name in p.features)})),
             stored=hot.stored + sum(p.rows - len(struck.get(p.number, ())) for p in partitions),
             size=hot.size + sum(p.size for p in partitions),
             oldest=min(oldest),
