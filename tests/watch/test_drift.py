@@ -149,7 +149,7 @@ def test_outcomes_that_are_not_due_are_not_judged(build, read):
 
 def test_too_little_is_unknown(build):
     steady = {"ours": lambda _: 1.0, "theirs": lambda _: 1.0, "n": 30}
-    for days in (0, 1, 4):
+    for days in (0, 1, 2):
         assert {r.level for r in drift(seen(build, life(4, **steady), day=days))} == {"unknown"}
     assert learned(np.zeros(3), np.zeros(3)) is None
 
