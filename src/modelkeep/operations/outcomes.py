@@ -124,7 +124,7 @@ def tell_lines(app: App, lines: Iterable[tuple[int, bytes]], *, request: TellOut
     outcomes = [outcome for outcome, _ in kept]
     if request.dry_run:
         return _foreseen(app, outcomes, numbers=[number for _, number in kept], refused=refused)
-    told = app.tell(outcomes)
+    told = app.rooms.client.tell(outcomes, patient=True)
     counts = truths.counted([one.state for one in told])
     return ToldOutcomes(outcomes=(), counts=counts, refused=len(refused), problems=tuple(refused[:NAMED]))
 

@@ -73,9 +73,9 @@ class Client:
         loop = self._loop
         return asyncio.run(self._gateway.predict(ask)) if loop is None else self._asked(ask, loop)
 
-    def tell(self, outcomes: Sequence[Outcome]) -> list[Told]:
-        """What became of each outcome, once all are on disk; see ``App.tell``."""
-        told = self._recorder.tell(outcomes)
+    def tell(self, outcomes: Sequence[Outcome], *, patient: bool = False) -> list[Told]:
+        """What became of each outcome, once all are on disk; see ``App.tell`` and ``Recorder.tell``."""
+        told = self._recorder.tell(outcomes, patient=patient)
         try:
             return told.result(PATIENCE)
         except FutureTimeout:

@@ -54,14 +54,22 @@ class Entry:
     place: Place | None = None
     done: Future[None] = field(default_factory=promise)
     tells: list[tuple[int, Future[list[Told]]]] = field(default_factory=list)
+    patient: list[Future[list[Told]]] = field(default_factory=list)
     suspect: bool = False
     kept: bool = False
 
-    def tell(self, told: Sequence[Told] | None) -> None:
-        """Hand each teller its part; None = all are held."""
+    def taken(self, n: int, future: Future[list[Told]], *, patient: bool) -> None:
+        """Note whom to tell of ``n`` outcomes."""
+        self.tells.append((n, future))
+        if patient:
+            self.patient.append(future)
+
+    def tell(self, told: Sequence[Told] | None, *, away: bool = True) -> None:
+        """Hand each teller its part; None = all are held, which the patient hear only when the store is ``away``."""
         place = 0
         for n, future in self.tells:
-            resolve(future, [Told(state="held")] * n if told is None else list(told[place : place + n]))
+            if told is not None or away or future not in self.patient:
+                resolve(future, [Told(state="held")] * n if told is None else list(told[place : place + n]))
             place += n
 
     def fail(self, fault: ModelkeepError, *, whole: bool = True) -> None:

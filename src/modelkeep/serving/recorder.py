@@ -219,8 +219,10 @@ class Recorder:
             self._arrived(n)
             return self._open.entry.done
 
-    def tell(self, outcomes: Sequence[Outcome]) -> Future[list[Told]]:
+    def tell(self, outcomes: Sequence[Outcome], *, patient: bool = False) -> Future[list[Told]]:
         """Take outcomes; the Future has what became of each, in order: ``held`` for those that wait in the spool.
+
+        Who is ``patient`` hears that only when the store is away, and waits for one that is merely slow.
 
         BadInput is raised for a value that cannot be recorded (an integer of more than 64 bits), StoreUnavailable,
         here or in the Future, when neither store nor disk takes the outcomes, Conflict while collection is off.
@@ -242,7 +244,7 @@ class Recorder:
                 raise self._refusal(len(outcomes))
             self._open.outcomes.extend(outcomes)
             self._urgent.set()
-            self._open.entry.tells.append((len(outcomes), told))
+            self._open.entry.taken(len(outcomes), told, patient=patient)
             self._arrived(len(outcomes))
         return told
 
@@ -417,7 +419,7 @@ class Recorder:
             if entry.place is not None:
                 resolve(entry.done, None)
                 if away:
-                    entry.tell(None)
+                    entry.tell(None, away=bool(self._cause))
         if away and line.refusal:
             self._turn_away(line)
         self._waiting = deque(e for e in self._waiting if not (e.done.done() and all(t.done() for _, t in e.tells)))
