@@ -40,7 +40,7 @@ class Question:
 class Reader(Protocol):
     """Reads the bodies of one route for one signature."""
 
-    def __call__(self, body: bytes) -> Question | None:
+    def __call__(self, body: bytes, /) -> Question | None:
         """What a body asks, when it is plain."""
 
 

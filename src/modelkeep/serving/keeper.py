@@ -81,6 +81,7 @@ class Keeper:
         self._behind: set[str] = set()
         self._looked = time.perf_counter()
         self._recent: dict[str, tuple[str, str, float]] = {}
+        self._older: dict[str, tuple[str, str, float]] = {}
 
     def writer(self) -> int:
         """A writer number that no process of this store had before. Raises StoreUnavailable."""
@@ -264,7 +265,7 @@ class Keeper:
         if outcome.prediction is None:
             target = outcome.at if outcome.target is None else outcome.target
             return None if outcome.model is None else (outcome.model, outcome.key, target)
-        found = self._recent.get(outcome.prediction)
+        found = self._recent.get(outcome.prediction) or self._older.get(outcome.prediction)
         if found is None:
             p = ledger.records.prediction(outcome.prediction)
             found = None if p is None else (p.model, p.key, p.target)
@@ -272,10 +273,9 @@ class Keeper:
 
     def _note(self, predictions: Sequence[Prediction]) -> None:
         """Outcomes mostly concern recent predictions: they need no look into the store."""
-        for p in predictions:
-            self._recent[p.id] = (p.model, p.key, p.target)
-        while len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
+        self._recent.update([(p.id, (p.model, p.key, p.target)) for p in predictions])
+        if len(self._recent) > RECENT:  # two generations: to take the oldest out one by one costs ever more
+            self._older, self._recent = self._recent, {}
 
 
 def _turn(ledger: Ledger, model: str) -> int:

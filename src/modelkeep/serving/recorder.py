@@ -53,9 +53,10 @@ PATIENCE = 0.025
 TOGETHER = 4000
 """So many predictions are kept in one transaction at most, when several groups wait."""
 BUSY = 1000
-"""Above so many records a second the store's thread rests between its transactions..."""
-REST, LONGEST = 3.0, 0.25
-"""... so many times as long as the last one took, and never longer than this, in seconds."""
+"""Above so many records a second the store's thread rests between its transactions: once as long as the last one took
+for each thousand that come in a second..."""
+REST, LONGEST = 9.0, 0.5
+"""... so many times at most, and never longer than this, in seconds."""
 HELD = 1.0
 """So long an outcome waits to be joined before its teller hears that it is held."""
 UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError)
@@ -472,8 +473,9 @@ class Recorder:
         Nobody waits for what is in the line then. When it grows long, or somebody tells an outcome, there is no rest.
         """
         self._urgent.clear()
-        if came > BUSY * seconds and line.roomy and not self._open.outcomes and not self._cause:
-            self._urgent.wait(min(REST * seconds, LONGEST))
+        rate = came / max(seconds, 1e-6)
+        if rate > BUSY and line.roomy and not self._open.outcomes and not self._cause:
+            self._urgent.wait(min(min(rate / BUSY, REST) * seconds, LONGEST))
 
     def _kept_together(self, line: Line, entries: list[Entry]) -> bool:
         """Keep several groups in one transaction; False when the store did not take them."""
