@@ -3,11 +3,11 @@
     python benchmarks/serving/compare.py [--peers fastapi,litserve,bentoml,mlserver,ray] [--cache FOLDER]
         [--seconds 5] [--rounds 3] [--connections 1,16,64]
 
-Each server has core 0, ``wrk`` has core 1 (both from ``taskset`` and ``wrk`` of the machine). The peers are installed on
-demand into environments of their own below ``--cache`` (``~/.cache/modelkeep-peers``). Everything is asked by turns, so
-that the machine's mood is shared; figures are medians over the rounds. Ours records, counts and would draw a canary;
-nothing else does. CPU is what all threads of a server used for a request, from ``/proc``: it is steadier than requests a
-second where others use the machine, too.
+Each server has core 0, ``wrk`` has core 1 (``taskset`` and ``wrk`` are the machine's). The peers are installed on demand
+into environments of their own below ``--cache`` (``~/.cache/modelkeep-peers``). Everything is asked by turns, so that
+the machine's mood is shared, and who is not asked is stopped meanwhile; figures are medians over the rounds. Ours
+records and counts; nothing else does. CPU is what all threads of a server used for a request, from ``/proc``: it is
+steadier than requests a second where others use the machine, too.
 """
 
 import argparse
@@ -93,7 +93,7 @@ class Server:
 
     def answers(self):
         data = json.dumps(self.body(1)).encode()
-        asked = urllib.request.Request(  # noqa: S310 - our own loopback address
+        asked = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{self.path}", data=data, headers={"content-type": "application/json"}
         )
         with contextlib.suppress(OSError), urllib.request.urlopen(asked, timeout=5) as answer:
@@ -141,8 +141,8 @@ def asked(server, body, connections, seconds, folder):
     n = int(re.search(r"(\d+) requests in", said)[1])
     return {
         "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]),
-        "p50": _ms(re.search(r"50%\s+(\S+)", said)[1]),
-        "p99": _ms(re.search(r"99%\s+(\S+)", said)[1]),
+        "p50": _ms(re.search(r"\n +50%\s+(\S+)", said)[1]),
+        "p99": _ms(re.search(r"\n +99%\s+(\S+)", said)[1]),
         "bad": int(bad[1]) if bad else 0,
         "cpu": used / max(n, 1) * 1e6,
     }
@@ -324,9 +324,9 @@ def drained(server):
         return
     began = time.perf_counter()
     while time.perf_counter() - began < 120:
-        text = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=20).read().decode()  # noqa: S310
-        if float(re.search(r"^modelkeep_records_held (\S+)", text, re.M)[1]) < 50:
-            lost = float(re.search(r"^modelkeep_records_dropped_total (\S+)", text, re.M)[1])
+        text = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=20).read().decode()
+        if float(re.search(r"^modelkeep_records_held (\S+)", text, re.MULTILINE)[1]) < 50:
+            lost = float(re.search(r"^modelkeep_records_dropped_total (\S+)", text, re.MULTILINE)[1])
             print(
                 f"   records were in the store {time.perf_counter() - began:.1f} s later, {lost:.0f} lost", flush=True
             )

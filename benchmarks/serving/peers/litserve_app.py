@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Trees(litserve.LitAPI):
-    def setup(self, device):
+    def setup(self, device):  # noqa: ARG002 - LitServe's own form
         self.model = pickle.loads(Path(sys.argv[1]).read_bytes())
 
     def decode_request(self, request):

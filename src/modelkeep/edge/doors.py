@@ -32,6 +32,8 @@ from modelkeep.serving.bursts import Burst, Kept
 if TYPE_CHECKING:
     from modelkeep.serving.gateway import Gateway
 
+LOOK = 8
+"""Every so many turns a door looks anew how many rows fit into one."""
 FEW = 32
 """So many rows of one question are always asked at once."""
 
@@ -89,12 +91,16 @@ class Door:
         self._signature: Signature | None = None
         self._read: Reader = _nothing
         self._turn: list[Asked] = []
+        self._turns, self._room = 0, 1
         self._long: deque[_Long] = deque()
         self._name = msgspec.json.encode(model)
 
     def turn(self) -> bool:
         """Answer what has come, a slice of it at most, and a slice of one long question; True when some is left."""
-        room = self._gateway.room(self.model) if len(self.queue) > 1 or self._long else 1
+        self._turns += 1
+        if self._turns % LOOK == 1:
+            self._room = self._gateway.room(self.model)
+        room = self._room
         asked, self.queue = self.queue[:room], self.queue[room:]
         self._turn = asked
         route = self._gateway.routes.get(self.model)
@@ -105,7 +111,7 @@ class Door:
                 self._signature, self._read = route.signature, self.asks.reader(route.signature)
                 for one in (*asked, *self.queue):
                     one.question = None  # read by another signature
-            self._answer(asked, room)
+            self._answer(asked, room, canary=route.rollout.mode == "canary")
         if self._long:
             long = self._long.popleft()
             self._turn = [long.asked]
@@ -117,13 +123,13 @@ class Door:
         left = [one for one in self._turn if one.content is None and not one.other and one not in self.queue]
         self.refuse(left, fault())
 
-    def _answer(self, asked: list[Asked], room: int) -> None:
+    def _answer(self, asked: list[Asked], room: int, *, canary: bool) -> None:
         """Answer questions in one burst; what does not fit into it waits for the next, and long ones go by slices."""
         good: list[Asked] = []
         rows: list[dict[str, Value]] = []
         keys: list[str] = []
         requests: list[str] = []
-        read, canary = self._read, self._gateway.drawing(self.model)
+        read = self._read
         for place, one in enumerate(asked):
             question = one.question or read(one.body)
             if question is None or (canary and not question.single):

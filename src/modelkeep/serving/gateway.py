@@ -224,11 +224,6 @@ class Gateway:
             blocks.append(mine.block(*got, name=name, version=version, role=role, at=at, places=places))
         return self._recorded(route, blocks)
 
-    def drawing(self, model: str) -> bool:
-        """Whether a canary is drawn for the rows of a model."""
-        route = self._routes.get(model)
-        return route is not None and route.rollout.mode == "canary"
-
     def ask(
         self, model: str, rows: list[dict[str, Value]], *, version: int | None
     ) -> tuple[int, Outputs, float] | None:

@@ -71,9 +71,15 @@ class Compiled:
         if self._strikes is not None and len(table) >= self._lanes:
             return self._by_bits(table)
         rows = np.ascontiguousarray(table, dtype=np.float64)
-        found = np.tile(self._base, (len(rows), 1))
+        found = self._sums(len(rows))
         walk = self._walks[len(rows) >= _FREE]
         walk(*self._places, rows.ctypes.data, len(rows), self._width, *self._tail, found.ctypes.data)
+        return found
+
+    def _sums(self, rows: int) -> Floats:
+        """Where the sums of some rows begin."""
+        found = np.empty((rows, len(self._base)))
+        found[:] = self._base
         return found
 
     def _by_bits(self, table: Floats) -> Floats:
@@ -82,7 +88,7 @@ class Compiled:
         whole = -(-n // lanes) * lanes
         turned = np.zeros((table.shape[1], whole))
         turned[:, :n] = table.T
-        found = np.tile(self._base, (whole, 1))
+        found = self._sums(whole)
         bits = self._kernel.bits_free if n >= _FREE else self._kernel.bits
         head = (nodes.ctypes.data, ends.ctypes.data, len(self._roots), turned.ctypes.data, whole, starts.ctypes.data)
         bits(*head, *self._tail, found.ctypes.data)
