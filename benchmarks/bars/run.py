@@ -2,7 +2,7 @@
 
     python benchmarks/bars/run.py [--only NAME] [--json FILE]
 
-The data stand in the folder that MODELKEEP_DATA names, else in ``shared/data`` beside the checkout; a bar whose data is
+The data stand in the folder that PUBLIC_DATA names, else in ``shared/data`` beside the checkout; a bar whose data is
 absent is skipped by name.
 """
 
@@ -25,7 +25,7 @@ WIDTH = 170
 
 def data() -> Path:
     """Where the data are."""
-    named = os.environ.get("MODELKEEP_DATA")
+    named = os.environ.get("PUBLIC_DATA")
     return Path(named) if named else HERE.parents[2] / "shared" / "data"
 
 

@@ -14,7 +14,7 @@ from modelkeep.runtimes import examining, future, kept, read_table
 from modelkeep.runtimes.formulas import formula
 from modelkeep.runtimes.training import Trained, TrainingRows
 
-DATA = Path(os.environ.get("MODELKEEP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 GENERATOR = np.random.default_rng(5)
 N = 400
 ERROR, BATTERY, RESPONSE = GENERATOR.random(N) * 0.2, GENERATOR.random(N) * 100, 1 + GENERATOR.random(N) * 3000
@@ -160,7 +160,7 @@ def test_rows_that_teach_nothing_are_refused():
 def test_a_real_file_of_empty_features_is_one_distinct_row():
     file = DATA / "origins" / "homeiq" / "bad_empty_features.json"
     if not file.is_file():
-        pytest.skip(f"{file.name} is not here (MODELKEEP_DATA)")
+        pytest.skip(f"{file.name} is not here (PUBLIC_DATA)")
     with pytest.raises(Refused, match=r"all 9,000 rows of the table are the same"):
         examining.distinct(read_table(file, nested=True), what="the table")
 

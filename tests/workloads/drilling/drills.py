@@ -15,7 +15,7 @@ DAY = 86400.0
 
 def shared(*parts: str) -> Path:
     """A file of the shared data, or a skip that names it."""
-    path = Path(os.environ.get("MODELKEEP_DATA", ROOT.parent / "shared" / "data")).joinpath(*parts)
+    path = Path(os.environ.get("PUBLIC_DATA", ROOT.parent / "shared" / "data")).joinpath(*parts)
     if not path.exists():
         pytest.skip(f"{'/'.join(parts)} is not here")
     return path

@@ -174,7 +174,7 @@ def test_texts_and_moments_of_strange_tables():
 
 @pytest.mark.prove
 def test_recruit_is_prepared_in_twenty_seconds():
-    data = Path(os.environ.get("MODELKEEP_DATA", Path(__file__).parents[4] / "shared" / "data"))
+    data = Path(os.environ.get("PUBLIC_DATA", Path(__file__).parents[4] / "shared" / "data"))
     file = data / "replay" / "w2_recruit_h7.parquet"
     if not file.exists():
         pytest.skip(f"{file.name} is not here")

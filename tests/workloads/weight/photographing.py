@@ -15,7 +15,7 @@ COIN = (980, 700, 1060, 780)
 
 def shared(name: str) -> Path:
     """A file of the shared data; skips by its name where it is absent."""
-    named = os.environ.get("MODELKEEP_DATA")
+    named = os.environ.get("PUBLIC_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[4] / "shared" / "data"
     path = folder / name
     if not path.exists():
