@@ -201,7 +201,7 @@ def test_more_capacity_is_asked_for_once(tmp_path):
         scaler.server_close()
     (one,) = taken
     assert (one["event"], one["model"]) == ("overload", "slow")
-    assert one["offered"] > one["capacity"] > 5
+    assert one["offered"] > one["capacity"] > 0
     assert one["load"] > 1
 
 

@@ -5,7 +5,7 @@ Nobody waits for a burst to fill: it is what one turn of the event loop brought 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from operator import itemgetter
 
@@ -98,6 +98,12 @@ class Pace:
         self._slopes: dict[str, float] = {}
         self._late: set[str] = set()
         self._takes: dict[str, tuple[Loaded, Callable[[dict[str, Value]], tuple[Value, ...]] | None]] = {}
+
+    def retain(self, names: Collection[str]) -> None:
+        """Forget every version but these, so that what was unloaded leaves memory."""
+        self._slopes = {name: slope for name, slope in self._slopes.items() if name in names}
+        self._takes = {name: known for name, known in self._takes.items() if name in names}
+        self._late &= set(names)
 
     def rows(self, loaded: Loaded) -> int:
         """So many rows at once take a slice."""

@@ -147,6 +147,7 @@ class Gateway:
         self.caches.swap(routes, old)
         self._lines.retain(current)
         self._shadows.retain(current)
+        self._pace.retain({f"{model}@{number}" for model, number in current})
 
     def distrust(self) -> None:
         """Count nobody as consenting until the store is read again."""
