@@ -31,7 +31,7 @@ from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.keeper import Group, Keeper, joined
 from modelkeep.serving.line import Entry, Line, promise, resolve
-from modelkeep.serving.recording import Recording, done, marks_in
+from modelkeep.serving.recording import Recording, done, marks_in, rest
 from modelkeep.serving.spool import Marks, Spool
 from modelkeep.serving.valve import Valve
 from modelkeep.store.sealing import PLAIN
@@ -52,11 +52,6 @@ PATIENCE = 0.025
 """A commit that takes longer is no longer waited for: the spool is synced instead."""
 TOGETHER = 4000
 """So many predictions are kept in one transaction at most, when several groups wait."""
-BUSY = 1000
-"""Above so many records a second the store's thread rests between its transactions: once as long as the last one took
-for each thousand that come in a second..."""
-REST, LONGEST = 9.0, 0.5
-"""... so many times at most, and never longer than this, in seconds."""
 HELD = 1.0
 """So long an outcome waits to be joined before its teller hears that it is held."""
 UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError)
@@ -473,9 +468,9 @@ class Recorder:
         Nobody waits for what is in the line then. When it grows long, or somebody tells an outcome, there is no rest.
         """
         self._urgent.clear()
-        rate = came / max(seconds, 1e-6)
-        if rate > BUSY and line.roomy and not self._open.outcomes and not self._cause:
-            self._urgent.wait(min(min(rate / BUSY, REST) * seconds, LONGEST))
+        pause = rest(came, seconds)
+        if pause and line.roomy and not self._open.outcomes and not self._cause:
+            self._urgent.wait(pause)
 
     def _kept_together(self, line: Line, entries: list[Entry]) -> bool:
         """Keep several groups in one transaction; False when the store did not take them."""

@@ -11,6 +11,11 @@ from msgspec import Struct
 from modelkeep.serving.spool import Marks
 
 _log = logging.getLogger("modelkeep.serving")
+BUSY = 1000
+"""Above so many records a second the store's thread rests between its transactions: once as long as the last one took
+for each thousand that come in a second..."""
+REST, LONGEST = 9.0, 0.5
+"""... so many times at most, and never longer than this, in seconds."""
 
 
 class Recording(Struct, frozen=True, kw_only=True):
@@ -47,3 +52,13 @@ def done() -> Future[None]:
     answer: Future[None] = Future()
     answer.set_result(None)
     return answer
+
+
+def rest(came: int, seconds: float) -> float:
+    """How long the store's thread rests after a transaction of so many ``seconds``, in which so many records came.
+
+    >>> rest(5, 0.01), rest(50, 0.01), rest(5000, 0.02)
+    (0.0, 0.05, 0.18)
+    """
+    rate = came / max(seconds, 1e-6)
+    return round(min(min(rate / BUSY, REST) * seconds, LONGEST), 6) if rate > BUSY else 0.0
