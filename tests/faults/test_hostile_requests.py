@@ -95,7 +95,7 @@ OTHERS = {
     "duplicate": b'{"prediction_id":"1-1","actual":1,"actual":2}',
     "unknown": b'{"prediction_id":"1-1","actual":1,"truth":2}',
     "unknown inside": b'{"outcomes":[{"prediction_id":"1-1","actual":1,"truth":2}]}',
-    "not an object": b"[]",
+    "not an object": b"[3]",
     "no UTF-8": b'{"prediction_id":"\xff","actual":1}',
     "a form": b"actual=1",
 }

@@ -52,8 +52,15 @@ class Flush(Struct, frozen=True, kw_only=True):
     by: By = ""
 
 
-class Switch(Struct, frozen=True, kw_only=True):
-    """Why."""
+class SwitchOff(Struct, frozen=True, kw_only=True):
+    """Why nothing is collected."""
+
+    why: Why = ""
+    by: By = ""
+
+
+class SwitchOn(Struct, frozen=True, kw_only=True):
+    """Why it is collected again."""
 
     why: Why = ""
     by: By = ""
@@ -115,7 +122,7 @@ def flush(app: App, request: Flush) -> Flushed:
     return Flushed(flushed=max(before - left, 0), pending=left, cause=recorder.state.cause if left else "")
 
 
-def switch_off(app: App, request: Switch) -> Switched:
+def switch_off(app: App, request: SwitchOff) -> Switched:
     """Stop collecting: models go on answering, nothing new is recorded, and what is pending stays until it is flushed.
 
     It stays off after a restart.
@@ -123,12 +130,12 @@ def switch_off(app: App, request: Switch) -> Switched:
     return _switched(app, request, on=False)
 
 
-def switch_on(app: App, request: Switch) -> Switched:
+def switch_on(app: App, request: SwitchOn) -> Switched:
     """Collect again, and bring what is pending to the store."""
     return _switched(app, request, on=True)
 
 
-def _switched(app: App, request: Switch, *, on: bool) -> Switched:
+def _switched(app: App, request: SwitchOff | SwitchOn, *, on: bool) -> Switched:
     recorder = app.rooms.recorder
     was = recorder.enabled
     remembered = recorder.switch(on=on)
@@ -161,11 +168,11 @@ OPERATIONS = (
         finding=lambda found: f"{found.pending} records still wait: {found.cause}" if found.pending else "",
     ),
     Operation(
-        name="collection_off", method="POST", path="/v1/collection/off", request=Switch, result=Switched,
+        name="collection_off", method="POST", path="/v1/collection/off", request=SwitchOff, result=Switched,
         run=switch_off, words=("collection", "off"), finding=_forgotten,
     ),
     Operation(
-        name="collection_on", method="POST", path="/v1/collection/on", request=Switch, result=Switched,
+        name="collection_on", method="POST", path="/v1/collection/on", request=SwitchOn, result=Switched,
         run=switch_on, words=("collection", "on"), finding=_forgotten,
     ),
 )  # fmt: skip

@@ -132,6 +132,7 @@ def tell_lines(app: App, lines: Iterable[tuple[int, bytes]], *, request: TellOut
 def _foreseen(
     app: App, found: Sequence[Outcome], *, numbers: Sequence[int], refused: Sequence[LineProblem]
 ) -> ToldOutcomes:
+    app.rooms.recorder.caught_up()  # what was recorded a moment ago may be what these are about
     seen = truths.foresee(app, found)
     lost = [
         LineProblem(line=number, code="orphan", message=detail)

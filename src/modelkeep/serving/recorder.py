@@ -266,11 +266,16 @@ class Recorder:
         self._valve.open()
         self._full.set()
         self._wake.set()
+        left = self.caught_up(timeout)
+        self._valve.settle()
+        return left
+
+    def caught_up(self, timeout: float = 5.0) -> int:
+        """Wait until what was taken is in the store; how many records still wait after so many seconds."""
         until = time.perf_counter() + timeout
         while (left := self.state.held) and time.perf_counter() < until:
             self._ready.set()
             time.sleep(0.005)
-        self._valve.settle()
         return left
 
     def settle(self, timeout: float = 30.0) -> int:
