@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = ["arrow", "compiled", "data", "demo", "mlflow", "onnx", "postgres", "privacy", "redis", "restaurants", "weight"]
+EXTRAS = "arrow compiled data demo mlflow onnx postgres privacy redis restaurants weight".split()
 FILES = {"requirements.txt": ["demo"], "requirements-dev.txt": [*EXTRAS, "dev"]}
 
 

@@ -3,7 +3,7 @@
     python benchmarks/serving/compare.py [--peers fastapi,litserve,bentoml,mlserver,ray] [--cache FOLDER]
         [--seconds 5] [--rounds 3] [--connections 1,16,64]
 
-Each server has core 0, ``wrk`` has core 1 (``taskset`` and ``wrk`` are the machine's). The peers are installed on demand
+Each server has core 0, ``wrk`` has core 1 (``taskset`` and ``wrk`` are the machine's). Peers are installed on demand
 into environments of their own below ``--cache`` (``~/.cache/modelkeep-peers``). Everything is asked by turns, so that
 the machine's mood is shared, and who is not asked is stopped meanwhile; figures are medians over the rounds. Ours
 records and counts; nothing else does. CPU is what all threads of a server used for a request, from ``/proc``: it is

@@ -350,7 +350,7 @@ def test_sync_answers_come_when_the_record_is_on_disk(tmp_path):
             ids = [json.loads(caller.answer()[1])["prediction_id"] for _ in range(20)]
         assert len(set(ids)) == 20
         until = time.monotonic() + 10  # on disk may mean: in the spool, before the store
-        while not all(house.get(f"/v1/predictions/{id}").status_code == 200 for id in ids):
+        while not all(house.get(f"/v1/predictions/{each}").status_code == 200 for each in ids):
             assert time.monotonic() < until
 
 

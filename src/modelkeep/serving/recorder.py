@@ -261,8 +261,7 @@ class Recorder:
 
     def flush(self, timeout: float = 30.0) -> int:
         """Bring what waits to the store now, also while collection is off; how many records still wait after that."""
-        if not self._threads:
-            self.start()
+        self.start()
         self._valve.open()
         self._full.set()
         self._wake.set()
