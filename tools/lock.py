@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = "arrow compiled data demo mlflow onnx postgres privacy redis restaurants weight".split()
+EXTRAS = [
+    "arrow", "compiled", "data", "demo", "mlflow", "onnx", "postgres", "privacy", "redis", "restaurants", "weight",
+]  # fmt: skip
 FILES = {"requirements.txt": ["demo"], "requirements-dev.txt": [*EXTRAS, "dev"]}
 
 
