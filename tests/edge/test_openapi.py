@@ -48,7 +48,7 @@ def test_nothing_that_can_be_sent_is_a_fault(house):
     schema.config.base_url = house.url
     tried = []
     few = settings(
-        max_examples=6,
+        max_examples=3,
         deadline=None,
         database=None,
         derandomize=True,

@@ -421,6 +421,7 @@ def test_people_who_were_not_asked_break_consent_alone(compliant):
 
 
 @pytest.mark.row("PRV-01", "PRV-03")
+@pytest.mark.prove
 def test_a_seventh_field_breaks_minimisation_alone_and_is_named(compliant):
     with compliant.rooms.store.read() as ledger:
         from modelkeep.jobs.complying import recorded
@@ -446,6 +447,7 @@ def test_a_record_in_the_clear_breaks_encryption_alone(compliant):
 
 
 @pytest.mark.row("PRV-01", "PRV-05")
+@pytest.mark.prove
 def test_what_is_older_than_its_policy_breaks_retention_alone_and_the_purge_is_named(compliant):
     from modelkeep.store.people import Access
 
@@ -461,6 +463,7 @@ def test_what_is_older_than_its_policy_breaks_retention_alone_and_the_purge_is_n
 
 
 @pytest.mark.row("PRV-01")
+@pytest.mark.prove
 def test_rows_that_an_erasure_forgets_break_the_rights_alone(compliant):
     kept_rows: dict[str, list[str]] = {}
 
@@ -489,6 +492,7 @@ def _forget(rooms, rows, subject):
 
 
 @pytest.mark.row("PRV-08")
+@pytest.mark.prove
 def test_compliance_is_a_reading_with_a_course(compliant):
     compliant.get("/v1/compliance")
     asked(compliant, key="a-seventh-field")

@@ -273,7 +273,7 @@ def test_nothing_that_can_be_sent_to_a_workload_is_a_fault(house):
     schema = schemathesis.openapi.from_dict(document)
     schema.config.base_url = house.url
     few = settings(
-        max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     tried = []
     for found in schema.get_all_operations():

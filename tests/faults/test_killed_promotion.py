@@ -136,6 +136,7 @@ def test_a_rollback_at_200_requests_a_second_takes_under_a_second_and_fails_none
 
 
 @pytest.mark.row("DEP-12", "DEP-11")
+@pytest.mark.prove
 def test_a_release_and_its_rollback_need_no_restart_and_fail_no_request(folder, up):
     live = up(folder, settings=TRIAL)
     labelled(live, draw := random.Random(7))

@@ -185,6 +185,7 @@ def test_a_server_that_crashes_under_load_loses_nothing_that_was_acknowledged(du
     print(hurt(database, tmp_path, act, times=2), "records")
 
 
+@pytest.mark.prove
 def test_a_wire_that_is_cut_in_the_middle_of_a_copy_leaves_no_half_group(database, wire, tmp_path):
     def act():
         wire.left = random.randrange(200, 40_000)
@@ -193,6 +194,7 @@ def test_a_wire_that_is_cut_in_the_middle_of_a_copy_leaves_no_half_group(databas
     print(hurt(through(wire, database), tmp_path, act, times=12, check=database), "records")
 
 
+@pytest.mark.prove
 def test_a_wire_that_is_cut_while_the_answer_is_on_its_way_counts_nothing_twice(database, wire, tmp_path):
     def act():
         time.sleep(random.uniform(0.0, 0.03))  # also between a commit and its answer

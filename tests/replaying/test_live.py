@@ -30,6 +30,7 @@ def play(file, folder, *, until, serve=server.running):
     return play_file(Wanted(file=file, workload="any/load", step=DAY / 2), shown, serve=serve)
 
 
+@pytest.mark.prove
 def test_it_goes_on_where_it_stopped(tmp_path, capsys):
     file = parquet(world(days=16, breaks=99), tmp_path / "w.parquet")
     folder = tmp_path / "data"

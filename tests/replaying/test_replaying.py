@@ -16,12 +16,12 @@ def played(path, **more):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """The world that turns on its 30th day of 60."""
-    return played(parquet(world(), tmp_path_factory.mktemp("world") / "world.parquet"), step=DAY / 4)
+    """The world that turns on its 20th day of 44."""
+    return played(parquet(world(days=44, breaks=20), tmp_path_factory.mktemp("world") / "world.parquet"), step=DAY / 2)
 
 
 def test_the_break_is_noticed_and_repaired_with_the_test_shown(broken):
-    turned = START + 30 * DAY
+    turned = START + 20 * DAY
     pages = [one for one in broken.happenings if one.page]
     assert pages
     assert all(one.detected > turned for one in pages)
@@ -41,7 +41,7 @@ def test_everybody_is_scored_over_the_same_rows(broken):
     assert {"persistence", "ewma"} <= set(scores.baselines)
     assert scores.n == pytest.approx(broken.predictions, rel=0.05)
     assert sum(month.n for month in broken.months) >= scores.n
-    assert broken.days == pytest.approx(45.5, abs=1.0)
+    assert broken.days == pytest.approx(33.5, abs=1.0)
 
 
 @pytest.mark.prove

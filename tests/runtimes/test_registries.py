@@ -120,6 +120,7 @@ def mlruns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mlruns.db"
 
 
+@pytest.mark.prove
 @pytest.mark.row("REG-15")
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_a_version_of_mlflow_answers_here_as_it_does_there(mlruns: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _summed(predictions: Sequence[Prediction], values: dict[str, Any]) -> dict[s
 
 
 class JoiningContract:
-    @settings(deadline=None, max_examples=80, suppress_health_check=_SHARED)
+    @settings(deadline=None, max_examples=30, suppress_health_check=_SHARED)
     @given(
         predictions=_predictions(),
         tells=st.lists(_tells, min_size=1, max_size=12),
@@ -167,7 +167,7 @@ class JoiningContract:
                     ledger.records.add(group, [])
         self._check(store, model, asked, arrived)
 
-    @settings(deadline=None, max_examples=40, suppress_health_check=_SHARED)
+    @settings(deadline=None, max_examples=15, suppress_health_check=_SHARED)
     @given(
         predictions=_predictions(),
         tells=st.lists(_tells, max_size=10),

@@ -179,7 +179,7 @@ def _lived(predictions: list[Prediction], steps: list[tuple[str, Any]]) -> None:
 
 
 @pytest.mark.row("LOG-08")
-@settings(deadline=None, max_examples=12, suppress_health_check=_SLOW, derandomize=True)
+@settings(deadline=None, max_examples=6, suppress_health_check=_SLOW, derandomize=True)
 @given(_predictions(), _steps)
 def test_the_archive_changes_no_answer(predictions: list[Prediction], steps: list[tuple[str, Any]]) -> None:
     _lived(predictions, steps)

@@ -81,6 +81,7 @@ def told(folder: Path) -> tuple[int, int, int]:
 
 
 @pytest.mark.usefixtures("short")
+@pytest.mark.prove
 def test_the_replay_goes_on_where_it_stopped(tmp_path, capsys):
     expected = len(data.read(moment("2013-07-08"), moment("2013-07-10")))
     assert play(tmp_path, "2013-07-09") == 0
