@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -365,4 +366,26 @@ def test_the_hot_road_is_counted_like_every_other(tmp_path):
         assert f'ml_api_requests_total{{{route},status="200"}} 7.0' in text
         assert f"ml_api_request_duration_seconds_count{{{route}}} 7.0" in text
         assert 'ml_predictions_total{model_type="doubler",restaurant_id="entity 1"} 7.0' in text
-        assert "ml_api_concurrent_requests 1.0" in text
+        assert "ml_api_concurrent_requests 0.0" in text
+
+
+@pytest.mark.row("SRV-14")
+def test_requests_that_are_being_answered_are_counted_at_every_moment(tmp_path):
+    slow = "import time\ndef predict(row):\n    time.sleep(1.5)\n    return 2.0 * row['x']\n"
+    with served(tmp_path) as house, ExitStack() as stack:
+        house.keep("doubler", slow)
+        callers = [stack.enter_context(Caller(house)) for _ in range(5)]
+
+        def running():
+            return re.search(r"^ml_api_concurrent_requests (\S+)", house.get("/metrics").text, re.MULTILINE)[1]
+
+        for caller in callers[:3]:
+            caller.send(request())
+        for caller in callers[3:]:
+            caller.send(request(headers=[ORDINARY]))
+        until = time.monotonic() + 5
+        while running() != "5.0":
+            assert time.monotonic() < until
+        assert all(caller.answer()[0].startswith(b"HTTP/1.1 200") for caller in callers)
+        while running() != "0.0":
+            assert time.monotonic() < until + 10

@@ -402,3 +402,29 @@ def test_taking_is_quick(house):
         house.recorder.take([prediction])
     assert (time.perf_counter() - start) / 2000 < 0.001
     house.flush()
+
+
+def test_an_outcome_does_not_wait_for_the_stores_rest(house):
+    """While many predictions come the store rests between its transactions; whoever tells an outcome wakes it."""
+    house.add("return 0.0")
+    house.recorder.take(made(house, 50, key="k")).result(10)
+    stop = threading.Event()
+
+    def many():
+        while not stop.is_set():
+            house.recorder.take(made(house, 200))
+            time.sleep(0.01)
+
+    asking = threading.Thread(target=many)
+    asking.start()
+    try:
+        time.sleep(0.5)
+        began = time.perf_counter()
+        house.tell("k", 1.0)
+        taken = time.perf_counter() - began
+    finally:
+        stop.set()
+        asking.join()
+    assert taken < 5.0
+    house.flush()
+    assert house.recorder.state.dropped == 0

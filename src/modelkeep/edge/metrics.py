@@ -73,7 +73,8 @@ class Counted(Collector):
         yield _histogram(
             "ml_api_request_duration_seconds", "Seconds to answer", labels=["method", "endpoint"], found=durations
         )
-        yield GaugeMetricFamily("ml_api_concurrent_requests", "Requests being answered", value=traffic.running)
+        running = max(traffic.running - 1, 0)  # the scrape itself is no work
+        yield GaugeMetricFamily("ml_api_concurrent_requests", "Requests being answered", value=running)
         predictions = CounterMetricFamily("ml_predictions", "Predictions answered", labels=_ENTITY)
         for model, entities in list(traffic.predictions.items()):
             for key, count in list(entities.items()):

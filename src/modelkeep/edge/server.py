@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 2048
 GRACE = 10
+TURN = 0.0005
+"""So long, in seconds, another thread may keep the event loop from running: the loop asks for every connection anew."""
 
 
 class Server:
@@ -84,6 +88,9 @@ class Server:
 
     def run(self) -> None:
         """Answer until ``stop``; then finish what is being answered."""
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(TURN)
+        gc.freeze()  # what is there now stays: to look through it again and again would stop everybody
         try:
             loop = self._server.config.get_loop_factory()
             with asyncio.Runner(loop_factory=loop) as runner, self._app.rooms.client.at_home(runner.get_loop()):
@@ -92,6 +99,8 @@ class Server:
                     self._crew.start()
                 runner.run(self._server.serve(sockets=self._sockets))
         finally:
+            gc.unfreeze()
+            sys.setswitchinterval(before)
             if self._crew is not None:
                 self._crew.stop()
             for taken in self._sockets:

@@ -111,9 +111,10 @@ class Line:
             return sum(entry.count for entry in self._entries if entry.place is not None)
 
     @property
-    def roomy(self) -> bool:
-        """True while the spool is less than half full."""
-        return self._spool.room > 0.5
+    def patient(self) -> bool:
+        """True while nobody waits for what is in it, and the spool is less than half full."""
+        with self._lock:
+            return self._spool.room > 0.5 and not any(entry.tells for entry in self._entries)
 
     def admit(self, entry: Entry, group: Group) -> int:
         """Put a group at the end; the number of records that became safe on disk by it.

@@ -473,7 +473,7 @@ class Recorder:
         """
         self._urgent.clear()
         pause = rest(came, seconds)
-        if pause and line.roomy and not self._open.outcomes and not self._cause:
+        if pause and line.patient and not self._open.outcomes and not self._cause:
             self._urgent.wait(pause)
 
     def _kept_together(self, line: Line, entries: list[Entry]) -> bool:
