@@ -412,6 +412,7 @@ def test_a_house_that_treats_people_well_answers_five_times_yes(compliant):
 
 
 @pytest.mark.row("PRV-01")
+@pytest.mark.prove
 def test_people_who_were_not_asked_break_consent_alone(compliant):
     asked(compliant, "free")
     with compliant.rooms.store.write() as ledger:
@@ -436,6 +437,7 @@ def test_a_seventh_field_breaks_minimisation_alone_and_is_named(compliant):
 
 
 @pytest.mark.row("PRV-01", "PRV-04")
+@pytest.mark.prove
 def test_a_record_in_the_clear_breaks_encryption_alone(compliant):
     with compliant.rooms.store.read() as ledger:
         body = rows.prediction_row(ledger.records.latest("asks")[0], hidden=True)[len(rows.ASKED)]

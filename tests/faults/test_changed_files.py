@@ -66,6 +66,7 @@ def harm(folder, model, how):
 
 
 @pytest.mark.row("REG-04")
+@pytest.mark.prove
 def test_after_a_start_with_a_changed_champion_the_one_before_answers_and_someone_is_told(folder, up):
     with opened(folder) as app:
         for model in HARMS:

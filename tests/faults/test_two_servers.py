@@ -99,6 +99,7 @@ def test_a_rollback_reaches_every_server_within_a_second(pair):
     print("seconds until the other server:", [f"{seconds:.3f}" for seconds in took])
 
 
+@pytest.mark.prove
 def test_recurring_work_is_done_once(pair, database):
     def rounds():
         with ledger_of(database) as ledger:

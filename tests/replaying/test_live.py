@@ -44,6 +44,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, capsys):
     assert said.count("training version 1") == 1
 
 
+@pytest.mark.prove
 def test_its_pages_answer_while_it_plays(tmp_path):
     file = parquet(world(days=16, breaks=99), tmp_path / "w.parquet")
     seen = {}

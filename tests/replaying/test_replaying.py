@@ -77,6 +77,7 @@ def test_the_command_answers_in_json_and_in_words(tmp_path, capsys):
     assert cli.main(["replay", str(tmp_path / "none.parquet")]) == 1
 
 
+@pytest.mark.prove
 def test_below_baseline_is_said_in_these_words(tmp_path):
     table = world(days=24, breaks=99)
     level = {f"shop {i}": 10.0 * i for i in range(25)}

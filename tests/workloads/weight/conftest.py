@@ -35,7 +35,9 @@ def clock():
 @pytest.fixture
 def app(tmp_path, clock, trained):
     found = settings.load(
-        folder=tmp_path / "data", environ={}, flags={"server.listen": [0], "watch.every": "0s", "workloads": ["weight"]}
+        folder=tmp_path / "data",
+        environ={},
+        flags={"server.listen": [0], "watch.every": "0s", "workloads": ["weight"], "loading.isolate": False},
     )
     with App.open(found, clock=clock) as one:
         installed(one, trained)
