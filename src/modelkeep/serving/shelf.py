@@ -29,6 +29,8 @@ from modelkeep.serving import freeing
 from modelkeep.store.seams import Files
 
 _log = logging.getLogger("modelkeep.serving")
+GRACE = 2.0
+"""So many seconds what is let go of may still be asked by whoever began with it."""
 _TOP = re.compile(r"top([1-9]\d{0,5})")
 
 Uses = Callable[[], Mapping[str, int]]
@@ -179,7 +181,9 @@ class Shelf:
             }
         for loaded in gone:
             if loaded.close is not None:
-                loaded.close()
+                farewell = threading.Timer(GRACE, loaded.close)
+                farewell.daemon = True
+                farewell.start()
 
     def _note(self) -> None:
         """Take in who was asked since the last look: the hot path itself notes nothing but its counts."""

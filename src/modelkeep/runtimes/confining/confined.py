@@ -122,11 +122,15 @@ class Confined:
         return found.explanation
 
     def close(self) -> None:
-        """End the process for good, also in the middle of a call."""
+        """End the process for good, when the call that it may be in has ended or taken as long as it may."""
         self._closed = True
-        child = self._child
-        if child is not None:
-            child.kill()
+        idle = self._lock.acquire(timeout=self._bounds.limit)
+        try:
+            if self._child is not None:
+                self._child.kill()
+        finally:
+            if idle:
+                self._lock.release()
 
     # ------------------------------------------------------------------------------------------- inside
 
