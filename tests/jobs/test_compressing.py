@@ -82,10 +82,9 @@ def test_sizes_and_load_times_are_told_and_the_smaller_version_is_a_candidate(re
         compressing.compress(registered, "demand/1", number=2)
 
 
-def test_another_answer_is_refused_and_nothing_is_kept(registered, monkeypatch):
+def test_another_answer_is_refused_and_nothing_is_kept(registered):
     other = skops.io.dumps(RandomForestRegressor(3, random_state=1).fit(X, Y))
-    monkeypatch.setattr(compressing, "compacted", lambda data, runtime: other)  # another model's file, as a fault
     with pytest.raises(Refused, match="answers otherwise for input"):
-        compressing.compress(registered, "demand/1", number=1)
+        compressing.compress(registered, "demand/1", number=1, pack=lambda _data, _runtime: other)
     with registered.store.read() as ledger:
         assert len(ledger.versions.all("demand/1")) == 1

@@ -166,10 +166,8 @@ def test_nothing_is_opened_without_an_archive(store: SqliteStore, path: Path) ->
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_a_day_with_many_rows_has_a_file_of_its_own(
-    store: SqliteStore, archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("modelkeep.store.archive.upkeep.LARGE", 5)
+def test_a_day_with_many_rows_has_a_file_of_its_own(store: SqliteStore) -> None:
+    archive = Archive(store, large=5)
     at = [0.1 * DAY] * 6 + [1.5 * DAY, 2.5 * DAY, 40 * DAY] + [41 * DAY] * 5
     with store.write() as ledger:
         ledger.records.add([prediction(n, at=a) for n, a in enumerate(at, start=1)], [])

@@ -41,16 +41,26 @@ class Smaller(Struct, frozen=True, kw_only=True):
     stored: int
 
 
-def compress(rooms: Rooms, model: str, *, number: int, who: str = "", why: str = "", dry_run: bool = False) -> Smaller:
+def compress(
+    rooms: Rooms,
+    model: str,
+    *,
+    number: int,
+    who: str = "",
+    why: str = "",
+    dry_run: bool = False,
+    pack: Callable[[bytes, str], bytes] = compacted,
+) -> Smaller:
     """Make a version's file smaller and register it as the next version, a candidate like any other.
 
+    ``pack`` makes the smaller file out of the bytes and the runtime; whatever it makes is compared before it is kept.
     Raises Refused when nothing is gained or any answer differs, NotFound, and Conflict when it was done before.
     """
     with rooms.store.read() as ledger:
         version = ledger.versions.get(model, number)
         asked = [p.features for p in ledger.records.latest(model, key=None, limit=ROWS)]
     old = rooms.files.path(version.artifact).read_bytes()
-    new = compacted(old, version.runtime)
+    new = pack(old, version.runtime)
     if len(new) > LEAST * len(old):
         raise Refused(
             f"{version.name} would have {len(new):,} bytes instead of {len(old):,}", remedy="it is small already"

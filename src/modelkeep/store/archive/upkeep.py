@@ -52,15 +52,17 @@ def _nothing(_: str) -> None:
 class Archive:
     """The work on the archive of one store; any number of processes may call it, one at a time does something.
 
-    Raises StoreUnavailable when the store has no archive, or its disk fails: then nothing was lost.
+    A day of ``large`` rows or more is merged into a file of its own, smaller days of a month into one file. Raises
+    StoreUnavailable when the store has no archive, or its disk fails: then nothing was lost.
     """
 
-    def __init__(self, store: Store, *, pause: Callable[[str], None] = _nothing) -> None:
+    def __init__(self, store: Store, *, pause: Callable[[str], None] = _nothing, large: int = LARGE) -> None:
         if store.cold is None:
             raise StoreUnavailable("this store has no folder for an archive", remedy="open it with one")
         self._store = store
         self.cold: Cold = store.cold
         self._pause = pause
+        self._large = large
         self._batch = BATCH
 
     # --------------------------------------------------------------------------------------------- sealing
@@ -268,10 +270,10 @@ class Archive:
             return []
         if day:
             return [(day, "TRUE")]
-        found = [(_day(n), f"{_DAYS} = {n}") for n, rows in sorted(days) if rows >= LARGE]
+        found = [(_day(n), f"{_DAYS} = {n}") for n, rows in sorted(days) if rows >= self._large]
         small: dict[str, list[int]] = {}
         for n, rows in sorted(days):
-            if rows < LARGE:
+            if rows < self._large:
                 small.setdefault(_month(n * DAY), []).append(n)
         for month, some in small.items():
             found.append((month, f"{_DAYS} IN ({', '.join(map(str, some))})"))
