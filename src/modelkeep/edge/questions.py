@@ -106,13 +106,17 @@ def body_of(signature: Signature) -> type[Struct]:
 
 def _several(body: bytes, asked: Any) -> Question | None:
     rows = [row.features for row in asked.rows]
-    known = sum(map(len, rows)) + len(rows) + sum(row.key != "" for row in asked.rows) + 1 + (asked.key != "")
+    keys = [row.key for row in asked.rows]
+    unkeyed = keys.count("")
+    known = sum(map(len, rows)) + 2 * len(rows) - unkeyed + 1 + (asked.key != "")
     more = body.count(b":") - known
     if more:
         colons = sum(_colons(row.features, row.key) for row in asked.rows) + asked.key.count(":")
         if b"\\" in body or more != colons:
             return None
-    return Question(rows, [row.key or asked.key for row in asked.rows], single=False)
+    if unkeyed and asked.key:
+        keys = [key or asked.key for key in keys]
+    return Question(rows, keys, single=False)
 
 
 def _value(field: Field) -> Any:

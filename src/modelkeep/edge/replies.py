@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from itertools import chain
 
 import msgspec
 
@@ -48,13 +49,10 @@ class Replies:
         """The answer to several rows."""
         if not self._simple:
             return b'{"predictions":[%b]}' % b",".join([self.single(place, request) for place in range(start, end)])
-        before, behind = self._before, self._after + request + b'"}'
+        row = b'{"prediction":%b' + _literal(self._before) + b"%d" + _literal(self._after + request) + b'"},'
         seqs = range(self._block.first + start, self._block.first + end)
-        rows = [
-            b'{"prediction":%b%b%d%b' % (value, before, seq, behind)
-            for value, seq in zip(self._values[start:end], seqs, strict=True)
-        ]
-        return b'{"predictions":[%b]}' % b",".join(rows)
+        pairs = chain.from_iterable(zip(self._values[start:end], seqs, strict=True))
+        return b'{"predictions":[%b]}' % ((row * len(seqs))[:-1] % tuple(pairs))
 
     def whole(self, question: Question, start: int, *, request: str) -> bytes:
         """The whole answer to a question whose rows begin at ``start``: head and body."""
@@ -77,3 +75,8 @@ def refusal(error: ModelkeepError | Turned, request: str, *, content: bytes = b"
     status = refusals.status(error)
     more = b"".join(b"%b: %b\r\n" % header for header in refusals.headers(error))
     return _HEAD % (status, HTTPStatus(status).phrase.encode(), len(content), request.encode(), more, content)
+
+
+def _literal(text: bytes) -> bytes:
+    """The text as it must be written to stand for itself in a pattern."""
+    return text.replace(b"%", b"%%")

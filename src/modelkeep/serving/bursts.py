@@ -5,8 +5,10 @@ Nobody waits for a burst to fill: it is what one turn of the event loop brought 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
+from itertools import chain
 from operator import itemgetter
 
 import numpy as np
@@ -121,7 +123,8 @@ class Pace:
         take, matrix = known[1], loaded.matrix
         if take is None or matrix is None:
             return loaded.predict(rows)
-        return matrix(np.array([take(row) for row in rows], dtype=np.float64))
+        numbers = array("d", list(chain.from_iterable(map(take, rows))))  # half the time of np.array on lists of rows
+        return matrix(np.frombuffer(numbers).reshape(len(rows), -1))
 
     def note(self, loaded: Loaded, n: int, *, seconds: float) -> bool:
         """Take in what a call of ``n`` rows took; True when it took far too long twice running.

@@ -1,43 +1,40 @@
-"""Trees answered by machine code that is made at the start; needs the extra ``compiled``."""
+"""Trees answered by machine code: that of the package, or what the extra ``compiled`` makes at the start."""
 
 from collections import deque
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact
+from modelkeep.runtimes.runners import kernel, loops
 from modelkeep.runtimes.runners.forest import Floats, Forest
 from modelkeep.runtimes.runners.walking import WORD, struck
 
 _NODE = np.dtype([("bound", "f8"), ("left", "i4"), ("right", "i4"), ("feature", "i4"), ("missing", "i4")])
 _STRIKE = np.dtype([("bound", "f8"), ("mask", "u8"), ("feature", "i4"), ("missing", "i4")])
-_FREE = 64
+_FREE = 256
 """From so many rows on other threads may run meanwhile."""
 
 
 class Compiled:
-    """A forest for the compiled loops. Raises BadArtifact without llvmlite, and for trees that split by categories."""
+    """A forest for the compiled loops; with ``made`` for those of llvmlite.
 
-    def __init__(self, forest: Forest) -> None:
+    Raises BadArtifact where there are none for this processor, and for trees that split by categories.
+    """
+
+    def __init__(self, forest: Forest, *, made: bool = False) -> None:
         if len(forest.sets):
             raise BadArtifact("the compiled runner compares numbers, not categories")
-        try:
-            module = import_module("modelkeep.runtimes.runners.kernel")
-        except ImportError as error:
-            raise BadArtifact(f"the extra compiled is not installed: {error}", remedy="pip install llvmlite") from error
-        self._lanes, self._kernel = module.LANES, module.kernel()
+        kind = "short" if forest.short else "single" if forest.single else "double"
+        self._kernel = kernel.kernel(kind, made=made)
         self._forest, self._width = forest, forest.features
         self._nodes = _packed(_NODE, forest, left=forest.left, right=forest.right)
         self._roots = np.ascontiguousarray(forest.roots, dtype=np.int32)
         self._values = np.ascontiguousarray(forest.values)
         self._base = np.ascontiguousarray(forest.base)
         self._span = forest.width if forest.vector else 1
-        kernel = self._kernel
-        self._walks = (
-            (kernel.walk_single, kernel.walk_single_free) if forest.single else (kernel.walk, kernel.walk_free)
-        )
+        self._walks = (self._kernel.walk, self._kernel.walk_free)
         self._strikes: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]] | None = None
         if forest.counts.max() <= WORD and not (forest.roots < 0).any():
             order, masks, firsts = struck(forest)
@@ -68,7 +65,7 @@ class Compiled:
 
     def many(self, table: Floats) -> Floats:
         """The sums of rows, of shape (rows, outputs)."""
-        if self._strikes is not None and len(table) >= self._lanes:
+        if self._strikes is not None and len(table) >= loops.LANES:
             return self._by_bits(table)
         rows = np.ascontiguousarray(table, dtype=np.float64)
         found = self._sums(len(rows))
@@ -84,7 +81,7 @@ class Compiled:
 
     def _by_bits(self, table: Floats) -> Floats:
         nodes, ends, starts = self._strikes  # type: ignore[misc]  # asked only where there are some
-        n, lanes = len(table), self._lanes
+        n, lanes = len(table), loops.LANES
         whole = -(-n // lanes) * lanes
         turned = np.zeros((table.shape[1], whole))
         turned[:, :n] = table.T
