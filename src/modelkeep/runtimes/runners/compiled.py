@@ -83,8 +83,9 @@ class Compiled:
         nodes, ends, starts = self._strikes  # type: ignore[misc]  # asked only where there are some
         n, lanes = len(table), loops.LANES
         whole = -(-n // lanes) * lanes
-        turned = np.zeros((table.shape[1], whole))
+        turned = np.empty((table.shape[1], whole))  # np.zeros lets other threads run: they would keep a burst waiting
         turned[:, :n] = table.T
+        turned[:, n:] = 0.0
         found = self._sums(whole)
         bits = self._kernel.bits_free if n >= _FREE else self._kernel.bits
         head = (nodes.ctypes.data, ends.ctypes.data, len(self._roots), turned.ctypes.data, whole, starts.ctypes.data)
