@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -106,13 +106,20 @@ def _greet(scope: Scope, secret: bytes) -> str:
         elif name == b"origin":
             border.admit(scope, token=secret)
         elif name == b"x-priority":
-            scope["priority"] = _priority(value, scope.get("priority"))
+            scope["priority"] = priority(value, scope.get("priority"))
     if secret:
         border.admit(scope, token=secret)
     return request_id or os.urandom(OURS // 2).hex()
 
 
-def _priority(said: bytes, most: Priority | None) -> Priority:
+def urgency(scope: Scope) -> Priority | Literal[""]:
+    """The priority of a request on the ordinary road: what it asks for, else its caller's. Raises BadInput."""
+    said = next((value for name, value in scope["headers"] if name == b"x-priority"), None)
+    most: Priority | Literal[""] = scope.get("priority", "")
+    return most if said is None else priority(said, most or None)
+
+
+def priority(said: bytes, most: Priority | None) -> Priority:
     """The priority that a request asks for, at most that of its caller. Raises BadInput for another word."""
     word = said.decode("latin-1").strip().lower()
     rank = {"critical": 0, "normal": 1, "batch": 2, "low": 2}.get(word)

@@ -6,8 +6,7 @@ Both ask the same gateway as every prediction, so their answers are recorded, co
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from importlib.metadata import version as installed
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -17,19 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from modelkeep.edge import decoding, refusals, replies, tensors
+from modelkeep.edge import decoding, hot, protocol, refusals, replies, tensors
 from modelkeep.edge.bodies import answer, read
 from modelkeep.edge.frames import Frames, rows_in
+from modelkeep.edge.protocol import Inference, Served, ServerMetadata
 from modelkeep.edge.refusals import Turned
-from modelkeep.edge.tensors import Described, Infer
+from modelkeep.edge.tensors import Infer
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import BadInput, ModelFailed, ModelkeepError, NotFound, Problem, StoreUnavailable
-from modelkeep.nouns import Output, Prediction
-from modelkeep.operations.act import moment
-from modelkeep.operations.predictions import stand_in
+from modelkeep.errors import BadInput, ModelkeepError, NotFound, Problem
+from modelkeep.nouns import Output
 from modelkeep.operations.status import trouble
-from modelkeep.serving.gateway import Answer, Ask
-from modelkeep.serving.routes import Route as Served
+from modelkeep.serving.gateway import Ask
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -37,16 +34,7 @@ if TYPE_CHECKING:
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 LENGTH = "Inference-Header-Content-Length"
 INFER = "/v2/models/{model}/infer"
-EXTENSIONS = ("binary_tensor_data",)
 _INFER, _FRAMES = msgspec.json.Decoder(Infer), msgspec.json.Decoder(Frames)
-
-
-class ServerMetadata(Struct, frozen=True, kw_only=True):
-    """Who answers, and which extensions of the protocol it has."""
-
-    name: str
-    version: str
-    extensions: tuple[str, ...] = EXTENSIONS
 
 
 class Live(Struct, frozen=True, kw_only=True):
@@ -66,16 +54,6 @@ class ModelReady(Struct, frozen=True, kw_only=True):
 
     name: str
     ready: bool
-
-
-class ModelMetadata(Struct, frozen=True, kw_only=True):
-    """What a model takes and answers; ``versions`` are those that are loaded."""
-
-    name: str
-    versions: tuple[str, ...]
-    platform: str
-    inputs: tuple[Described, ...]
-    outputs: tuple[Described, ...]
 
 
 class Refused(Struct, frozen=True, kw_only=True):
@@ -121,7 +99,7 @@ def routes(app: App, traffic: Traffic) -> list[BaseRoute]:
 
 
 async def _server(_: Request) -> Response:
-    return answer(ServerMetadata(name="modelkeep", version=installed("modelkeep")))
+    return answer(ServerMetadata())
 
 
 async def _live(_: Request) -> Response:
@@ -138,51 +116,32 @@ def _ready(app: App) -> Endpoint:
 
 def _metadata(app: App) -> Endpoint:
     async def metadata(request: Request) -> Response:
-        route, _ = _served(app, request.path_params)
-        loaded = route.loaded.get(route.rollout.champion)
-        return answer(
-            ModelMetadata(
-                name=route.rollout.model,
-                versions=tuple(map(str, sorted(route.loaded))),
-                platform=loaded.version.runtime if loaded else "",
-                inputs=tensors.inputs_of(route.signature),
-                outputs=tensors.outputs_of(route.signature),
-            )
-        )
+        return answer(_named(app, request).metadata)
 
     return metadata
 
 
 def _model_ready(app: App) -> Endpoint:
     async def ready(request: Request) -> Response:
-        route, _ = _served(app, request.path_params)
-        fine = not route.rollout.disabled and route.rollout.champion in route.loaded
-        return answer(ModelReady(name=route.rollout.model, ready=fine), 200 if fine else 503)
+        model = _named(app, request)
+        return answer(ModelReady(name=model.route.rollout.model, ready=model.ready), 200 if model.ready else 503)
 
     return ready
 
 
 def _infer(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
     async def infer(request: Request) -> Response:
-        route, pinned = _served(app, request.path_params)
+        model, name = _named(app, request), request.scope["request_id"]
         body = _inflated(request, await read(request.scope, request.receive, limit=limit), limit=limit)
         asked, binary = _parted(request, body)
-        rows, keys = tensors.rows_of(asked, route.signature, binary=binary)
-        about = moment(str(asked.parameters["for"]), "parameters.for") if "for" in asked.parameters else None
-        found = await app.rooms.gateway.predict(
-            Ask(
-                model=route.rollout.model,
-                rows=rows,
-                keys=keys,
-                targets=None if about is None else [about] * len(rows),
-                subject=str(asked.parameters.get("subject", "")) or None,
-                request=request.scope["request_id"],
-                pinned=pinned,
-            )
-        )
-        _count(traffic, found)
+        urgent = hot.urgency(request.scope)
+        inference = Inference(asked=asked, binary=binary, request=name, priority=urgent)
+        found = await protocol.infer(app, traffic, model=model, inference=inference)
         content, size = tensors.response(
-            asked, tensors.Columns.told(_whole(found)), signature=route.signature, parameters=_marks(request, found)
+            asked,
+            tensors.Columns.told(found.predictions),
+            signature=model.route.signature,
+            parameters=protocol.marks(found, request=name),
         )
         if size:
             return Response(content, headers={LENGTH: str(size)}, media_type="application/octet-stream")
@@ -194,15 +153,15 @@ def _infer(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
 def _invocations(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
     async def invocations(request: Request) -> Response:
         try:
-            route, _ = _served(app, {"model": _only(app, request)})
+            route = protocol.served(app, _only(app, request)).route
             body = await read(request.scope, request.receive, limit=limit)
             given = _decoded(_FRAMES, body)
             rows = rows_in(given, route.signature)
             keys = [str(given.params.get("key", ""))] * len(rows)
             asked = Ask(model=route.rollout.model, rows=rows, keys=keys, request=request.scope["request_id"])
             found = await app.rooms.gateway.predict(asked)
-            _count(traffic, found)
-            return answer(Invoked(predictions=[prediction.output for prediction in _whole(found)]))
+            protocol.count(traffic, found)
+            return answer(Invoked(predictions=[prediction.output for prediction in protocol.whole(found)]))
         except (ModelkeepError, Turned) as error:
             said = refusals.failure(error, "")
             code = "RESOURCE_DOES_NOT_EXIST" if isinstance(error, NotFound) else "BAD_REQUEST"
@@ -247,19 +206,9 @@ def _refused(error: ModelkeepError | Turned, request: str) -> bytes:
     )
 
 
-def _served(app: App, path: Mapping[str, str]) -> tuple[Served, bool]:
-    """The route of the model that a path names, and whether it names the version too. Raises NotFound."""
-    name = path["model"]
-    route = app.rooms.gateway.routes.get(name)
-    if route is None:
-        try:
-            raise app.rooms.client.unreleased(name)
-        except StoreUnavailable:
-            raise NotFound("model", name, known=app.rooms.gateway.routes) from None
-    version = path.get("version")
-    if version is not None and version != str(route.rollout.champion):
-        raise NotFound("answering version of the model", version, known=[str(route.rollout.champion)])
-    return route, version is not None
+def _named(app: App, request: Request) -> Served:
+    """The model of a request's path. Raises NotFound."""
+    return protocol.served(app, request.path_params["model"], version=request.path_params.get("version", ""))
 
 
 def _only(app: App, request: Request) -> str:
@@ -307,29 +256,3 @@ def _inflated(request: Request, body: bytes, *, limit: int) -> bytes:
     if len(found) > limit:
         raise Turned(413, code="too_large", message=f"the body is larger than {limit} bytes when it is unpacked")
     return found
-
-
-def _whole(found: Answer) -> tuple[Prediction, ...]:
-    """The predictions, when every row has one: these protocols have no word for a row without. Raises ModelFailed."""
-    lacking = [place for place, prediction in enumerate(found.predictions) if prediction.output is None]
-    if lacking:
-        why = found.predictions[lacking[0]].error
-        raise ModelFailed(
-            f"{len(lacking)} of {len(found.predictions)} rows were answered by nobody: row {lacking[0]}: {why}",
-            remedy=f"POST /v1/models/{found.model}/predict answers the others",
-        )
-    return found.predictions
-
-
-def _marks(request: Request, found: Answer) -> tensors.Parameters:
-    """What a response says beside its tensors."""
-    marks: tensors.Parameters = {"request_id": request.scope["request_id"]}
-    stood_in = next((p for p in found.predictions if p.stand_in is not None), None)
-    if stood_in is not None:
-        marks |= {"fallback": stand_in(stood_in), "fallback_reason": stood_in.error or ""}
-    return marks
-
-
-def _count(traffic: Traffic, found: Answer) -> None:
-    for prediction in found.predictions:
-        traffic.prediction(prediction.model, prediction.key, seconds=prediction.seconds)

@@ -7,10 +7,11 @@ services: whoever may write it may be anybody), else by its address.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from time import monotonic
 from typing import Any
 
+from msgspec import Struct
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelkeep.edge.border import OPEN, answer_refusal, greet
@@ -24,35 +25,63 @@ ROUTE = "(rate limit)"
 UNLIMITED = OPEN | {"/metrics", "/health/ready"}
 
 
-class Limits:
-    """Wraps the whole application."""
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who asks, what this caller may, and what is left of it (None: no rate holds)."""
 
-    def __init__(self, inner: ASGIApp, settings: OverloadSettings, *, traffic: Traffic) -> None:
-        self._inner, self._traffic = inner, traffic
+    name: str
+    rate: Rate
+    priority: Priority | None
+    left: Left | None
+
+    @property
+    def refusal(self) -> Turned | None:
+        """Why the request is too much; None when it is not."""
+        return _refusal(self.name, self.rate, left=self.left) if self.left is not None and self.left.wait else None
+
+
+class Callers:
+    """Everybody who asks this process, through whichever door: one count for each."""
+
+    def __init__(self, settings: OverloadSettings) -> None:
         self._header = settings.caller.lower().encode()
         self._rate = rate_of(settings.rate, settings.burst)
         self._rates: Mapping[str, Rate] = {n: rate_of(c.rate, c.burst) for n, c in settings.callers.items()}
         self._priorities: Mapping[str, Priority] = {n: c.priority for n, c in settings.callers.items() if c.priority}
         self._buckets = Buckets()
 
+    def take(self, headers: Iterable[tuple[bytes, bytes]], address: str) -> Caller:
+        """Count one request of whoever sends these headers from this address."""
+        name = address
+        if self._header:
+            found = (str(value[:200].decode("latin-1")) for name, value in headers if name == self._header)
+            name = next(found, address)
+        rate = self._rates.get(name, self._rate)
+        left = self._buckets.take(name, rate, at=monotonic()) if rate.rate > 0 else None
+        return Caller(name=name, rate=rate, priority=self._priorities.get(name), left=left)
+
+
+class Limits:
+    """Wraps the whole application."""
+
+    def __init__(self, inner: ASGIApp, callers: Callers, *, traffic: Traffic) -> None:
+        self._inner, self._callers, self._traffic = inner, callers, traffic
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917 - ASGI's own form
         """Let a request in with its headers, or answer 429."""
         if scope["type"] != "http" or scope["path"] in UNLIMITED:
             await self._inner(scope, receive, send)
             return
-        caller = self._caller(scope)
-        if caller in self._priorities:
-            scope["priority"] = self._priorities[caller]
-        rate = self._rates.get(caller, self._rate)
-        if rate.rate <= 0:
+        caller = self._callers.take(scope["headers"], str((scope.get("client") or ("",))[0]))
+        if caller.priority is not None:
+            scope["priority"] = caller.priority
+        left = caller.left
+        if left is None:
             await self._inner(scope, receive, send)
             return
-        left = self._buckets.take(caller, rate, at=monotonic())
-        if left.wait:
+        refusal = caller.refusal
+        if refusal is not None:
             self._traffic.request(scope["method"], ROUTE, status=429, seconds=0.0)
-            await answer_refusal(
-                _refusal(caller, rate, left=left), request_id=greet(scope["headers"]).request_id, send=send
-            )
+            await answer_refusal(refusal, request_id=greet(scope["headers"]).request_id, send=send)
             return
 
         async def told(message: MutableMapping[str, Any]) -> None:
@@ -61,13 +90,6 @@ class Limits:
             await send(message)
 
         await self._inner(scope, receive, told)
-
-    def _caller(self, scope: Scope) -> str:
-        if self._header:
-            for name, value in scope["headers"]:
-                if name == self._header:
-                    return str(value[:200].decode("latin-1"))
-        return str((scope.get("client") or ("",))[0])
 
 
 def rate_of(rate: float, burst: int) -> Rate:

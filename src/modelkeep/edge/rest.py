@@ -24,7 +24,6 @@ from modelkeep.edge import (
     health,
     hot,
     inference,
-    limits,
     metrics,
     mounting,
     openapi,
@@ -34,6 +33,7 @@ from modelkeep.edge import (
 )
 from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
+from modelkeep.edge.limits import Callers, Limits
 from modelkeep.edge.machine import Machine
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
@@ -57,10 +57,17 @@ class Uploaded(Struct, frozen=True, kw_only=True):
     size: int
 
 
-def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: Traffic | None = None) -> ASGIApp:
+def build(
+    app: App,
+    *,
+    key: str = "",
+    pages: Sequence[BaseRoute] = (),
+    traffic: Traffic | None = None,
+    callers: Callers | None = None,
+) -> ASGIApp:
     """The whole server as one ASGI application; ``pages`` are routes of the web pages.
 
-    ``traffic`` is where requests are counted.
+    ``traffic`` is where requests are counted, ``callers`` what each caller may, where that is limited.
 
     Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
     Raises BadSettings when two acts want one route.
@@ -88,8 +95,7 @@ def build(app: App, *, key: str = "", pages: Sequence[BaseRoute] = (), traffic: 
     handlers = {HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse, Exception: _fault}
     inner = Starlette(routes=routes, exception_handlers=handlers)
     whole = Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
-    overload = app.settings.overload
-    return limits.Limits(whole, overload, traffic=traffic) if limits.limited(overload) else whole
+    return whole if callers is None else Limits(whole, callers, traffic=traffic)
 
 
 def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) -> Route:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import secrets
 import signal
 import socket
@@ -14,11 +15,13 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import msgspec
 import uvicorn
 
 from modelkeep.claims import marked
 from modelkeep.edge import limits, rest
 from modelkeep.edge.crew import Crew
+from modelkeep.edge.limits import Callers
 from modelkeep.edge.pages.routes import pages
 from modelkeep.edge.traffic import Traffic
 from modelkeep.edge.wire import Road, Wire
@@ -27,10 +30,13 @@ from modelkeep.errors import BadSettings, Unavailable
 if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.edge.mate import Mate
+    from modelkeep.edge.rpc.listening import Listener
 
 BACKLOG = 2048
 GRACE = 10
-TURN = 0.0005
+ACCEPTS = 32
+"""So many connections are accepted in one turn of the event loop."""
+TURN = 0.00005
 """So long, in seconds, another thread may keep the event loop from running: the loop asks for every connection anew."""
 
 
@@ -52,16 +58,18 @@ class Server:
         self._pages = pages(app)
         self.traffic = traffic
         several = settings.workers > 1
+        limited = limits.limited(app.settings.overload)
+        callers = limits.Callers(app.settings.overload) if limited else None
         road = Road(
             app.rooms.gateway,
             traffic,
             limit=settings.body,
             token=settings.token.reveal() if settings.token else "",
             patience=settings.patience,
-            limited=limits.limited(app.settings.overload),
+            limited=limited,
         )
         config = uvicorn.Config(
-            rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic),
+            rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic, callers=callers),
             http=road.protocol() if mate is None else mate.protocol(road),
             access_log=False,
             log_config=None,
@@ -78,12 +86,20 @@ class Server:
         if several and mate is None:
             ports = _free(settings.host, ports)
         self._sockets = _bound(settings.host, ports, shared=several)
+        road.more = self._accept
         self.ports = tuple(taken.getsockname()[1] for taken in self._sockets)
         self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._crew: Crew | None = None
+        self._calls: _Calls | None = None
+        if settings.grpc is not None and not (mate and limited):  # one process counts what each caller may
+            with self._letting_go():
+                self._calls = _Calls(app, traffic, callers=callers, joined=mate is not None)
+        self.grpc = None if self._calls is None else self._calls.port
+        """The port of gRPC, where it is spoken."""
         if several and mate is None:
-            self._crew = Crew(app.settings, self.ports, adopt=self._adopt)
+            shared = msgspec.structs.replace(settings, grpc=self.grpc)
+            self._crew = Crew(msgspec.structs.replace(app.settings, server=shared), self.ports, adopt=self._adopt)
             traffic.others = self._crew.tallies
 
     def run(self) -> None:
@@ -97,7 +113,7 @@ class Server:
                 self._loop = runner.get_loop()
                 if self._crew is not None:
                     self._crew.start()
-                runner.run(self._server.serve(sockets=self._sockets))
+                runner.run(self._serve())
         finally:
             gc.unfreeze()
             sys.setswitchinterval(before)
@@ -105,6 +121,28 @@ class Server:
                 self._crew.stop()
             for taken in self._sockets:
                 taken.close()
+            if self._calls is not None:
+                self._calls.close()
+
+    @contextlib.contextmanager
+    def _letting_go(self) -> Iterator[None]:
+        """Close the ports when it turns out that there will be no server."""
+        try:
+            yield
+        except BadSettings:
+            for taken in self._sockets:
+                taken.close()
+            raise
+
+    async def _serve(self) -> None:
+        if self._calls is None:
+            await self._server.serve(sockets=self._sockets)
+            return
+        await self._calls.listener.start()
+        try:
+            await self._server.serve(sockets=self._sockets)
+        finally:
+            await self._calls.listener.stop()
 
     def stop(self) -> None:
         """Ask to stop; safe from any thread and from a signal."""
@@ -118,12 +156,49 @@ class Server:
         """True once requests are answered."""
         return self._server.started and (self._crew is None or self._crew.ready)
 
+    def _accept(self) -> None:
+        """Accept who waits; a flood of connections is spread over several turns of the loop."""
+        for door in self._sockets if not self._server.should_exit else ():
+            for _ in range(ACCEPTS):
+                try:
+                    taken, _ = door.accept()
+                except OSError:  # nobody waits, or who did is gone; what else is wrong the loop's own accept finds
+                    break
+                asyncio.ensure_future(self._server.adopt(taken, b""))  # noqa: RUF006 - the loop holds what is ready
+
     def _adopt(self, taken: socket.socket, data: bytes) -> None:
         """Go on with a connection that another process accepted; ``data`` is what it has read. From any thread."""
         if self._loop is None or self._loop.is_closed():
             taken.close()
             return
         self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._server.adopt(taken, data)))
+
+
+class _Calls:
+    """The port of gRPC: it is held from the beginning, so that whoever shares it can be told, and listened on later.
+
+    Raises BadSettings when it is taken, or the packages that it needs are not installed.
+    """
+
+    def __init__(self, app: App, traffic: Traffic, *, callers: Callers | None, joined: bool) -> None:
+        settings = app.settings.server
+        try:
+            listening = importlib.import_module("modelkeep.edge.rpc.listening")
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").partition(".")[0] not in {"grpc", "google"}:
+                raise
+            raise BadSettings(
+                f"server.grpc = {settings.grpc} ({app.settings.source('server.grpc')}) needs packages that are missing",
+                remedy="pip install 'modelkeep[grpc]'",
+            ) from None
+        self._held = _held(settings.host, settings.grpc or 0, joined=joined)
+        self.port: int = self._held.getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.listener: Listener = listening.Listener(app, traffic, address=f"{host}:{self.port}", callers=callers)
+
+    def close(self) -> None:
+        """Let the port go."""
+        self._held.close()
 
 
 class _Quiet(uvicorn.Server):
@@ -157,7 +232,8 @@ class _Quiet(uvicorn.Server):
         except OSError:
             taken.close()
         else:
-            connection.data_received(data)
+            if data:
+                connection.data_received(data)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -181,6 +257,8 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
         with marked(app.rooms.folder, url=server.url, key=server.key):
             for port in server.ports:
                 tell(f"listening on http://{_shown(app.settings.server.host)}:{port}")
+            if server.grpc is not None:
+                tell(f"gRPC (Open Inference Protocol) on {_shown(app.settings.server.host)}:{server.grpc}")
             server.run()
     finally:
         app.stop()
@@ -230,6 +308,29 @@ def _bound(host: str, ports: tuple[int, ...], *, shared: bool = False) -> list[s
         one.listen(BACKLOG)
         taken.append(one)
     return taken
+
+
+def _held(host: str, port: int, *, joined: bool) -> socket.socket:
+    """A port that is kept from others without listening on it; who shares it (``SO_REUSEPORT``) may listen.
+
+    ``joined`` says that it is another process's. Raises BadSettings when somebody else has it.
+    """
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        if not joined:
+            with socket.socket(one.family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind((host, port))
+    except OSError as cause:
+        one.close()
+        raise BadSettings(
+            f"cannot listen on {host}:{port} for gRPC: {cause.strerror}",
+            remedy="another server has it? choose another with server.grpc",
+        ) from None
+    return one
 
 
 def _free(host: str, ports: tuple[int, ...]) -> tuple[int, ...]:

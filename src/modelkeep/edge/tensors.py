@@ -227,6 +227,11 @@ class Columns(Struct, frozen=True, kw_only=True):
     ids: list[str]
     scores: Sequence[float | None] | None = None
 
+    @property
+    def version(self) -> str:
+        """The version that answered; several with commas between."""
+        return ",".join(map(str, self.versions))
+
     @classmethod
     def of(cls, block: Block, *, start: int, end: int) -> Columns:
         """Those of some rows of a block."""
@@ -251,32 +256,55 @@ class Columns(Struct, frozen=True, kw_only=True):
         )
 
 
-def response(asked: Infer, found: Columns, *, signature: Signature, parameters: Parameters) -> tuple[bytes, int]:
-    """The body of a response, and the length of its JSON where bytes follow (0 where none do). Raises BadInput."""
+class Chosen(Struct, frozen=True, kw_only=True):
+    """An output that goes into a response: its values, and whether they were asked for as bytes (None: not said)."""
+
+    name: str
+    kind: str
+    values: Sequence[Any]
+    binary: bool | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One value a row."""
+        return (len(self.values),)
+
+
+def chosen(asked: Infer, found: Columns, *, signature: Signature) -> list[Chosen]:
+    """The outputs that were asked for, else all. Raises BadInput for one that there is not."""
     columns: dict[str, tuple[str, Sequence[Any]]] = {
         signature.output.name: (TYPES[signature.output.kind], found.outputs)
     }
     if found.scores is not None:
         columns.setdefault(SCORE, ("FP64", found.scores))
     columns.setdefault(PREDICTION_ID, ("BYTES", found.ids))
-    everything = bool(asked.parameters.get("binary_data_output", False))
-    wanted = [Wanted(name=name) for name in columns] if asked.outputs is UNSET else asked.outputs
-    outputs, behind = [], []
-    for one in wanted:
+    said = asked.parameters.get("binary_data_output")
+    everything = None if said is None else bool(said)
+    outputs = []
+    for one in [Wanted(name=name) for name in columns] if asked.outputs is UNSET else asked.outputs:
         if one.name not in columns:
             raise BadInput.of("outputs", expected=f"some of {', '.join(columns)}", got=repr(one.name)[:80])
         kind, values = columns[one.name]
-        if one.parameters.get("binary_data", everything):
-            data = packed(kind, values)
+        own = one.parameters.get("binary_data")
+        outputs.append(Chosen(name=one.name, kind=kind, values=values, binary=everything if own is None else bool(own)))
+    return outputs
+
+
+def response(asked: Infer, found: Columns, *, signature: Signature, parameters: Parameters) -> tuple[bytes, int]:
+    """The body of a response, and the length of its JSON where bytes follow (0 where none do). Raises BadInput."""
+    outputs, behind = [], []
+    for one in chosen(asked, found, signature=signature):
+        if one.binary:
+            data = packed(one.kind, one.values)
             behind.append(data)
             more: Parameters = {"binary_data_size": len(data)}
-            outputs.append(Given(name=one.name, datatype=kind, shape=(len(values),), parameters=more))
+            outputs.append(Given(name=one.name, datatype=one.kind, shape=one.shape, parameters=more))
         else:
-            outputs.append(Given(name=one.name, datatype=kind, shape=(len(values),), data=values))
+            outputs.append(Given(name=one.name, datatype=one.kind, shape=one.shape, data=one.values))
     content = msgspec.json.encode(
         Inferred(
             model_name=found.model,
-            model_version=",".join(map(str, found.versions)),
+            model_version=found.version,
             outputs=outputs,
             id=asked.id or UNSET,
             parameters=parameters or UNSET,

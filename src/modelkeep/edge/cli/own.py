@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -162,6 +162,10 @@ def _checks(found: settings.Settings) -> Iterator[Check]:
     yield Check(what="model files", fine=True, detail=str(found.folder / "files"))
     if found.server.token is not None:
         found.server.token.reveal()
+    if found.server.grpc is not None:
+        there = all(map(_importable, ("grpc", "google.protobuf")))
+        lacks = "server.grpc needs packages that are missing: pip install 'modelkeep[grpc]'"
+        yield Check(what="gRPC", fine=there, detail=f"port {found.server.grpc}" if there else lacks)
     for port in found.server.listen:
         taken = _taken(found.server.host, port)
         yield Check(what=f"port {port}", fine=True, detail="in use (is the server running?)" if taken else "free")
@@ -177,6 +181,13 @@ def _missing() -> Iterator[str]:
             metadata.version(name)
         except metadata.PackageNotFoundError:
             yield name
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
 
 
 def _existing(folder: Path) -> Path:

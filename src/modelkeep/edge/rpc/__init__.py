@@ -1,0 +1,1 @@
+"""The Open Inference Protocol (v2) over gRPC: imported only where ``server.grpc`` is set (extra ``grpc``)."""
