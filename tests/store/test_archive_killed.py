@@ -12,7 +12,7 @@ from modelkeep.store.archive.upkeep import Archive
 from modelkeep.store.sqlite import SqliteStore
 
 KILLED = 137
-SEALING = ("archive.written", "archive.taking", "archive.sealed")
+SEALING = ("archive.written", "archive.announcing", "archive.announced", "archive.taking", "archive.sealed")
 MERGING = ("archive.rewritten", "archive.swapping", "archive.swapped")
 CHILD = """
 import sys

@@ -421,21 +421,39 @@ def rows_among(
     Core's ``tuple_(...).in_(...)`` says ``IN (VALUES ...)``, for which SQLite scans the whole table; it uses an index
     when the values are a subquery. The last condition lets it take partial indexes too.
     """
-    dialect, wanted = connection.dialect, list(keys)
+    for statement, parameters in _among(connection, query, columns=columns, keys=list(keys)):
+        yield from connection.exec_driver_sql(statement, parameters)
+
+
+def tuples_among(
+    connection: Connection, query: Select[Any], *, columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """``rows_among`` as the driver's own tuples: a third of the time where rows come by the thousand."""
+    found: list[tuple[Any, ...]] = []
+    for statement, parameters in _among(connection, query, columns=columns, keys=keys):
+        result = connection.exec_driver_sql(statement, parameters)
+        found += result.cursor.fetchall()
+        result.close()
+    return found
+
+
+def _among(
+    connection: Connection, query: Select[Any], *, columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The statements of ``rows_among``, each with what is bound in it."""
+    dialect = connection.dialect
     names = [str(column.compile(dialect=dialect)) for column in columns]
     if dialect.name == "postgresql":
         condition = copying.among(tuple(names), tuple(copying.type_of(column) for column in columns))
-        if wanted:
-            arrays = tuple(map(list, zip(*wanted, strict=True)))
-            yield from connection.exec_driver_sql(_statement(query, dialect) + condition, arrays)
+        if keys:
+            yield _statement(query, dialect) + condition, tuple(map(list, zip(*keys, strict=True)))
         return
     one = f"({', '.join(['?'] * len(columns))})"
-    for start in range(0, len(wanted), CHUNK):
-        some = wanted[start : start + CHUNK]
+    for start in range(0, len(keys), CHUNK):
+        some = keys[start : start + CHUNK]
         values = f"SELECT * FROM (VALUES {', '.join([one] * len(some))}) AS wanted"
         among = f" WHERE ({', '.join(names)}) IN ({values}) AND {names[0]} IS NOT NULL"
-        parameters = tuple(value for key in some for value in key)
-        yield from connection.exec_driver_sql(_statement(query, dialect) + among, parameters)
+        yield _statement(query, dialect) + among, tuple(value for key in some for value in key)
 
 
 @cache

@@ -12,12 +12,15 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from modelkeep.errors import BadInput
 from modelkeep.nouns import Outcome, Output
 from modelkeep.store import rows
-from modelkeep.store.tables import CHUNK, archived, insert_rows, outcomes, rows_among
+from modelkeep.store.tables import CHUNK, archived, insert_rows, outcomes, tuples_among
 
 Address: TypeAlias = tuple[int, int] | tuple[str, str, float]
 """Where an outcome was told: a prediction's id, or a model, a key and the moment that it is about."""
 
 _REVISIONS = select(outcomes)
+_SPAN = _REVISIONS.where(
+    outcomes.c.writer == bindparam("x_writer"), outcomes.c.seq.between(bindparam("x_low"), bindparam("x_high"))
+)
 
 
 class Revision(NamedTuple):
@@ -116,16 +119,15 @@ class Outcomes:
         ids = [a for a in addresses if len(a) == 2]
         keys = [a for a in addresses if len(a) == 3]
         found: dict[Address, list[Revision]] = {}
-        by_id = rows_among(self._connection, _REVISIONS, columns=[c.writer, c.seq], keys=ids)
-        by_key = rows_among(self._connection, _REVISIONS, columns=[c.model, c.key, c.target], keys=keys)
+        by_id = tuples_among(self._connection, _REVISIONS, columns=[c.writer, c.seq], keys=ids)
+        by_key = tuples_among(self._connection, _REVISIONS, columns=[c.model, c.key, c.target], keys=keys)
         self._gather(found, chain(by_id, by_key))
         return found
 
     def told_by_id(self, writer: int, *, low: int, high: int) -> dict[Address, list[Revision]]:
         """What was told of the ids ``writer-low`` to ``writer-high``."""
-        c, found = outcomes.c, dict[Address, list[Revision]]()
-        query = select(outcomes).where(c.writer == writer, c.seq.between(low, high))
-        self._gather(found, self._connection.execute(query))
+        found: dict[Address, list[Revision]] = {}
+        self._gather(found, self._connection.execute(_SPAN, {"x_writer": writer, "x_low": low, "x_high": high}))
         return found
 
     def told_by_key(self, model: str, *, keys: Iterable[str], low: float, high: float) -> dict[Address, list[Revision]]:
@@ -150,7 +152,8 @@ class Outcomes:
 
     @staticmethod
     def _gather(found: dict[Address, list[Revision]], kept: Iterable[Any]) -> None:
-        for revision in sorted(map(Revision._make, kept), key=lambda revision: revision.number):
+        for row in sorted(kept):  # by number, which comes first
+            revision = Revision._make(row)
             found.setdefault(revision.address, []).append(revision)
 
 

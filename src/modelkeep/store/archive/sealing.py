@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
@@ -11,13 +12,19 @@ from sqlalchemy import Connection, delete, func, select
 from modelkeep.store import rows
 from modelkeep.store.archive.form import HOT, Record
 from modelkeep.store.rows import ASKED, Asked
-from modelkeep.store.tables import CHUNK, matches, outcomes, predictions, rows_among
+from modelkeep.store.tables import CHUNK, matches, outcomes, predictions, rows_among, tuples_among
 from modelkeep.store.tallying import Tallies
 from modelkeep.store.told import Address, Outcomes, Revision, head
 
 _Id = tuple[int, int]
 _HOT = select(*(predictions.c[name] for name in HOT))
 _ASKED = select(*ASKED)
+_NUMBER = itemgetter(HOT.index("number"))
+_PLACES = itemgetter(*(HOT.index(name) for name in Asked._fields))
+
+
+def _asked(row: tuple[Any, ...]) -> Asked:
+    return Asked(*_PLACES(row))
 
 
 class Batch(NamedTuple):
@@ -45,12 +52,14 @@ def waiting(connection: Connection, model: str, *, before: float) -> tuple[int, 
 def gather(connection: Connection, model: str, *, numbers: Sequence[int]) -> Batch:
     """The predictions of a model with these numbers, and all that hangs on them. Those that are gone are left out."""
     hot = _hot(connection, model, numbers=numbers)
-    asked = [Asked._make(row[HOT.index(name)] for name in Asked._fields) for row in hot]
+    asked = list(map(_asked, hot))
     m = matches.c
-    found = rows_among(connection, rows.MATCHES, columns=[m.writer, m.seq], keys=[a.id for a in asked])
-    matched = {(row.writer, row.seq): tuple(row) for row in found}
+    found = tuples_among(connection, rows.MATCHES, columns=[m.writer, m.seq], keys=[(a[0], a[1]) for a in asked])
+    matched = {(row[1], row[2]): row for row in found}
     standing = _Standing(connection, asked)
-    records = [Record(tuple(row), matched.get(one.id), standing.of(one)) for row, one in zip(hot, asked, strict=True)]
+    records = [
+        Record(row, matched.get((one[0], one[1])), standing.of(one)) for row, one in zip(hot, asked, strict=True)
+    ]
     return Batch(tuple(records), standing.spare())
 
 
@@ -70,12 +79,10 @@ def _delete(connection: Connection, table: Any, *, numbers: Sequence[int], model
         connection.execute(statement if model is None else statement.where(table.c.model == model))
 
 
-def _hot(connection: Connection, model: str, *, numbers: Sequence[int]) -> list[Any]:
-    c, found = predictions.c, list[Any]()
-    for start in range(0, len(numbers), CHUNK):
-        some = list(numbers[start : start + CHUNK])
-        found += connection.execute(_HOT.where(c.model == model, c.number.in_(some))).all()
-    return sorted(found, key=lambda row: row.number)
+def _hot(connection: Connection, model: str, *, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+    c = predictions.c
+    found = tuples_among(connection, _HOT, columns=[c.model, c.number], keys=[(model, number) for number in numbers])
+    return sorted(found, key=_NUMBER)
 
 
 class _Standing:
@@ -83,7 +90,7 @@ class _Standing:
 
     def __init__(self, connection: Connection, asked: Sequence[Asked]) -> None:
         self._connection = connection
-        self._mine = {one.id for one in asked}
+        self._mine = {(one[0], one[1]) for one in asked}
         told = Outcomes(connection)
         places: list[Address] = [*self._mine, *{one.of for one in asked if one.of is not None}]
         self._by_id = told.chains(places)
@@ -97,8 +104,11 @@ class _Standing:
 
     def of(self, one: Asked) -> tuple[Revision, ...]:
         """Every revision that was told of a prediction, oldest first."""
-        chains = [self._by_id.get(place, ()) for place in (one.id, one.of) if place is not None]
-        near = self._by_place.get((one.model, one.key, one.target), ())
+        told = self._by_id.get((one[0], one[1]), ())
+        near = self._by_place.get((one.model, one.key, one.target), ()) if self._by_place else ()
+        if one.of_writer is None and not near:
+            return tuple(told)  # the common case; it is in order
+        chains = [told, () if one.of is None else self._by_id.get(one.of, ())]
         chains += [self._by_key[place] for place in near]
         return tuple(sorted((r for chain in chains for r in chain), key=lambda revision: revision.number))
 
@@ -110,8 +120,9 @@ class _Standing:
     def _shared(self) -> None:
         """Which ids that something was told of stand for a prediction that stays: itself, or one of its shadows."""
         p, pairs = predictions.c, [place for place in self._by_id if len(place) == 2]
-        for columns in ([p.writer, p.seq], [p.of_writer, p.of_seq]):
-            for row in rows_among(self._connection, _ASKED, columns=columns, keys=pairs):
+        foreign = [place for place in pairs if place not in self._mine]  # an id is one prediction's alone
+        for columns, keys in (([p.writer, p.seq], foreign), ([p.of_writer, p.of_seq], pairs)):
+            for row in rows_among(self._connection, _ASKED, columns=columns, keys=keys):
                 one = Asked._make(row)
                 if one.id not in self._mine:
                     for place in (one.id, one.of):

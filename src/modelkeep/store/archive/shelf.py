@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
@@ -14,7 +14,8 @@ from modelkeep.store.archive.form import Record
 from modelkeep.store.tables import CHUNK, archived, archived_ids, insert_rows, thawed
 
 _LARGEST = 2**63 - 1
-_Id = tuple[int, int]
+Id: TypeAlias = tuple[int, int]
+"""The two integers of a prediction's id."""
 
 
 class Partition(Struct, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ class Shelf:
             conditions.append(c.match_last > matched_after)
         return self._read(and_(*conditions))
 
-    def holding(self, ids: Iterable[_Id], kind: str = "id") -> list[Partition]:
+    def holding(self, ids: Iterable[Id], kind: str = "id") -> list[Partition]:
         """The files in use that may hold predictions of these ids, or with ``kind`` ``of`` their shadows."""
         c, found = archived_ids.c, set[int]()
         spans = rows.spans(ids)
@@ -139,9 +140,9 @@ class Shelf:
             tuple((names[n], *pair) for n, pairs in sorted(struck.items()) for pair in sorted(pairs)),
         )
 
-    def struck(self, partitions: Iterable[int]) -> dict[int, set[_Id]]:
+    def struck(self, partitions: Iterable[int]) -> dict[int, set[Id]]:
         """The ids that are struck out, by file."""
-        found: dict[int, set[_Id]] = {}
+        found: dict[int, set[Id]] = {}
         wanted = sorted(partitions)
         for start in range(0, len(wanted), CHUNK):
             query = select(thawed).where(thawed.c.partition.in_(wanted[start : start + CHUNK]))
@@ -150,10 +151,6 @@ class Shelf:
         return found
 
     # --------------------------------------------------------------------------------------------- writing
-
-    def add(self, written: Written, records: Sequence[Record], *, model: str, period: str, at: float) -> int:
-        """List a file of these records; its number."""
-        return self.list_file(written, described(records), model=model, period=period, at=at, bare=False)
 
     def list_file(
         self, written: Written, described: Mapping[str, Any], *, model: str, period: str, at: float, bare: bool
@@ -172,9 +169,19 @@ class Shelf:
         )
         return number
 
-    def strike(self, partition: int, ids: Iterable[_Id]) -> None:
+    def strike(self, partition: int, ids: Iterable[Id]) -> None:
         """Strike rows of a file out: they are in the database again."""
         insert_rows(self._connection, thawed, rows=[(partition, *pair) for pair in ids])
+
+    def unstrike(self, partition: int, ids: Iterable[Id]) -> None:
+        """Let struck rows of a file count: they are gone from the database."""
+        c, by_writer = thawed.c, dict[int, list[int]]()
+        for writer, seq in ids:
+            by_writer.setdefault(writer, []).append(seq)
+        for writer, seqs in by_writer.items():
+            mine = delete(thawed).where(c.partition == partition, c.writer == writer)
+            for start in range(0, len(seqs), CHUNK):
+                self._connection.execute(mine.where(c.seq.in_(seqs[start : start + CHUNK])))
 
     def retire(self, partitions: Sequence[int], at: float) -> None:
         """Take files out of use."""
@@ -217,7 +224,7 @@ def described(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def spans(ids: Iterable[_Id], of: Iterable[_Id]) -> list[tuple[str, int, int, int]]:
+def spans(ids: Iterable[Id], of: Iterable[Id]) -> list[tuple[str, int, int, int]]:
     """The ids of a file as they are listed: kind, writer, lowest and highest count."""
     found: list[tuple[str, int, int, int]] = []
     for kind, pairs in (("id", ids), ("of", of)):

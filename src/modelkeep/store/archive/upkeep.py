@@ -17,14 +17,17 @@ from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.quantities import DAY
 from modelkeep.store.archive.cold import Cold, Live, Written
-from modelkeep.store.archive.shelf import Partition
+from modelkeep.store.archive.form import Record
+from modelkeep.store.archive.shelf import Partition, described
 from modelkeep.store.seams import Store
 
 BATCH = 1000
 """So many rows leave the database in one transaction, at first."""
-_SMALLEST, _LARGEST = 100, 5000
+_SMALLEST, _LARGEST = 100, 2000
 QUICK = 0.025
 """Seconds that such a transaction shall take: the batches grow or shrink towards it."""
+SLICES = 5
+"""So many batches have a file together."""
 TRIES = 8
 """So often a change is tried whose rows are changed by others meanwhile."""
 GRACE = 900.0
@@ -68,28 +71,46 @@ class Archive:
     # --------------------------------------------------------------------------------------------- sealing
 
     def seal(self, model: str, *, before: float, at: float) -> int:
-        """Move one batch of a model's predictions asked ``before`` then into a file; how many, 0 when none is left."""
+        """Move some of a model's predictions asked ``before`` then into a file; how many, 0 when none is left.
+
+        The file is written and listed first, with all its rows struck out. Then they move into it a few at a time, so
+        that no other writer waits long. Whoever is killed meanwhile leaves every record in one place.
+        """
         with self._store.read() as ledger:
             if not ledger.archive.old(model, before=before, limit=1):
                 return 0
         for _ in range(TRIES):
             with self.cold.lock():
                 with self._store.read() as ledger:
-                    batch = ledger.archive.gather(model, ledger.archive.old(model, before=before, limit=self._batch))
+                    oldest = ledger.archive.old(model, before=before, limit=self._batch * SLICES)
+                    batch = ledger.archive.gather(model, oldest)
                 if not batch.records:
                     return 0
-                written = self.cold.write(batch.records)
+                written, about = self.cold.write(batch.records), described(batch.records)
                 self._pause("archive.written")
-                began = time.perf_counter()
+                ids = [record.id for record in batch.records]
                 with self._store.write() as ledger:
-                    taken = ledger.archive.take(batch, written, at=at)
-                    self._pause("archive.taking")
-                self._paced(time.perf_counter() - began)
-                self._pause("archive.sealed")
+                    partition = ledger.archive.announce(model, written, about=about, ids=ids, at=at)
+                    self._pause("archive.announcing")
+                self._pause("archive.announced")
+                taken = self._take(partition, batch.records)
                 if taken:
-                    return len(batch.records)
-                self.cold.remove(written.digest)
+                    return taken
         return 0
+
+    def _take(self, partition: int, records: Sequence[Record]) -> int:
+        """Move the records of a listed file into it, a batch at a time; how many have not changed meanwhile."""
+        taken = start = 0
+        while start < len(records):
+            some = records[start : start + self._batch]
+            start += len(some)
+            began = time.perf_counter()
+            with self._store.write() as ledger:
+                taken += ledger.archive.take(partition, some)
+                self._pause("archive.taking")
+            self._paced(time.perf_counter() - began)
+            self._pause("archive.sealed")
+        return taken
 
     def merge(self, model: str, *, at: float) -> int:
         """Merge what was sealed of a model into files of a day, or of a month of small days; how many were merged.

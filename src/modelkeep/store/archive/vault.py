@@ -15,7 +15,7 @@ from modelkeep.store.archive.cold import Cold, Written
 from modelkeep.store.archive.form import Record
 from modelkeep.store.archive.paging import Span
 from modelkeep.store.archive.sealing import Batch
-from modelkeep.store.archive.shelf import Partition, Shelf, described
+from modelkeep.store.archive.shelf import Id, Partition, Shelf
 from modelkeep.store.sealing import Keys
 from modelkeep.store.tallying import Tallies
 
@@ -48,17 +48,26 @@ class Vault(Shelf):
         """Predictions of a model by their numbers, with all that hangs on them; without those that are gone."""
         return sealing.gather(self._connection, model, numbers=numbers)
 
-    def take(self, batch: Batch, written: Written, *, at: float) -> bool:
-        """Move a batch from the database to the file that holds it; False when it has changed since it was gathered.
+    def announce(self, model: str, written: Written, *, about: Mapping[str, Any], ids: Sequence[Id], at: float) -> int:
+        """List a file whose rows are all in the database still: every one is struck out. Its number."""
+        number = self.list_file(written, about, model=model, period="", at=at, bare=False)
+        self.strike(number, ids)
+        return number
 
-        Then nothing was done, and the file is of no use.
+    def take(self, partition: int, records: Sequence[Record]) -> int:
+        """Move records from the database to the file that holds them; how many.
+
+        Those that have changed since they were gathered stay where they are, struck out in the file.
         """
-        model = batch.records[0].of("model")
-        if self.gather(model, [record.of("number") for record in batch.records]) != batch:
-            return False
-        self.list_file(written, described(batch.records), model=model, period="", at=at, bare=False)
+        model = records[0].of("model")
+        batch = self.gather(model, [record.of("number") for record in records])
+        if batch.records != tuple(records):
+            known = {record.id: record for record in records}
+            same = [one.of("number") for one in batch.records if one == known[one.id]]
+            batch = self.gather(model, same)
         sealing.remove(self._connection, batch)
-        return True
+        self.unstrike(partition, [record.id for record in batch.records])
+        return len(batch.records)
 
     def drop(self, batch: Batch) -> None:
         """Delete a batch from the database for good: it is older than anybody wants it. Sums and profiles stay."""
