@@ -11,6 +11,8 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,10 +26,13 @@ from modelkeep.edge.questions import Question, Reader
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.replies import Replies
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import ModelkeepError
+from modelkeep.errors import ModelkeepError, Overloaded
 from modelkeep.nouns import Outputs, Signature, Value
+from modelkeep.serving.admission.crowds import Crowd
+from modelkeep.serving.admission.gates import PRIORITIES
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.bursts import Burst, Kept
+from modelkeep.serving.routes import Route
 
 if TYPE_CHECKING:
     from modelkeep.serving.gateway import Gateway
@@ -36,6 +41,7 @@ LOOK = 8
 """Every so many turns a door looks anew how many rows fit into one."""
 FEW = 32
 """So many rows of one question are always asked at once."""
+_rank = attrgetter("rank")
 
 
 class Line(Protocol):
@@ -57,12 +63,16 @@ class Asks(Struct, frozen=True, kw_only=True):
 
 
 class Asked:
-    """One request at a door: its connection, its head as it came, its body, when it came and how it is called."""
+    """One request at a door: its connection, its head as it came, its body, when it came and how it is called.
 
-    __slots__ = ("body", "came", "content", "head", "line", "other", "question", "request")
+    ``rank`` is the place of its priority among all (0 = the most urgent, -1 = it names none).
+    """
+
+    __slots__ = ("body", "came", "content", "head", "line", "other", "question", "rank", "request")
 
     def __init__(self, line: Line, head: Any, *, body: bytes, request: str) -> None:
         self.line, self.head, self.body, self.request = line, head, body, request
+        self.rank: int = head.rank
         self.came = perf_counter()
         self.content: bytes | None = None
         self.other = False
@@ -93,6 +103,7 @@ class Door:
         self._turn: list[Asked] = []
         self._turns, self._room = 0, 1
         self._long: deque[_Long] = deque()
+        self._crowd = Crowd()
         self._name = msgspec.json.encode(model)
 
     def turn(self) -> bool:
@@ -101,9 +112,15 @@ class Door:
         if self._turns % LOOK == 1:
             self._room = self._gateway.room(self.model)
         room = self._room
+        route = self._gateway.routes.get(self.model)
+        crowded = (len(self.queue) > room or not self._crowd.quiet) and route is not None
+        came = 0
+        if route is not None and self.queue and self._gateway.slow(self.model):
+            self._let_in(route)
+        elif route is not None and crowded:
+            came = self._thin(route, room)
         asked, self.queue = self.queue[:room], self.queue[room:]
         self._turn = asked
-        route = self._gateway.routes.get(self.model)
         if route is None:
             _elsewhere(asked)
         elif asked:
@@ -116,7 +133,46 @@ class Door:
             long = self._long.popleft()
             self._turn = [long.asked]
             self._slice(long, room)
+        if crowded:
+            left = len(self.queue)
+            self._crowd.turned(done=came - left, left=left, ticks=self._gateway.admission.now())
         return bool(self.queue or self._long)
+
+    def _thin(self, route: Route, room: int) -> int:
+        """Put the urgent first, and turn away who would wait too long, unread; how many are left."""
+        gateway, self._turn = self._gateway, self.queue
+        self._rank(route)
+        self.queue, gone = self._crowd.thin(
+            self.queue, room=room, at=perf_counter(), gate=partial(gateway.gate, self.model),
+            ticks=gateway.admission.now(),
+        )  # fmt: skip
+        for priority, refusal, them in gone:
+            if route.lighter is None or priority == "critical":
+                self.refuse(them, refusal)
+            else:
+                _elsewhere(them)  # the lighter version answers
+        return len(self.queue)
+
+    def _let_in(self, route: Route) -> None:
+        """Send on whom the gate of a model with a line lets in; the others hear it at once, unread."""
+        asked, self.queue = self.queue, []
+        self._turn = asked
+        self._rank(route)
+        coming = 0
+        for one in sorted(asked, key=_rank) if len(asked) > 1 else asked:
+            refusal = self._gateway.refuses(self.model, PRIORITIES[one.rank], coming=coming)
+            if refusal is None:
+                coming += 1
+                one.line.elsewhere(one)
+            else:
+                self.refuse([one], refusal)
+
+    def _rank(self, route: Route) -> None:
+        """Give the model's own priority to those who name none."""
+        usual = PRIORITIES.index(route.policy.priority)
+        for one in self._turn:
+            if one.rank < 0:
+                one.rank = usual
 
     def fail(self) -> None:
         """Say to those of this turn who have no answer that the server failed."""
@@ -205,15 +261,16 @@ class Door:
         if asked:
             for one in asked:
                 one.line.answer(one, self.asks.refusal(error, one.request))
-            self._count(asked, status=refusals.status(error))
+            self._count(asked, status=refusals.status(error), shed=isinstance(error, Overloaded))
 
-    def _count(self, asked: list[Asked], *, status: int) -> None:
+    def _count(self, asked: list[Asked], *, status: int, shed: bool = False) -> None:
+        """Count what was answered, and log what somebody may look for; of those turned away there are too many."""
         now = perf_counter()
         self._traffic.running -= len(asked)
         taken = [now - one.came for one in asked]
         self._traffic.several("POST", self.asks.route, status=status, seconds=taken)
         for one, seconds in zip(asked, taken, strict=True):
-            if status >= 400 or len(one.request) != OURS:
+            if (status >= 400 and not shed) or len(one.request) != OURS:
                 tell(one.head.url.decode("ascii"), one.request, model=self.model, status=status, seconds=seconds)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -43,8 +44,8 @@ UNUSUAL = frozenset(
     {b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"}
     | {inference.LENGTH.lower().encode()}
 )
-PRIORITIES = frozenset({b"critical", b"normal", b"batch", b"low"})
-"""What takes no line has no priority; whoever names another is told so on the ordinary road."""
+RANKS = {b"critical": 0, b"normal": 1, b"batch": 2, b"low": 2}
+"""The priorities as they are usually written; whoever writes another word is told so on the ordinary road."""
 DEEP = 256
 """A connection with so many requests to answer is not read on."""
 LEAST = 1024
@@ -58,10 +59,12 @@ _FAREWELL = (
 class Head:
     """What a head says that the hot road takes: where it leads, how long the body is, and how it was written."""
 
-    __slots__ = ("door", "headers", "request", "size", "url")
+    __slots__ = ("door", "headers", "rank", "request", "size", "url")
 
     def __init__(self, url: bytes, headers: list[tuple[bytes, bytes]], *, door: Door, size: int, request: str) -> None:
         self.url, self.headers, self.door, self.size, self.request = url, headers, door, size, request
+        said = next((value for name, value in headers if name == b"x-priority"), b"")
+        self.rank = RANKS.get(said, -1)
 
 
 class Road:
@@ -79,6 +82,20 @@ class Road:
         self._limit, self._token = min(limit, LARGE), token.encode()
         self._doors: dict[tuple[str, str], Door] = {}
         self._open: list[Door] = []
+        self.more: Callable[[], None] | None = None
+        """Takes connections that wait to be accepted; set by the server."""
+        self._arriving = False
+
+    def arrive(self) -> None:
+        """A connection was made: there may be more, and the loop by itself accepts one a turn, however long that is."""
+        if self.more is not None and not self._arriving:
+            self._arriving = True
+            asyncio.get_running_loop().call_soon(self._accept)
+
+    def _accept(self) -> None:
+        self._arriving = False
+        if self.more is not None:
+            self.more()
 
     def protocol(self) -> type[Wire]:
         """The protocol of this road, as uvicorn wants it: a class that is called for each connection."""
@@ -170,7 +187,7 @@ def _said(headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
             if request:
                 return None
             request = border.greet([(name, value)]).request_id
-        elif name == b"x-priority" and value not in PRIORITIES:
+        elif name == b"x-priority" and value not in RANKS:
             return None
     return size, request
 
@@ -203,6 +220,11 @@ class Wire(HttpToolsProtocol):
         self._seen, self._since = (-1, False), 0.0
 
     # ------------------------------------------------------------------------------------------- reading
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Somebody is there."""
+        super().connection_made(transport)
+        self.road.arrive()
 
     def data_received(self, data: bytes) -> None:
         """Take what came: a whole plain request with a known head, or the body of one; the rest is parsed."""

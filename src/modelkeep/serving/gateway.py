@@ -33,7 +33,8 @@ from modelkeep.errors import (
 from modelkeep.nouns import Features, Outputs, Policy, Prediction, Role, Rollout, Value
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
-from modelkeep.serving.admission.gates import Priority
+from modelkeep.serving.admission.crowds import Turns
+from modelkeep.serving.admission.gates import Gate, Priority
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.bursts import Burst, Kept, Pace, arms
 from modelkeep.serving.caching import Caches
@@ -47,6 +48,8 @@ from modelkeep.serving.routes import FAST, FAST_BATCH, Route, Routes
 from modelkeep.serving.shadows import Shadows
 
 _log = logging.getLogger("modelkeep.serving")
+LEAST = 0.04
+"""Whoever has waited less than so many seconds for the event loop is nobody's concern."""
 DEMOTED = 0.05
 """A version that once took so long in the event loop runs in threads from then on."""
 
@@ -116,6 +119,7 @@ class Gateway:
         self.counters = Counters()
         self._shadows = Shadows(recorder, self.counters)
         self._pace = Pace()
+        self._turns = Turns()
         self.consents = Consents()
         """Everybody who consents to being recorded; replaced whole, by the router."""
         self.collector: Collector | None = None
@@ -186,8 +190,9 @@ class Gateway:
                 if rollout.mode is not None and not ask.pinned:
                     version, role = rollout.pick((ask.keys[0] if ask.keys else "") or ask.request)
                 quick = self._quick.get((ask.model, version))
-                if quick is not None:
+                if quick is not None and route.lighter is None:
                     start = perf_counter()
+                    self._turn_away_late(route, quick, ask.priority or route.policy.priority, now=start)
                     self.admission.inline = quick, start
                     try:
                         got = answers(quick.predict(rows), seconds=perf_counter() - start, number=version)
@@ -198,6 +203,38 @@ class Gateway:
             return await self._finish(ask, route, at=at, parts=await self._parts(ask, route))
         finally:
             self.counters.open -= 1
+
+    def _turn_away_late(self, route: Route, loaded: Loaded, priority: Priority, *, now: float) -> None:  # noqa: PLR0917
+        """Raise Overloaded for a call that has waited too long for its turn in the event loop."""
+        waited = self._turns.waited(now)
+        model, version = route.rollout.model, loaded.version.number
+        if waited < LEAST and self.admission.known(model, version) is None:
+            return
+        gate, fresh = self._lines.gate(loaded), self._turns.fresh(now)
+        refusal = gate.waits(waited, priority, fresh=fresh, at=self.admission.now())
+        if refusal is not None:
+            raise refusal
+
+    def gate(self, model: str) -> Gate | None:
+        """The gate of a model's champion, made when it is first asked for; None while that is not in memory."""
+        route = self._routes.get(model)
+        loaded = None if route is None else route.loaded.get(route.rollout.champion)
+        return None if loaded is None else self._lines.gate(loaded)
+
+    def slow(self, model: str) -> bool:
+        """Whether all that is asked of a model goes to the line of its champion, and nobody else may stand in."""
+        route = self._routes.get(model)
+        if route is None or route.rollout.disabled or route.policy.cache.on or route.rollout.mode == "canary":
+            return False
+        champion = route.rollout.champion
+        return champion in route.loaded and (model, champion) not in self._quick and route.lighter is None
+
+    def refuses(self, model: str, priority: Priority, *, coming: int) -> Overloaded | None:
+        """The refusal of one more call of a ``slow`` model, counted; None when it may ask behind those ``coming``."""
+        route, gate = self._routes.get(model), self.gate(model)
+        if route is None or gate is None:
+            return None
+        return gate.refuses(priority, at=self.admission.now(), within=route.policy.limit, coming=coming)
 
     def room(self, model: str) -> int:
         """So many rows of a model one burst should have at most: more would keep its neighbours waiting."""
@@ -337,7 +374,10 @@ class Gateway:
         if loaded is None:
             return unasked(n, reason="not_loaded", why=route.absent.get(version, f"{model}@{version} is not loaded"))
         if (model, version) in self._quick and loaded.seconds * n < FAST_BATCH:
-            self.admission.inline = loaded, perf_counter()
+            start = perf_counter()
+            if version == route.rollout.champion:
+                self._turn_away_late(route, loaded, priority, now=start)
+            self.admission.inline = loaded, start
             got = call(loaded, rows)
             self.admission.inline = None
             return got

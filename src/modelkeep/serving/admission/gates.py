@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Literal, TypeAlias
 
@@ -21,6 +22,11 @@ LINE, BURST_LINE = 0.1, 0.5
 """Seconds in which a line must be worked off: one that lasts, and one that was empty within ``FRESH`` seconds."""
 FRESH = 1.0
 LEAST_WAIT, MOST_WAIT = 1.0, 30.0
+
+
+def patience(priority: Priority, *, fresh: bool) -> float:
+    """So many seconds a request may wait in a line that is ``fresh`` (was empty a moment ago), or lasts."""
+    return SHARES[priority] * (BURST_LINE if fresh else LINE)
 
 
 class GateView(Struct, frozen=True, kw_only=True):
@@ -57,6 +63,7 @@ class Gate:
         self.shed: Counter[str] = Counter()
         self.lowered: Counter[str] = Counter()
         self._turn = 0.0
+        self._crowd = self._fits = 0
 
     @property
     def stuck(self) -> int:
@@ -74,16 +81,54 @@ class Gate:
 
         Raises Overloaded when it would only wait, naming when to try again.
         """
-        if self.open <= self.limit.hands:
-            self._empty = at
-        ahead = self._ahead(priority)
-        room = self._room(priority, at=at)
-        refused = ahead >= room or (ahead > 0 and self.limit.wait(ahead) > within)
-        self.pressure.arrived(at, refused=refused)
-        if refused:
-            raise self._refusal(priority, ahead=ahead, at=at)
+        refusal = self.refuses(priority, at=at, within=within)
+        if refusal is not None:
+            raise refusal
+        self.pressure.arrived(at, refused=False)
         self.open += 1
         self._by[priority] += 1
+
+    def refuses(
+        self, priority: Priority, *, at: float, within: float = float("inf"), coming: int = 0
+    ) -> Overloaded | None:
+        """The refusal of one more call, counted; None when it may enter, behind so many that are ``coming``."""
+        if self.open <= self.limit.hands:
+            self._empty = at
+        ahead = self._ahead(priority) + coming
+        room = self._room(priority, at=at)
+        if ahead < room and (ahead <= 0 or self.limit.wait(ahead) <= within):
+            return None
+        self.pressure.arrived(at, refused=True)
+        return self._refusal(priority, ahead=ahead, at=at)
+
+    def crowded(
+        self, gone: Mapping[Priority, int], *, arrived: int, each: float, at: float
+    ) -> dict[Priority, Overloaded]:
+        """The refusals of so many who waited for the event loop, by priority; all counted, and all that arrived.
+
+        ``each`` is how many seconds it takes until the crowd has moved by one.
+        """
+        self._fits = int(patience("critical", fresh=False) / each) if each else 0
+        refused = sum(gone.values())
+        self.pressure.came(at, arrived=arrived, refused=refused)
+        found = {priority: self._refusal(priority, ahead=self._crowd, at=at) for priority in gone}
+        for priority, n in gone.items():
+            self.shed[priority] += n - 1
+        return found
+
+    def served(self, answered: int, *, waiting: int, at: float) -> None:
+        """So many were answered in one turn of the event loop, and so many wait for the next."""
+        self._crowd = waiting
+        self.pressure.came(at, answered=answered)
+
+    def waits(self, seconds: float, priority: Priority, *, fresh: bool, at: float) -> Overloaded | None:
+        """The refusal of a call that has waited so long for the event loop already, counted; None when it may go on."""
+        if seconds > patience(priority, fresh=fresh):
+            self.pressure.arrived(at, refused=True)
+            return self._refusal(priority, ahead=self._crowd, at=at)
+        if self.pressure.state != "normal":
+            self.pressure.came(at, arrived=1, answered=1)
+        return None
 
     def late(self, priority: Priority, *, at: float) -> Overloaded:
         """The refusal of a call that was let in and stood in line until its time was up."""
@@ -144,7 +189,7 @@ class Gate:
     def wait(self, at: float) -> float:
         """After how many seconds it is worth trying again."""
         state = self.pressure.look(at)
-        line = self.limit.wait(self.open)
+        line = self.limit.wait(self.open + self._crowd)
         return min(max(2 * line if state != "normal" else line, LEAST_WAIT), MOST_WAIT)
 
     def view(self, at: float) -> GateView:
@@ -157,12 +202,14 @@ class Gate:
             version=self.version,
             state=state,
             since=pressure.since,
-            open=self.open,
-            limit=self.limit.value,
+            open=self.open + self._crowd,
+            limit=self._fits or self.limit.value,
             own_seconds=self.limit.own,
             offered=pressure.offered,
             capacity=capacity,
-            load=self.open / max(self.limit.value, 1) if capacity is None else pressure.offered / capacity,
+            load=(self.open + self._crowd) / max(self._fits or self.limit.value, 1)
+            if capacity is None
+            else pressure.offered / capacity,
             shed=dict(self.shed),
             lowered=dict(self.lowered),
         )

@@ -67,6 +67,13 @@ class Pressure:
         self._turn(at)
         self._answered += 1
 
+    def came(self, at: float, *, arrived: int = 0, refused: int = 0, answered: int = 0) -> None:
+        """Count several at once; ``refused`` are among those that arrived, now or before."""
+        self._turn(at)
+        self._arrived += arrived
+        self._refused += refused
+        self._answered += answered
+
     def look(self, at: float) -> State:
         """The state at a moment."""
         self._turn(at)
