@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 EXTRAS = [
-    "arrow", "compiled", "data", "demo", "grpc", "mlflow", "onnx", "postgres", "privacy", "redis", "restaurants", "weight",
+    "arrow", "compiled", "data", "demo", "grpc", "mlflow", "onnx", "postgres", "privacy", "redis", "restaurants",
+    "weight", "xgboost",
 ]  # fmt: skip
 FILES = {"requirements.txt": ["demo"], "requirements-dev.txt": [*EXTRAS, "dev"]}
 

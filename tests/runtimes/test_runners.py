@@ -1,20 +1,24 @@
 """Every runner answers as the library that made the model: random models, random rows, and what is hard about them."""
 
+import hashlib
 import math
 
 import lightgbm
+import msgspec
 import numpy as np
 import pytest
 import skops.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from sklearn import compose, ensemble, impute, linear_model, pipeline, preprocessing, tree
 
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Features, Field, Signature
 from modelkeep.runtimes import running
 from modelkeep.runtimes.estimators import opened
-from modelkeep.runtimes.runners import choosing, opening, plan, reading
+from modelkeep.runtimes.runners import choosing, kernel, loops, opening, plan, reading, walking
+from modelkeep.runtimes.runners.compiled import Compiled
 
 TREES = {
     "hist": lambda seed: ensemble.HistGradientBoostingRegressor(max_iter=5, random_state=seed),
@@ -79,7 +83,7 @@ def held(model: object, signature: Signature, rows: list[Features], *, runners: 
     for name, make in makes.items():
         try:
             ask, _ = opening.asked(found, make())
-        except BadArtifact:  # the compiled loops need llvmlite, and compare numbers only
+        except BadArtifact:  # the compiled loops compare numbers only, and may not be there
             assert name == "compiled"
             continue
         off = choosing._difference(ask, proof, expected=expected)
@@ -229,3 +233,58 @@ def test_the_plan_serves_without_the_library_and_a_lost_plan_costs_speed_only(ke
     again = keeper.load(skops.io.dumps(model), signature, runner=running.kept(chosen, digest))
     assert again.predict(rows_of(x)) == slow.predict(rows_of(x))
     assert "its library answers" in caplog.text
+
+
+def levels() -> list[str]:
+    flags = kernel._flags()
+    return [level for level in kernel.LEVELS if kernel.LEVELS[level] <= flags]
+
+
+@pytest.mark.skipif(kernel.shipped() is None, reason="no machine code comes along for this system")
+@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("short", [False, True])
+def test_the_machine_code_of_every_level_answers_as_numpy_does(level, short):
+    x, truth = world(11, classes=0, gaps=True)
+    found = opened(
+        ensemble.HistGradientBoostingRegressor(max_iter=7, max_leaf_nodes=9).fit(x, truth),
+        signature_of(0, gaps=True),
+        coded=False,
+    ).plan(NAMES)
+    forest = found.forest
+    if short:
+        values, base = forest.values.astype(np.float32).astype(float), forest.base.astype(np.float32).astype(float)
+        x = x.astype(np.float32).astype(float)
+        forest = structs.replace(forest, values=values, base=base, short=True, single=True)
+    asked = Compiled(forest, code=kernel.mapped(kernel.CODE / f"{level}.bin"))
+    wanted = walking.walked(forest)(x)
+    assert np.array_equal(asked.many(x), wanted)
+    assert np.array_equal(asked.many(x[:5]), wanted[:5])
+    assert np.array_equal(np.array([asked.one(row) for row in x[:20]]), wanted[:20])
+
+
+def test_the_machine_code_was_made_of_these_loops():
+    wanted = hashlib.sha256(loops.text().encode()).hexdigest()
+    for level in kernel.LEVELS:
+        data = (kernel.CODE / f"{level}.bin").read_bytes()
+        size = int.from_bytes(data[-4:], "little")
+        tail = msgspec.json.decode(data[-4 - size : -4], type=kernel.Tail)
+        assert tail.source == wanted, "run tools/machine_code.py"
+        assert set(tail.places) == {f"walk_{kind}" for kind in loops.WALKS} | {f"bits_{kind}" for kind in loops.BITS}
+
+
+def test_llvm_makes_the_same_loops_where_none_come_along():
+    pytest.importorskip("llvmlite", reason="the extra compiled is not installed")
+    x, truth = world(2, classes=0, gaps=False)
+    forest = opened(
+        ensemble.RandomForestRegressor(5, random_state=1).fit(x, truth), signature_of(0, gaps=False), coded=False
+    ).plan(NAMES)
+    asked = Compiled(forest.forest, code=kernel.fresh())
+    short = x.astype(np.float32).astype(float)
+    assert np.array_equal(asked.many(short), walking.walked(structs.replace(forest.forest, divisor=1.0))(short))
+
+
+def test_a_place_from_which_nothing_may_be_run_takes_no_code(tmp_path):
+    assert kernel.mapped(tmp_path / "gone.bin") is None
+    (tmp_path / "empty.bin").write_bytes(b"")
+    assert kernel.mapped(tmp_path / "empty.bin") is None
+    assert kernel.level_of(frozenset()) is None

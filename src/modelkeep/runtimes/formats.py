@@ -95,6 +95,7 @@ _MODULES: dict[str, str] = {
     "skops": "modelkeep.runtimes.sklearn_skops",
     "skops-trusted": "modelkeep.runtimes.sklearn_skops",
     "lightgbm": "modelkeep.runtimes.trees_lightgbm",
+    "xgboost": "modelkeep.runtimes.trees_xgboost",
     "python": "modelkeep.runtimes.python_code",
     "pickle": "modelkeep.runtimes.pickled",
     "joblib": "modelkeep.runtimes.pickled",
@@ -154,6 +155,8 @@ def recognise(data: bytes) -> str:
         return _recognise_zip(data)
     if data.startswith(b"tree\n") and b"version=v" in data[:200]:
         return "lightgbm"
+    if data[:1] == b"{" and b"learner" in data[:200]:
+        return "xgboost"
     if data[:1] == b"\x80" and data[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return "joblib" if b"joblib.numpy_pickle" in data else "pickle"
     if any(data.startswith(magic) for magic in _PACKERS):
@@ -162,7 +165,7 @@ def recognise(data: bytes) -> str:
         return "onnx"
     raise BadArtifact(
         f"{len(data):,} bytes of no known model format",
-        remedy="save it with skops.io.dump, Booster.save_model, joblib.dump, pack_ensemble, or give file.py:function",
+        remedy="save it with skops.io.dump, a Booster's save_model, joblib.dump, pack_ensemble, or give a .py file",
     )
 
 

@@ -18,16 +18,16 @@ _FREE = 256
 
 
 class Compiled:
-    """A forest for the compiled loops; with ``made`` for those of llvmlite.
+    """A forest for the compiled loops; with ``code`` for other loops than those of this processor.
 
     Raises BadArtifact where there are none for this processor, and for trees that split by categories.
     """
 
-    def __init__(self, forest: Forest, *, made: bool = False) -> None:
+    def __init__(self, forest: Forest, *, code: kernel.Code | None = None) -> None:
         if len(forest.sets):
             raise BadArtifact("the compiled runner compares numbers, not categories")
         kind = "short" if forest.short else "single" if forest.single else "double"
-        self._kernel = kernel.kernel(kind, made=made)
+        self._kernel = kernel.kernel(kind) if code is None else kernel.functions(code, kind)
         self._forest, self._width = forest, forest.features
         self._nodes = _packed(_NODE, forest, left=forest.left, right=forest.right)
         self._roots = np.ascontiguousarray(forest.roots, dtype=np.int32)

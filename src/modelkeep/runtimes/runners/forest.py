@@ -29,7 +29,8 @@ class Forest(Struct, frozen=True, kw_only=True):
     to the output t % width; with ``vector`` every tree adds to all outputs and ``values`` has the shape
     (leaves, width), else (leaves, 1). A tree's leaves stand together, in the order of the trees and from left to right;
     ``starts`` are the first ones. The sum starts at ``base`` and is divided by ``divisor``. With ``single`` values
-    are rounded to float32 before they are compared; with ``whole`` a missing value is an error.
+    are rounded to float32 before they are compared, with ``short`` sums after each addition (leaves' values and base
+    are such already); with ``whole`` a missing value is an error.
     """
 
     width: int
@@ -48,6 +49,7 @@ class Forest(Struct, frozen=True, kw_only=True):
     divisor: float = 1.0
     vector: bool = False
     single: bool = False
+    short: bool = False
     whole: bool = False
 
     @property

@@ -1,256 +1,155 @@
-"""The loops of the compiled runner, in LLVM's own language: small, the same for every model, made for this processor.
+"""The loops of the compiled runner as functions: machine code that comes with the package, else made by llvmlite.
 
-``walk`` sends one row after the other down every tree. ``bits`` answers as many rows at once as the processor compares
-in one instruction: each node that a row does not pass strikes out leaves (QuickScorer, Lucchese et al. 2015). Both add
-up in the order of the trees. It takes llvmlite, which brings LLVM along, and no compiler.
+The code in ``machine/`` was made of ``loops`` by ``tools/machine_code.py``. It refers to nothing outside itself, is
+mapped into memory as a shared library would be, and costs neither time nor memory. Other processors and systems, and
+places from which nothing may be run, take llvmlite (the extra ``compiled``), which brings LLVM along, and no compiler.
 """
 
 import ctypes
 import functools
+import mmap
+import platform
+import sys
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
+import msgspec
+import numpy as np
 from msgspec import Struct
 
-LANES = 8
-"""Rows that ``bits`` takes at once; callers fill up."""
+from modelkeep.errors import BadArtifact
+from modelkeep.runtimes.runners import loops
 
-_WALK = """
-define void @walk_{name}(ptr %nodes, ptr %roots, i64 %trees, ptr %rows, i64 %count, i64 %width, ptr %values, i64 %span,
-                         i64 %outputs, ptr %out) {{
-entry:
-  %vector = icmp ugt i64 %span, 1
-  br label %tree
-tree:
-  %t = phi i64 [0, %entry], [%t1, %ended]
-  %column = phi i64 [0, %entry], [%column2, %ended]
-  %rootp = getelementptr i32, ptr %roots, i64 %t
-  %root = load i32, ptr %rootp
-  br label %row
-row:
-  %r = phi i64 [0, %tree], [%r1, %added]
-  %from = mul i64 %r, %width
-  %x = getelementptr double, ptr %rows, i64 %from
-  %isleaf = icmp slt i32 %root, 0
-  br i1 %isleaf, label %leaf, label %down
-down:
-  %n = phi i32 [%root, %row], [%next, %down]
-  %n64 = sext i32 %n to i64
-  %node = getelementptr {{double, i32, i32, i32, i32}}, ptr %nodes, i64 %n64
-  %bound = load double, ptr %node
-  %lp = getelementptr i8, ptr %node, i64 8
-  %left = load i32, ptr %lp
-  %rp = getelementptr i8, ptr %node, i64 12
-  %right = load i32, ptr %rp
-  %fp = getelementptr i8, ptr %node, i64 16
-  %f = load i32, ptr %fp
-  %mp = getelementptr i8, ptr %node, i64 20
-  %m = load i32, ptr %mp
-  %f64 = sext i32 %f to i64
-  %vp = getelementptr double, ptr %x, i64 %f64
-  %raw = load double, ptr %vp
-  {round}
-  %passes = fcmp ole double %v, %bound
-  %nan = fcmp uno double %v, %v
-  %gap = trunc i32 %m to i1
-  %both = and i1 %nan, %gap
-  %go = or i1 %passes, %both
-  %next = select i1 %go, i32 %left, i32 %right
-  %end = icmp slt i32 %next, 0
-  br i1 %end, label %leaf, label %down
-leaf:
-  %last = phi i32 [%root, %row], [%next, %down]
-  %place = xor i32 %last, -1
-  %place64 = sext i32 %place to i64
-  %at = mul i64 %place64, %span
-  %value = getelementptr double, ptr %values, i64 %at
-  %to = mul i64 %r, %outputs
-  %to2 = add i64 %to, %column
-  %sum = getelementptr double, ptr %out, i64 %to2
-  br label %add
-add:
-  %k = phi i64 [0, %leaf], [%k1, %add]
-  %ap = getelementptr double, ptr %value, i64 %k
-  %a = load double, ptr %ap
-  %bp = getelementptr double, ptr %sum, i64 %k
-  %b = load double, ptr %bp
-  %c = fadd double %a, %b
-  store double %c, ptr %bp
-  %k1 = add i64 %k, 1
-  %more = icmp ult i64 %k1, %span
-  br i1 %more, label %add, label %added
-added:
-  %r1 = add i64 %r, 1
-  %rest = icmp ult i64 %r1, %count
-  br i1 %rest, label %row, label %ended
-ended:
-  %t1 = add i64 %t, 1
-  %column1 = add i64 %column, 1
-  %over = icmp uge i64 %column1, %outputs
-  %back = or i1 %over, %vector
-  %column2 = select i1 %back, i64 0, i64 %column1
-  %again = icmp ult i64 %t1, %trees
-  br i1 %again, label %tree, label %done
-done:
-  ret void
-}}
-"""
+CODE = Path(__file__).parent / "machine"
+LEVELS = {
+    "x86-64-v4": frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+    "x86-64-v3": frozenset({"avx2", "bmi1", "bmi2", "fma", "f16c", "movbe", "abm"}),
+    "x86-64": frozenset({"sse2"}),
+}
+"""What a processor must have for each file of code, as Linux calls it; a level has what those below it have."""
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
+_SHAPES = {
+    "walk": (*[_POINTER] * 2, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER),
+    "bits": (*[_POINTER] * 2, _NUMBER, _POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER),
+}
 
-_BITS = """
-declare <{n} x i64> @llvm.cttz.v{n}i64(<{n} x i64>, i1)
 
-define void @bits(ptr %nodes, ptr %firsts, i64 %trees, ptr %table, i64 %count, ptr %starts, ptr %values, i64 %span,
-                  i64 %outputs, ptr %out) {{
-entry:
-  %vector = icmp ugt i64 %span, 1
-  %scratch = alloca [{n} x i64], align 64
-  br label %block
-block:
-  %r = phi i64 [0, %entry], [%r1, %blockend]
-  br label %tree
-tree:
-  %t = phi i64 [0, %block], [%t1, %ended]
-  %column = phi i64 [0, %block], [%column2, %ended]
-  %fp = getelementptr i64, ptr %firsts, i64 %t
-  %first = load i64, ptr %fp
-  %ep = getelementptr i64, ptr %fp, i64 1
-  %end = load i64, ptr %ep
-  br label %node
-node:
-  %i = phi i64 [%first, %tree], [%i1, %node]
-  %alive = phi <{n} x i64> [{ones}, %tree], [%alive1, %node]
-  %at = getelementptr {{double, i64, i32, i32}}, ptr %nodes, i64 %i
-  %bound = load double, ptr %at
-  %mp = getelementptr i8, ptr %at, i64 8
-  %mask = load i64, ptr %mp
-  %np = getelementptr i8, ptr %at, i64 16
-  %f = load i32, ptr %np
-  %gp = getelementptr i8, ptr %at, i64 20
-  %g = load i32, ptr %gp
-  %f64 = sext i32 %f to i64
-  %line = mul i64 %f64, %count
-  %cell = add i64 %line, %r
-  %xp = getelementptr double, ptr %table, i64 %cell
-  %x = load <{n} x double>, ptr %xp, align 8
-  %b0 = insertelement <{n} x double> poison, double %bound, i32 0
-  %bs = shufflevector <{n} x double> %b0, <{n} x double> poison, <{n} x i32> zeroinitializer
-  %passes = fcmp ole <{n} x double> %x, %bs
-  %nan = fcmp uno <{n} x double> %x, %x
-  %gap = trunc i32 %g to i1
-  %g0 = insertelement <{n} x i1> poison, i1 %gap, i32 0
-  %gs = shufflevector <{n} x i1> %g0, <{n} x i1> poison, <{n} x i32> zeroinitializer
-  %both = and <{n} x i1> %nan, %gs
-  %go = or <{n} x i1> %passes, %both
-  %m0 = insertelement <{n} x i64> poison, i64 %mask, i32 0
-  %ms = shufflevector <{n} x i64> %m0, <{n} x i64> poison, <{n} x i32> zeroinitializer
-  %left = select <{n} x i1> %go, <{n} x i64> {ones}, <{n} x i64> %ms
-  %alive1 = and <{n} x i64> %alive, %left
-  %i1 = add i64 %i, 1
-  %more = icmp ult i64 %i1, %end
-  br i1 %more, label %node, label %leaf
-leaf:
-  %low = call <{n} x i64> @llvm.cttz.v{n}i64(<{n} x i64> %alive1, i1 true)
-  store <{n} x i64> %low, ptr %scratch, align 64
-  %sp = getelementptr i32, ptr %starts, i64 %t
-  %start = load i32, ptr %sp
-  %start64 = sext i32 %start to i64
-  br label %lane
-lane:
-  %l = phi i64 [0, %leaf], [%l1, %laneend]
-  %lp = getelementptr i64, ptr %scratch, i64 %l
-  %own = load i64, ptr %lp
-  %place = add i64 %own, %start64
-  %vat = mul i64 %place, %span
-  %value = getelementptr double, ptr %values, i64 %vat
-  %which = add i64 %r, %l
-  %to = mul i64 %which, %outputs
-  %to2 = add i64 %to, %column
-  %sum = getelementptr double, ptr %out, i64 %to2
-  br label %add
-add:
-  %k = phi i64 [0, %lane], [%k1, %add]
-  %ap = getelementptr double, ptr %value, i64 %k
-  %a = load double, ptr %ap
-  %bp = getelementptr double, ptr %sum, i64 %k
-  %b = load double, ptr %bp
-  %c = fadd double %a, %b
-  store double %c, ptr %bp
-  %k1 = add i64 %k, 1
-  %still = icmp ult i64 %k1, %span
-  br i1 %still, label %add, label %laneend
-laneend:
-  %l1 = add i64 %l, 1
-  %lanes = icmp ult i64 %l1, {n}
-  br i1 %lanes, label %lane, label %ended
-ended:
-  %t1 = add i64 %t, 1
-  %column1 = add i64 %column, 1
-  %over = icmp uge i64 %column1, %outputs
-  %back = or i1 %over, %vector
-  %column2 = select i1 %back, i64 0, i64 %column1
-  %again = icmp ult i64 %t1, %trees
-  br i1 %again, label %tree, label %blockend
-blockend:
-  %r1 = add i64 %r, {n}
-  %rest = icmp ult i64 %r1, %count
-  br i1 %rest, label %block, label %done
-done:
-  ret void
-}}
-"""
-_ROUND = "%short = fptrunc double %raw to float\n  %v = fpext float %short to double"
-_PLAIN = "%v = fadd double %raw, -0.0"
+class Tail(Struct, frozen=True, kw_only=True):
+    """What stands behind a file's code: where each loop begins in it, and the digest of the loops it was made of."""
+
+    places: dict[str, int]
+    source: str
+
+
+class Code(Struct, frozen=True, kw_only=True):
+    """Machine code in memory: where each loop begins. ``owner`` keeps it there, ``origin`` is who made it."""
+
+    origin: str
+    places: dict[str, int]
+    owner: Any
 
 
 class Kernel(Struct, frozen=True, kw_only=True):
-    """The loops as functions; ``..._free`` let other threads of the interpreter run meanwhile.
-
-    ``engine`` owns their code.
-    """
+    """The loops of one kind as functions; ``..._free`` let other threads of the interpreter run meanwhile."""
 
     walk: Any
-    walk_single: Any
     bits: Any
     walk_free: Any
-    walk_single_free: Any
     bits_free: Any
-    engine: Any
+    origin: str
+    owner: Any
 
 
 @functools.cache
-def kernel() -> Kernel:
-    """The loops, compiled for this processor once a process (about 50 ms)."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    ones = f"<{', '.join(['i64 -1'] * LANES)}>"
-    text = _WALK.format(name="double", round=_PLAIN) + _WALK.format(name="single", round=_ROUND)
-    module = llvm.parse_assembly(text + _BITS.format(n=LANES, ones=ones))
-    module.verify()
-    target = llvm.Target.from_default_triple()
-    features = llvm.get_host_cpu_features().flatten()
-    machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    llvm.create_pass_builder(machine, options).getModulePassManager().run(
-        module, llvm.create_pass_builder(machine, options)
-    )
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    shape = {
-        "walk": (pointer, pointer, number, pointer, number, number, pointer, number, number, pointer),
-        "bits": (pointer, pointer, number, pointer, number, pointer, pointer, number, number, pointer),
-    }
+def kernel(kind: str) -> Kernel:
+    """The loops that are ``double``, ``single`` or ``short`` (see ``loops.WALKS``).
+
+    Where none come along llvmlite makes them, once a process (50 ms). Raises BadArtifact where it is not installed.
+    """
+    return functions(shipped() or fresh(), kind)
+
+
+def functions(code: Code, kind: str) -> Kernel:
+    """The loops of one kind, out of machine code in memory."""
+    bits = kind if kind in loops.BITS else "double"
 
     def function(name: str, *, free: bool) -> Any:
         make = ctypes.CFUNCTYPE if free else ctypes.PYFUNCTYPE
-        return make(None, *shape[name[:4]])(engine.get_function_address(name))
+        return make(None, *_SHAPES[name[:4]])(code.places[name])
 
     return Kernel(
-        walk=function("walk_double", free=False),
-        walk_single=function("walk_single", free=False),
-        bits=function("bits", free=False),
-        walk_free=function("walk_double", free=True),
-        walk_single_free=function("walk_single", free=True),
-        bits_free=function("bits", free=True),
-        engine=engine,
+        walk=function(f"walk_{kind}", free=False),
+        bits=function(f"bits_{bits}", free=False),
+        walk_free=function(f"walk_{kind}", free=True),
+        bits_free=function(f"bits_{bits}", free=True),
+        origin=code.origin,
+        owner=code.owner,
     )
+
+
+@functools.cache
+def shipped() -> Code | None:
+    """The package's own code for this processor; None where there is none, or where it may not be run."""
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64" or sys.maxsize < 2**32:
+        return None
+    level = level_of(_flags())
+    return None if level is None else mapped(CODE / f"{level}.bin")
+
+
+def level_of(flags: frozenset[str]) -> str | None:
+    """The best level of code that a processor with these abilities runs.
+
+    >>> level_of(frozenset({"sse2", "avx2"})), level_of(frozenset())
+    ('x86-64', None)
+    """
+    for level in LEVELS:
+        below = list(LEVELS)[list(LEVELS).index(level) :]
+        if frozenset().union(*(LEVELS[one] for one in below)) <= flags:
+            return level
+    return None
+
+
+def mapped(path: Path) -> Code | None:
+    """A file of code in memory, readable and runnable; None when it is not there, or may not be run."""
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+    except (OSError, ValueError):
+        return None
+    size = int.from_bytes(data[-4:], "little")
+    tail = msgspec.json.decode(data[-4 - size : -4], type=Tail)
+    view = np.frombuffer(data, dtype=np.uint8)
+    return Code(origin=path.stem, places={name: view.ctypes.data + at for name, at in tail.places.items()}, owner=view)
+
+
+def _flags() -> frozenset[str]:
+    """What this processor can do, as Linux tells of its first core."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
+            line = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return frozenset()
+    return frozenset(line.partition(":")[2].split())
+
+
+@functools.cache
+def fresh() -> Code:
+    """The loops, made for this processor by llvmlite. Raises BadArtifact without it."""
+    try:
+        llvm: Any = import_module("llvmlite.binding")
+    except ImportError as error:
+        raise BadArtifact(f"the extra compiled is not installed: {error}", remedy="pip install llvmlite") from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly(loops.text())
+    module.verify()
+    features = llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(module, builder)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    names = [f"walk_{kind}" for kind in loops.WALKS] + [f"bits_{kind}" for kind in loops.BITS]
+    return Code(origin="llvmlite", places={name: engine.get_function_address(name) for name in names}, owner=engine)

@@ -147,9 +147,14 @@ def _at(value: Any) -> int:
     return ctypes.addressof(value)
 
 
+def by_leaves(forest: Forest) -> bool:
+    """Whether the library tells the leaves only: it adds up one number a leaf, in 64 bits."""
+    return forest.short or (forest.vector and forest.width > 1)
+
+
 def native(forest: Forest) -> Native:
-    """A forest in LightGBM's library: its sums, or the leaves of trees whose leaves have several values."""
-    leaves = forest.vector and forest.width > 1
+    """A forest in LightGBM's library: its sums, or the leaves of trees that do not add up one number in 64 bits."""
+    leaves = by_leaves(forest)
     answers = forest.trees if leaves else forest.width
     text = "".join(_text(forest, sums=not leaves))
     return Native(text, features=forest.features, answers=answers, leaves=leaves, single=forest.single)

@@ -90,7 +90,7 @@ def _flattened(plan: Plan) -> Engine:
 
 
 def _compiled(plan: Plan) -> Engine:
-    from modelkeep.runtimes.runners.compiled import Compiled  # noqa: PLC0415 - it takes an optional extra
+    from modelkeep.runtimes.runners.compiled import Compiled  # noqa: PLC0415 - its code is mapped where it is used
 
     forest, prepare = _forest(plan), _prepared(plan)
     found, divisor = Compiled(forest), forest.divisor
@@ -101,11 +101,11 @@ def _compiled(plan: Plan) -> Engine:
 
 
 def _native(plan: Plan) -> Engine:
-    from modelkeep.runtimes.runners.native import native  # noqa: PLC0415 - the library is loaded where it is used
+    from modelkeep.runtimes.runners.native import by_leaves, native  # noqa: PLC0415 - the library is loaded where it is used
 
     forest = _forest(plan)
     found, prepare, divisor = native(forest), _farther(plan, _prepared(plan)), forest.divisor
-    if forest.vector and forest.width > 1:
+    if by_leaves(forest):
         starts = forest.starts.astype(np.intp)
         return Engine(many=lambda table: walking.summed(forest, found.many(prepare(table)).astype(np.intp) + starts))
     return Engine(

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
+from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Output, Signature
 from modelkeep.runtimes.classes import text_of
+from modelkeep.runtimes.runners.boosted import forest_of
 from modelkeep.runtimes.runners.flattening import flattened
 from modelkeep.runtimes.runners.plan import Column, Head, Line, Plan, Step
+from modelkeep.runtimes.xgboost_file import Boosted, checked
 
 
 class _Unknown(Exception):
@@ -48,7 +51,7 @@ def read(model: Any, signature: Signature, *, names: tuple[str, ...] | None, cod
     row = _Row(names, words)
     try:
         return _planned(model, row, signature=signature)
-    except (_Unknown, AttributeError, KeyError, TypeError, ValueError, IndexError):
+    except (_Unknown, BadArtifact, AttributeError, KeyError, TypeError, ValueError, IndexError):
         return None  # whatever is odd about it, its own library answers it
 
 
@@ -62,7 +65,8 @@ def _planned(model: Any, row: _Row, *, signature: Signature) -> Plan:
         columns = _through(before, columns, row=row)
     if any(c.source in row.words and c.equals is None and not c.gap and not c.table for c in columns):
         raise _Unknown
-    line, forest = _line(last), flattened(last)
+    line, boosted = _line(last), _boosted(last)
+    forest = flattened(last) if boosted is None else forest_of(boosted, {})
     if line is None and forest is None:
         raise _Unknown
     if line is not None or (forest is not None and forest.whole):
@@ -79,7 +83,7 @@ def _planned(model: Any, row: _Row, *, signature: Signature) -> Plan:
         strict=tuple(sorted(row.strict)),
         full=tuple(sorted(row.full)),
         columns=() if plain else tuple(columns),
-        head=_head(last),
+        head=_head(last) if boosted is None else boosted.link,
         line=line,
         forest=forest,
         labels=labels,
@@ -300,6 +304,18 @@ _LINES = frozenset(
         *("LogisticRegression", "LogisticRegressionCV"),
     }
 )
+
+
+def _boosted(model: Any) -> Boosted | None:
+    """The trees of XGBoost's estimators; None for others."""
+    if not type(model).__module__.startswith("xgboost."):
+        return None
+    if not np.isnan(model.missing) or not (hasattr(model, "get_booster") and hasattr(model, "predict")):
+        raise _Unknown  # another number counts as missing
+    found = checked(bytes(model.get_booster().save_raw("json")), stopped=True)
+    if found.kinds or not found.classifies == hasattr(model, "classes_"):
+        raise _Unknown
+    return found
 
 
 def _line(model: Any) -> Line | None:

@@ -35,9 +35,12 @@ def summed(forest: Forest, leaves: Places) -> Floats:
     found = forest.values[leaves]  # rows, trees, 1 or width
     if not forest.vector:
         found = found.reshape(rows, -1, width)
+    if forest.short:
+        found = found.astype(np.float32)
     if forest.base.any():
-        found[:, 0, :] += forest.base
+        found[:, 0, :] += forest.base.astype(found.dtype)
     total: Floats = np.add.accumulate(found, axis=1)[:, -1, :] if rows * width < 16 else _folded(found)
+    total = total.astype(np.float64, copy=False)
     return total if forest.divisor == 1.0 else total / forest.divisor
 
 
