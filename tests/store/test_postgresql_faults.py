@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from making import folded, prediction, told
+from msgspec import structs
 from postgres_server import PASSWORD, Server
 
 from modelkeep.errors import BadInput, BadSettings, ModelkeepError, StoreUnavailable
 from modelkeep.nouns import Rollout
+from modelkeep.store import rows, tables, turns
 from modelkeep.store.postgresql import PostgresStore
 
 
@@ -26,7 +28,8 @@ def store(database: str) -> Iterator[PostgresStore]:
 
 def add(store: PostgresStore, *numbers: int, **fields: Any) -> None:
     with store.write("predictions") as ledger:
-        ledger.records.add([prediction(n, **fields) for n in numbers], [folded(len(numbers))])
+        some = [prediction(n, **fields) for n in numbers]
+        ledger.records.add(some, [structs.replace(folded(len(some)), model=some[0].model)])
 
 
 def count(store: PostgresStore, model: str = "demand") -> int:
@@ -204,9 +207,39 @@ def test_predictions_of_other_models_are_added_at_the_same_time(store: PostgresS
             pool.submit(add, store, 1, id="8-1", model="other").result(5)
             same = pool.submit(add, store, 2, id="9-2")
             assert count(store, "other") == 1
-            assert not same.done(), "those of one model become visible in the order of their numbers"
+            assert not same.done(), "what is counted of one model has one writer at a time"
         same.result(5)
     assert count(store) == 2
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "undone"])
+def test_who_goes_by_numbers_waits_for_a_lower_one_that_is_still_coming_in(store: PostgresStore, kept: bool) -> None:
+    """Rows of one model are sent side by side, so the higher number can be there first."""
+
+    def seen(model: str = "demand") -> tuple[list[str], int]:
+        with store.read() as ledger:
+            place = ledger.records.place(model)
+            return [p.id for n, p in ledger.records.predictions(model) if n <= place], place
+
+    add(store, 0)
+    with store.write("predictions") as slow:
+        connection = slow.records._connection
+        turns.adding(connection, models=["demand"], writers=[1])
+        tables.insert_rows(connection, tables.predictions, rows=[rows.prediction_row(prediction(1, id="1-1"))])
+        add(store, 2, id="2-2")
+        add(store, 3, id="3-3", model="other")
+        assert seen() == (["7-0"], 1)
+        assert seen("other")[0] == ["3-3"], "other models are not held up"
+        with store.write("work") as ledger:
+            assert [p.id for _, p in ledger.records.predictions("demand")] == ["7-0"]
+        with store.read() as before:
+            if kept:
+                turns.counting(connection, models=["demand"])
+                connection.commit()
+            else:
+                connection.rollback()
+            assert [p.id for _, p in before.records.predictions("demand")] == ["7-0"], "one snapshot stays one"
+    assert seen()[0] == (["7-0", "1-1", "2-2"] if kept else ["7-0", "2-2"])
 
 
 def test_work_and_records_do_not_wait_for_each_other(store: PostgresStore) -> None:

@@ -95,7 +95,7 @@ class Joining:
         found: dict[Address, list[Revision]] = {}
         shadows: list[_Id] = [(row[2], row[3]) for row in fresh.values() if row[2] is not None]
         for pairs in (list(fresh), shadows):
-            for writer, (low, high) in rows.spans(pair for pair in pairs if pair[0] < GIVEN).items():
+            for writer, (low, high) in rows.spans([pair for pair in pairs if pair[0] < GIVEN]).items():
                 found |= self._outcomes.told_by_id(writer, low=low, high=high)
             given: list[Address] = [pair for pair in pairs if pair[0] >= GIVEN]
             found |= self._outcomes.chains(given)

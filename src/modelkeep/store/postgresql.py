@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import URL, Connection, create_engine, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -93,8 +94,10 @@ class PostgresStore:
     @contextmanager
     def read(self) -> Iterator[Ledger]:
         """See ``seams.Store.read``."""
-        with self._reading() as connection:
-            yield SqlLedger(connection, self.cold)
+        with self._connection() as connection:
+            turns.looked(connection)
+            with _snapshot(connection):
+                yield SqlLedger(connection, self.cold)
 
     def migrate(self) -> list[str]:
         """See ``seams.Store.migrate``. In one transaction; processes of the release before may serve on meanwhile."""
@@ -209,10 +212,8 @@ class PostgresStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._connection() as connection:
-            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            with connection.begin():
-                yield connection
+        with self._connection() as connection, _snapshot(connection):
+            yield connection
 
     def _connected(self, *, autocommit: bool = False) -> Any:
         timeout = f"-c lock_timeout={max(round(self._busy * 1000), 1)}"
@@ -229,7 +230,17 @@ class PostgresStore:
             "options": f"{timeout} {query.get('options', '')}".strip(),
         }
         said = {key: value for key, value in given.items() if value is not None}
-        return psycopg.connect(autocommit=autocommit, **said)  # type: ignore[arg-type]  # libpq's own words
+        connection = psycopg.connect(autocommit=autocommit, **said)  # type: ignore[arg-type]  # libpq's own words
+        # COPY would take psycopg's wrapper of DB-API's `Binary`, in Python, for every bytes; this one is in C
+        connection.adapters.register_dumper(bytes, BytesBinaryDumper)
+        return connection
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[None]:
+    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with connection.begin():
+        yield
 
 
 def _address(url: str) -> URL:

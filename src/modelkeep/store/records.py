@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from modelkeep.given import GIVEN
 from modelkeep.nouns import Match, Outcome, Prediction
@@ -26,6 +26,10 @@ from modelkeep.store.weighing import extent
 _log = logging.getLogger("modelkeep.store")
 _MEMORY = select(tables.memory.c.key, tables.memory.c.body)
 _WHERE = select(*(tables.predictions.c[name] for name in ("writer", "seq", "model", "key", "target", "role")))
+_SPAN = select(tables.predictions.c.writer, tables.predictions.c.seq).where(
+    tables.predictions.c.writer == bindparam("x_writer"),
+    tables.predictions.c.seq.between(bindparam("x_low"), bindparam("x_high")),
+)
 
 
 class SqlRecords:
@@ -44,7 +48,8 @@ class SqlRecords:
     def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
         """See ``seams.Records.add``."""
         group = {row[:2]: row for row in self._keys.closed(predictions)}
-        turns.adding(self._connection, models={row[4] for row in group.values()}, writers={pair[0] for pair in group})
+        models = {row[4] for row in group.values()}
+        turns.adding(self._connection, models=models, writers={pair[0] for pair in group})
         known = self._known(group)
         if known and next(iter(group)) in known:
             if len(known) < len(group):
@@ -55,16 +60,16 @@ class SqlRecords:
         came = list(fresh.values())
         parts.ready(self._connection, [row[8] for row in came])
         insert_rows(self._connection, tables.predictions, rows=came)
+        turns.counting(self._connection, models={*models, *(one.model for one in folded)})
         self._hours.fold(folded)
         if fresh:
             self._joining.meet(fresh, tallies=self._tallies.asked(came))
 
     def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
-        c = tables.predictions.c
         known = self._joining.kept(pair for pair in group if pair[0] >= GIVEN)
-        for writer, (low, high) in rows.spans(pair for pair in group if pair[0] < GIVEN).items():
-            query = select(c.writer, c.seq).where(c.writer == writer, c.seq.between(low, high))
-            known |= {(w, seq) for w, seq in self._connection.execute(query) if (w, seq) in group}
+        for writer, (low, high) in rows.spans([pair for pair in group if pair[0] < GIVEN]).items():
+            found = self._connection.execute(_SPAN, {"x_writer": writer, "x_low": low, "x_high": high})
+            known |= {(w, seq) for w, seq in found if (w, seq) in group}
         return known
 
     def unknown(self, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -119,8 +124,9 @@ class SqlRecords:
 
     def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
-        c = tables.predictions.c
-        query = rows.PREDICTIONS.where(c.model == model, c.number > after).order_by(c.number).limit(limit)
+        c, last = tables.predictions.c, turns.settled(self._connection, model)
+        query = rows.PREDICTIONS.where(c.model == model, c.number > after, c.number <= last)
+        query = query.order_by(c.number).limit(limit)
         return [(row[NUMBER], rows.prediction(row)) for row in self._keys.all_opened(self._connection.execute(query))]
 
     def latest(self, model: str, *, key: str | None = None, limit: int = 100) -> list[Prediction]:
@@ -141,8 +147,9 @@ class SqlRecords:
 
     def place(self, model: str) -> int:
         """See ``seams.Records.place``."""
-        c = tables.predictions.c
-        return self._connection.execute(select(func.max(c.number)).where(c.model == model)).scalar() or 0
+        c, last = tables.predictions.c, turns.settled(self._connection, model)
+        query = select(func.max(c.number)).where(c.model == model, c.number <= last)
+        return self._connection.execute(query).scalar() or 0
 
     def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
         """See ``seams.Records.matches``."""

@@ -120,11 +120,21 @@ def name(writer: int, seq: int) -> str:
 
 
 def spans(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
-    """The lowest and highest seq of each writer."""
+    """The lowest and highest seq of each writer.
+
+    >>> spans([(2, 7), (1, 3), (2, 5)])
+    {1: (3, 3), 2: (5, 7)}
+    """
+    some = list(pairs)
+    if not some:
+        return {}
+    low, high = min(some), max(some)
+    if low[0] == high[0]:  # one writer, as in nearly every group: nothing to be told apart
+        return {low[0]: (low[1], high[1])}
     found: dict[int, list[int]] = {}
-    for writer, seq in pairs:
+    for writer, seq in sorted(some):
         found.setdefault(writer, []).append(seq)
-    return {writer: (min(numbers), max(numbers)) for writer, numbers in found.items()}
+    return {writer: (numbers[0], numbers[-1]) for writer, numbers in found.items()}
 
 
 def value_text(value: Output | None) -> str:

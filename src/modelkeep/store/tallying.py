@@ -10,6 +10,13 @@ from sqlalchemy import Connection, select
 from modelkeep.store.tables import replace_rows, rows_among, tallies
 
 _TALLIES = select(tallies)
+_COUNT = (
+    "INSERT INTO tallies (model, predictions, labelled, newest) "
+    "SELECT model, n, 0, newest FROM unnest(%s::text[], %s::int8[], %s::float8[]) AS fresh (model, n, newest) "
+    "ON CONFLICT (model) DO UPDATE SET predictions = tallies.predictions + excluded.predictions, "
+    "newest = greatest(tallies.newest, excluded.newest) "
+    "RETURNING model, predictions, labelled, newest, tolerance"
+)
 
 
 class Tally(NamedTuple):
@@ -42,17 +49,28 @@ class Tallies:
 
     def asked(self, came: Sequence[tuple[Any, ...]]) -> Mapping[str, Tally]:
         """Count new predictions (rows of their table without a number); the tallies of their models."""
-        moments: dict[str, list[float]] = {}
-        for row in came:
-            moments.setdefault(row[4], []).append(row[8])
-        counted = {model: len(found) for model, found in moments.items()}
-        newest = {model: max(found) for model, found in moments.items()}
-        kept = self.of(counted)
+        models = {row[4] for row in came}
+        if len(models) == 1:
+            moments = {model: [row[8] for row in came] for model in models}
+        else:
+            moments = {model: [] for model in models}
+            for row in came:
+                moments[row[4]].append(row[8])
+        if self._connection.dialect.name == "postgresql":
+            return self._counted({model: (len(found), max(found)) for model, found in sorted(moments.items())})
+        kept = self.of(moments)
         for model, tally in kept.items():
-            at = newest[model] if tally.newest is None else max(tally.newest, newest[model])
-            kept[model] = tally._replace(predictions=tally.predictions + counted[model], newest=at)
+            newest = max(moments[model])
+            at = newest if tally.newest is None else max(tally.newest, newest)
+            kept[model] = tally._replace(predictions=tally.predictions + len(moments[model]), newest=at)
         self._keep(kept)
         return kept
+
+    def _counted(self, fresh: Mapping[str, tuple[int, float]]) -> dict[str, Tally]:
+        """The same in one walk to the server and back: of each model how many came, and when the newest was asked."""
+        numbers, newest = [n for n, _ in fresh.values()], [at for _, at in fresh.values()]
+        found = self._connection.exec_driver_sql(_COUNT, ([*fresh], numbers, newest))
+        return {model: Tally(*rest) for model, *rest in found}
 
     def labelled(self, change: Mapping[str, int]) -> None:
         """Count matches that came and went."""

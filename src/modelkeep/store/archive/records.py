@@ -9,7 +9,7 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from modelkeep.nouns import Match, Outcome, Prediction
-from modelkeep.store import rows
+from modelkeep.store import rows, turns
 from modelkeep.store.archive.asking import Asking
 from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.searching import LongSearching
@@ -99,7 +99,8 @@ class LongRecords(SqlRecords):
     def predictions(self, model: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, Prediction]]:
         """See ``seams.Records.predictions``."""
         hot = super().predictions(model, after=after, limit=limit)
-        old = self._asking.predictions(model, after=after, limit=limit)
+        last = turns.settled(self._connection, model)
+        old = [one for one in self._asking.predictions(model, after=after, limit=limit) if one[0] <= last]
         return sorted([*old, *hot], key=lambda one: one[0])[:limit] if old else hot
 
     def _latest(self, model: str, *, key: str | None, limit: int) -> list[tuple[int, Prediction]]:
@@ -110,7 +111,8 @@ class LongRecords(SqlRecords):
 
     def place(self, model: str) -> int:
         """See ``seams.Records.place``."""
-        return max(super().place(model), self._asking.shelf.last(model))
+        last = turns.settled(self._connection, model)
+        return max(super().place(model), min(self._asking.shelf.last(model), last))
 
     def matches(self, model: str, *, after: int = 0, since: float = 0.0, limit: int = 1000) -> list[Match]:
         """See ``seams.Records.matches``."""
