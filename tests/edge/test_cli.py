@@ -103,6 +103,8 @@ def test_the_configuration_is_checked(made, capsys, monkeypatch):
         (["timeline"], 0, ""),
         (["acts"], 0, ""),
         (["rollouts"], 0, ""),
+        (["models", "show", "doubler"], 0, ""),
+        (["models", "show", "dubler"], 1, "known: doubler"),
         (["status"], 0, ""),
         (["config", "show"], 0, ""),
         (["alerts", "rules"], 0, ""),
@@ -174,6 +176,8 @@ def test_the_written_list_is_that_of_the_operations():
             assert listed[operation.words[0]] == operation.summary
         elif operation.words:
             assert operation.words[1] in listed[operation.words[0]]
+        if operation.also:
+            assert operation.also[1] in listed[operation.also[0]]
     named = {o.name: o.summary for o in OPERATIONS}
     assert listed["register"] == named["register"]
     assert listed["predict"] == named["predict"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -10,13 +9,12 @@ from msgspec import Raw, Struct
 
 from modelkeep import profile
 from modelkeep.errors import BadInput, Conflict
+from modelkeep.jobs import naming
 from modelkeep.jobs.changing import change
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import EXTERNAL, Baseline, Lineage, Rollout, Signature, Value, Version
 from modelkeep.runtimes import infer_signature
 from modelkeep.store.seams import Ledger
-
-_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]|/(?=[A-Za-z0-9]))*", re.ASCII)
 
 
 class Declaration(Struct, frozen=True, kw_only=True):
@@ -51,11 +49,7 @@ def declare(rooms: Rooms, declaration: Declaration) -> Version:
 
     Raises BadInput when what it takes is not known, Conflict when the model is served here.
     """
-    if not _NAME.fullmatch(declaration.model) or len(declaration.model) > 200:
-        raise BadInput(
-            f"{declaration.model[:80]!r} is no name for a model",
-            remedy="use letters, digits, . _ - and / between them",
-        )
+    naming.check(declaration.model)
     signature = _signature(declaration)
     columns, reference = declaration.columns, None
     if columns:

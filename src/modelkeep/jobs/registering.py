@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from msgspec import Raw, Struct, structs
 
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, BadInput, Conflict
-from modelkeep.jobs import rivals, samples
+from modelkeep.jobs import naming, rivals, samples
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
 from modelkeep.runtimes import (
@@ -29,8 +28,6 @@ from modelkeep.runtimes import (
 from modelkeep.runtimes.running import Chosen
 from modelkeep.serving.discretion import marked
 from modelkeep.store.seams import Ledger
-
-_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]|/(?=[A-Za-z0-9]))*", re.ASCII)
 
 Also = Callable[[Ledger, Version], None]
 """What else to write in the transaction that keeps the version."""
@@ -166,9 +163,7 @@ def _against(registration: Registration, worth: _Worth) -> tuple[str, ...]:
 
 
 def _check(registration: Registration) -> None:
-    name = registration.model
-    if not _NAME.fullmatch(name) or len(name) > 200:
-        raise BadInput(f"{name[:80]!r} is no name for a model", remedy="use letters, digits, . _ - and / between them")
+    naming.check(registration.model)
     for metrics in (registration.metrics, *registration.rivals.values()):
         for metric, value in metrics.items():
             if not math.isfinite(value):

@@ -66,8 +66,9 @@ class Operation(Generic[Q, A]):
 
     ``path`` is a route template whose ``{names}`` are fields of the request; GET and DELETE take the other fields from
     the query string, POST and PUT from a JSON body. ``words`` are the command's words, empty when the command line has
-    its own form; ``plain`` names the fields that the command takes without dashes, in order (``model`` then ``number``
-    also reads ``model@number``). ``finding`` says in words why a result is bad news (exit code 1), or "".
+    its own form, and ``also`` two other words under which a stranger looks first; ``plain`` names the fields that the
+    command takes without dashes, in order (``model`` then ``number`` also reads ``model@number``). ``finding``
+    says in words why a result is bad news (exit code 1), or "".
     ``hot`` acts have a route of their own. ``runs_code`` says of a request that code which it brings or names will run:
     a door then asks for more than a token. ``reveals`` says of one that it shows who people are: the same is asked.
     ``refusal`` shapes what leaves when the act is refused (the error, and when); without one it is the product's own
@@ -86,6 +87,7 @@ class Operation(Generic[Q, A]):
     result: type[A]
     run: Callable[[App, Q], A]
     words: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     plain: tuple[str, ...] = ()
     status: int = 200
     hot: bool = False

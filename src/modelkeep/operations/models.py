@@ -311,7 +311,7 @@ OPERATIONS = (
     ),
     Operation(
         name="model", method="GET", path="/v1/models/{model}", request=ShowModel, result=ModelView, run=show_model,
-        words=("model",), plain=("model",),
+        words=("model",), also=("models", "show"), plain=("model",),
     ),
     Operation(
         name="versions", method="GET", path="/v1/models/{model}/versions", request=ListVersions, result=Versions,

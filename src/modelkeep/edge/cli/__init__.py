@@ -46,7 +46,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "drill": (PROVING, "Hurt a sandbox server in every way, and tell the platform's KPIs: kpis"),
     },
     "Models": {
-        "models": (ACTS, "Models: list, loaded, unload, compress"),
+        "models": (ACTS, "Models: list, show, loaded, unload, compress"),
         "model": (ACTS, "Show a model: its rollout, its policy and its versions"),
         "versions": (ACTS, "List the versions of a model with their metrics"),
         "version": (ACTS, "Show one version with its signature, metrics and lineage"),

@@ -167,6 +167,10 @@ def _made() -> dict[str, Any]:
             app.command(made, name=second)
             if app.default_command is None and first != "config":
                 app.default(made)  # the first: a list, or the one thing there is to show
+    for operation in OPERATIONS:
+        if operation.also:
+            first, second = operation.also
+            found[first].command(command(operation), name=second)
     return found
 
 

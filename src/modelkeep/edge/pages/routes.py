@@ -47,7 +47,7 @@ class Pages:
         self._watched = Watched(sources, self._renderer, panels=panels)
         self.routes: list[BaseRoute] = [
             Route("/", self._page, name="overview"),
-            Route("/models/{model}", self._page, name="model"),
+            Route("/models/{model:path}", self._page, name="model"),
             Route("/workloads/{workload}", self._panel, name="workload"),
             Route("/events", self._events, name="events"),
             *(Route(asset.path, _served(asset), name=name) for name, asset in self._renderer.assets.items()),
