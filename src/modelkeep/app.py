@@ -36,7 +36,7 @@ from modelkeep.jobs.release import release
 from modelkeep.jobs.reports import report
 from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms, Task
-from modelkeep.jobs.rotating import rotate
+from modelkeep.jobs.rotating import rotate, switched_on
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.saving import save
 from modelkeep.jobs.schedule import Schedule
@@ -178,10 +178,13 @@ class App:
             undo.callback(self.stop)
             console = sys.stderr if self.settings.logs.console else None
             self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
+            sealing = switched_on(self.rooms)
             with self.rooms.store.write() as ledger:
                 self._adopt(ledger, self.rooms.clock.now())
                 for wanted in left(self.rooms):
                     ledger.jobs.add(job_of(wanted))
+                if sealing is not None:
+                    ledger.jobs.add(sealing)
             freeing.bound_threads(freeing.threads(self.settings.loading.threads))
             self.rooms.recorder.start()
             self.rooms.router.refresh()
@@ -472,6 +475,8 @@ def _schedules(
         "vacuum": Schedule(task="vacuum", when="30 3 * * 0"),
         "report": Schedule(task="report", when="0 6 * * 1", arguments={"kind": "weekly"}),
     }
+    if settings.privacy.encrypt:
+        own["rotate"] = Schedule(task="rotate", when="50 3 * * *")
     if settings.watch.every:
         every = duration(settings.watch.every)
         exact = every if seconds(every) == settings.watch.every else f"{settings.watch.every:f}s"

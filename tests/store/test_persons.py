@@ -117,8 +117,11 @@ def test_records_from_before_encryption_are_read_and_sealed(path):
     with store.read() as ledger:
         assert ledger.persons.count("anna") == 2, "by name in old rows, by pseudonym in new ones"
     with store.write() as ledger:
-        assert ledger.persons.seal_more(after=0) == (3, 2)
-        assert ledger.persons.seal_more(after=3) == (3, 0)
+        assert ledger.persons.clear_by_model() == {"demand": 2}
+        found = ledger.persons.clear(after=0, limit=10)
+        assert len(found) == 2
+        assert ledger.persons.seal_more([*found, 3], at=1.0) == 2
+        assert (ledger.persons.clear(after=0, limit=10), ledger.persons.clear_by_model()) == ([], {})
     assert store.sweep() == ""
     assert b"a plain text" not in disk(path)
     assert b"anna" not in disk(path)

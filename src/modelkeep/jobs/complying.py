@@ -15,9 +15,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from modelkeep.jobs import saving
+from modelkeep.jobs.exposed import exposed, histories
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.nouns import Policy, Prediction, Reading
-from modelkeep.store.sealing import MARK
 from modelkeep.store.seams import Ledger
 
 TASK = "comply"
@@ -136,27 +137,29 @@ def recorded(ledger: Ledger, model: str) -> list[str]:
 def encrypted(rooms: Rooms, *, proved: bool) -> Evidence:
     """Whether records are sealed on disk: by their bytes, and by a known text that was written and not found."""
     with rooms.store.read() as ledger:
-        keys, plain = ledger.persons.keys, 0
-        looked = ledger.persons.bodies(limit=LOOKED)
-        plain = sum(body[:1] != MARK for body in looked)
-        masters = keys.masters()
-        newest, seals = keys.sealer.newest, keys.sealer.encrypts
+        keys = ledger.persons.keys
+        masters, newest, seals = keys.masters(), keys.sealer.newest, keys.sealer.encrypts
     wrong = []
     if not seals:
         wrong.append("nothing is encrypted")
     elif not proved:
         wrong.append("a known text that was written was found in the bytes of the files")
-    if seals and plain:
-        wrong.append(f"{plain} of {len(looked)} records that were looked at lie in the clear")
+    plain = [*exposed(rooms), *histories(rooms), *_backups(rooms)] if seals else []
+    wrong += [f"{what} lie in the clear" for what in plain]
     if seals and masters - {newest}:
         wrong.append("keys are wrapped under another master key than the newest")
     return Evidence(
         question="dataEncrypted",
         fine=not wrong,
         detail="; ".join(wrong)
-        or f"a known text was written and is in no file; {len(looked)} records that were looked at are sealed",
+        or "a known text was written and is in no file; every record, file of the archive and of datasets is sealed",
         remedy=("" if not wrong else "modelkeep privacy rotate" if seals else "set privacy.encrypt and privacy.key"),
     )
+
+
+def _backups(rooms: Rooms) -> list[str]:
+    n = sum(not saving.contents(path).sealed for path in saving.saved(rooms))
+    return [f"{n} backups"] if n else []
 
 
 def retained(overdue: Iterable[Overdue], *, now: float) -> Evidence:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from modelkeep.serving.client import Client
 from modelkeep.serving.intake import Intake
 from modelkeep.store.datasets import Datasets
+from modelkeep.store.sealing import DATASETS
 
 if TYPE_CHECKING:
     from modelkeep.alerts.book import Book
@@ -53,7 +54,19 @@ class Rooms:
         client = Client(self.gateway, self.router, recorder=self.recorder, store=self.store)
         object.__setattr__(self, "client", client)
         object.__setattr__(self, "intake", Intake(self.recorder, self.store, clock=self.clock))
-        object.__setattr__(self, "datasets", Datasets(self.common / "datasets"))
+        object.__setattr__(self, "datasets", Datasets(self.common / "datasets", key=self._dataset_key))
+
+    def _dataset_key(self, fresh: bool) -> bytes | None:  # noqa: FBT001 - the form of Key
+        """What datasets are sealed with: a data key of the store's, wrapped by its master key."""
+        with self.store.read() as ledger:
+            keys = ledger.persons.keys
+            if fresh and not keys.sealer.encrypts:
+                return None
+            known = keys.get(DATASETS)
+        if known is None and fresh:
+            with self.store.write() as ledger:
+                known = ledger.persons.keys.made([DATASETS], at=self.clock.now())[DATASETS]
+        return known
 
 
 class Run(Protocol):

@@ -23,6 +23,7 @@ from msgspec import Struct, ValidationError, json, structs
 
 from modelkeep.errors import BadArtifact, Conflict, NotFound, StoreUnavailable
 from modelkeep.jobs.backup import FOLDER
+from modelkeep.jobs.exposed import exposed
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.store import durable
@@ -48,7 +49,7 @@ class Member(Struct, frozen=True, kw_only=True):
 class Contents(Struct, frozen=True, kw_only=True):
     """What a backup holds: when, by which release, every file, and the rows of every table.
 
-    ``chain`` is the digest of the newest entry of the audit chain.
+    ``chain`` is the digest of the newest entry of the audit chain; ``sealed`` that no record in it is in the clear.
     """
 
     at: float
@@ -56,6 +57,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     members: tuple[Member, ...]
     chain: str = ""
+    sealed: bool = False
     form: int = 1
 
 
@@ -122,6 +124,8 @@ def write(rooms: Rooms, target: Path, *, say: Say) -> Saved:
             rows = rooms.store.copy(Path(scratch))
             with rooms.store.read() as ledger:
                 newest = ledger.acts.all(limit=1)
+                sealed = ledger.persons.keys.sealer.encrypts
+            sealed = sealed and not exposed(rooms)
             say("database", f"{sum(rows.values())} rows of {len(rows)} tables")
             failpoint("save.database")
             members: list[Member] = []
@@ -134,6 +138,7 @@ def write(rooms: Rooms, target: Path, *, say: Say) -> Saved:
                     rows=rows,
                     members=tuple(members),
                     chain=newest[0].digest if newest else "",
+                    sealed=sealed,
                 )
                 said = json.format(json.encode(contents), indent=1)
                 info = tarfile.TarInfo(CONTENTS)

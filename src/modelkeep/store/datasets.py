@@ -23,6 +23,7 @@ from modelkeep.store.declared import Declared, declared, joined, on_disk
 from modelkeep.store.duck import Duck
 from modelkeep.store.loaded import Conditions, Loaded
 from modelkeep.store.segments import DECLARED, Segment, Segments, faults
+from modelkeep.store.veiling import Key, Veil, no_key
 
 Table: TypeAlias = dict[str, list[Value]]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
@@ -55,10 +56,13 @@ class Datasets:
     Appended(rows=1, known=1)
     >>> data.read(start=30.0), data.size
     ({'at': [60.0], 'device': ['a'], 'amps': [3.0]}, 2)
+
+    ``key`` gives what files are sealed with (``veiling``); what was written before stays readable.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, key: Key = no_key) -> None:
         self._folder = folder
+        self._veil = Veil(key)
         self._duck = Duck()
         self._open: dict[str, tuple[Declared, Dataset]] = {}
         self._lock = threading.Lock()
@@ -76,12 +80,34 @@ class Datasets:
         with self._lock:
             known = self._open.get(name)
             if known is None or known[0] != wanted:
-                known = self._open[name] = wanted, Dataset(name, wanted, folder=self._folder / name, duck=self._duck)
+                known = self._open[name] = wanted, self._made(name, wanted)
             return known[1]
+
+    def clear(self) -> dict[str, int]:
+        """How many files of each dataset lie in the clear; a dataset without any is left out."""
+        found = {folder.name: len(Segments(folder).clear()) for folder in self._folders()}
+        return {name: n for name, n in found.items() if n}
+
+    def seal(self) -> int:
+        """Seal every file that lies in the clear, one at a time, each whole or not at all; how many.
+
+        Nothing is done where nothing is sealed. Raises StoreUnavailable.
+        """
+        if not self._veil.seals:
+            return 0
+        return sum(Segments(folder).shut(self._veil) for folder in self._folders())
+
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*") if path.is_dir()) if self._folder.is_dir() else []
+
+    def _made(self, name: str, wanted: Declared) -> Dataset:
+        return Dataset(name, wanted, folder=self._folder / name, duck=self._duck, veil=self._veil)
 
     def close(self) -> None:
         """Let go of the memory. Datasets may be used again after."""
         with self._lock:
+            for _, dataset in self._open.values():
+                dataset.close()
             self._open.clear()
             self._duck.close()
 
@@ -89,11 +115,11 @@ class Datasets:
 class Dataset:
     """One table of raw data, from ``Datasets.open``; any number of threads may use it."""
 
-    def __init__(self, name: str, declared: Declared, *, folder: Path, duck: Duck) -> None:
+    def __init__(self, name: str, declared: Declared, *, folder: Path, duck: Duck, veil: Veil) -> None:
         self.name = name
         self._segments = Segments(folder)
         self.declared = joined(on_disk(folder), declared, name=name)
-        self._table = Loaded(duck, self.declared.columns, time=self.declared.time, key=self.declared.key)
+        self._table = Loaded(duck, self.declared.columns, time=self.declared.time, key=self.declared.key, veil=veil)
         self._answers: OrderedDict[object, tuple[int, Table]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -194,6 +220,11 @@ class Dataset:
                         continue  # merged away meanwhile
                     if self._segments.replace(part, live, anew=True):
                         return gone
+
+    def close(self) -> None:
+        """Let go of the memory; it may be used again after."""
+        with self._lock:
+            self._table.close()
 
     # ------------------------------------------------------------------------------------------------ inside
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Duck:
             self.life += 1
 
 
-FORM = "(FORMAT parquet, COMPRESSION zstd)"
+FORM = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
 """How segments are written."""
 
 
@@ -73,9 +73,13 @@ def present(segments: Sequence[Segment]) -> None:
         segment.path.stat()
 
 
-def files(segments: Sequence[Segment]) -> str:
+NAMED = "right(filename, 90)"
+"""The name of the segment that a row is of: the same length for all, in the order of appending."""
+
+
+def files(paths: Iterable[Path]) -> str:
     """Segments as a table of DuckDB, with their own names beside the rows."""
-    safe = ", ".join(text(segment.path, glob=True) for segment in segments)
+    safe = ", ".join(text(path, glob=True) for path in paths)
     return f"read_parquet([{safe}], union_by_name = true, filename = true)"
 
 

@@ -10,13 +10,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows, tables, traces, turns
 from modelkeep.store.people import Access, Consent, Entity, Erased
 from modelkeep.store.sealing import MARK, NUMBER, Keys, sealed
-from modelkeep.store.tables import CHUNK, accesses, consents, erasures, matches, outcomes, predictions, rows_among
+from modelkeep.store.tables import (
+    CHUNK,
+    accesses,
+    consents,
+    erasures,
+    matches,
+    outcomes,
+    predictions,
+    rows_among,
+    tuples_among,
+)
 from modelkeep.store.tallying import Tallies
 from modelkeep.store.told import Revision
 
@@ -97,14 +107,6 @@ class SqlPersons:
         query = rows.PREDICTIONS.where(c.model == model, c.number > since, c.subject.is_not(None))
         query = query.order_by(c.number.desc()).limit(limit)
         return [rows.prediction(row) for row in self.keys.all_opened(self._connection.execute(query))]
-
-    def bodies(self, *, limit: int) -> list[bytes]:
-        """See ``seams.Persons.bodies``."""
-        c = predictions.c
-        found: list[bytes] = []
-        for order in (c.number, c.number.desc()):
-            found += self._connection.execute(select(c.body).order_by(order).limit(limit)).scalars()
-        return found
 
     def told(self, entities: Sequence[Entity]) -> list[Outcome]:
         """See ``seams.Persons.told``."""
@@ -220,18 +222,40 @@ class SqlPersons:
                         gone += n
         return gone
 
-    def seal_more(self, *, after: int, limit: int = 1000) -> tuple[int, int]:
+    def seal_more(self, numbers: Sequence[int], *, at: float) -> int:
         """See ``seams.Persons.seal_more``."""
         c = predictions.c
-        query = rows.PREDICTIONS.where(c.number > after).order_by(c.number).limit(limit)
-        found = self._connection.execute(query).all()
+        found = tuples_among(self._connection, rows.PREDICTIONS, columns=[c.number], keys=[(n,) for n in numbers])
         plain = [row for row in found if not sealed(row)]
-        for row, closed in zip(plain, self.keys.closed([rows.prediction(row) for row in plain]), strict=True):
-            body, subject = closed[-2:]
-            self._connection.execute(
-                update(predictions).where(c.number == row.number).values(body=body, subject=subject)
-            )
-        return (found[-1].number if found else after), len(plain)
+        if not plain:
+            return 0
+        closed = self.keys.closed([rows.prediction(row) for row in plain], at=at)
+        mine = update(predictions).where(c.number == bindparam("x_number"))
+        self._connection.execute(
+            mine.values(body=bindparam("x_body"), subject=bindparam("x_subject")),
+            [
+                {"x_number": row[NUMBER], "x_body": shut[-2], "x_subject": shut[-1]}
+                for row, shut in zip(plain, closed, strict=True)
+            ],
+        )
+        return len(plain)
+
+    def clear(self, *, after: int, limit: int) -> list[int]:
+        """See ``seams.Persons.clear``."""
+        c = predictions.c
+        query = select(c.number).where(c.number > after, _CLEAR).order_by(c.number).limit(limit)
+        return list(self._connection.execute(query).scalars())
+
+    def clear_by_model(self) -> dict[str, int]:
+        """See ``seams.Persons.clear_by_model``."""
+        c = predictions.c
+        found = self._connection.execute(select(c.model, func.count()).where(_CLEAR).group_by(c.model))
+        return {row[0]: row[1] for row in found}
+
+    def clear_summaries(self) -> int:
+        """See ``seams.Persons.clear_summaries``."""
+        query = select(func.count()).where(func.substr(tables.profiles.c.body, 1, 1) != MARK)
+        return self._connection.execute(query).scalar() or 0
 
     def seal_summaries(self) -> int:
         """See ``seams.Persons.seal_summaries``."""
@@ -285,6 +309,7 @@ class SqlPersons:
 
 
 _RECENT = 200_000
+_CLEAR = func.substr(predictions.c.body, 1, 1) != MARK
 _LABELLED = select(matches.c.model)
 ERASED = "erased"
 """Who withdrew the consent of a person that was erased."""

@@ -32,6 +32,8 @@ ROWS = "(rows)"
 """The key of what is about nobody in particular."""
 SUBJECTS = "(subjects)"
 """The key that makes pseudonyms."""
+DATASETS = "(datasets)"
+"""The key that seals the datasets of workloads."""
 RECEIPTS = "(receipts)"
 """The key that signs receipts."""
 SIZE = 32
@@ -197,11 +199,11 @@ class Keys:
         key = self.get(SUBJECTS) if at is None else self.made([SUBJECTS], at=at)[SUBJECTS]
         return "" if key is None else pseudonym(key, subject)
 
-    def closed(self, found: Sequence[Prediction]) -> list[tuple[Any, ...]]:
+    def closed(self, found: Sequence[Prediction], *, at: float | None = None) -> list[tuple[Any, ...]]:
         """The rows of some predictions as they are kept: sealed where this store encrypts, their persons pseudonyms."""
         if not self.sealer.encrypts or not found:
             return rows.prediction_rows(found)
-        at = found[0].at
+        at = found[0].at if at is None else at
         maker = self.made([SUBJECTS, ROWS], at=at)[SUBJECTS]
         names = {p.subject: pseudonym(maker, p.subject) for p in found if p.subject is not None}
         known = self.made([ROWS, *names.values()], at=at)

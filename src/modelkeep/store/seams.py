@@ -452,9 +452,6 @@ class Persons(Protocol):
     def newest(self, model: str, *, limit: int) -> list[Prediction]:
         """The newest predictions of a model about anybody."""
 
-    def bodies(self, *, limit: int) -> list[bytes]:
-        """The bodies of the oldest and of the newest predictions, as they lie on disk."""
-
     def told(self, entities: Sequence[tuple[str, str]]) -> list[Outcome]:
         """What was told of keys, whether or not a prediction met it."""
 
@@ -485,8 +482,17 @@ class Persons(Protocol):
     def keep_receipt(self, id: str, *, subject: str, at: float, receipt: str) -> None:
         """Keep the receipt of an erasure (``subject`` is a pseudonym); a second time changes nothing."""
 
-    def seal_more(self, *, after: int, limit: int = 1000) -> tuple[int, int]:
-        """Seal predictions that lie in the clear, of the next ``limit`` behind a place: the new place, and how many."""
+    def clear(self, *, after: int, limit: int) -> list[int]:
+        """The numbers of the first predictions behind a place that lie in the clear."""
+
+    def clear_by_model(self) -> dict[str, int]:
+        """How many predictions of each model lie in the clear; a model without any is left out."""
+
+    def seal_more(self, numbers: Sequence[int], *, at: float) -> int:
+        """Seal those of some predictions, by number, that lie in the clear; how many."""
+
+    def clear_summaries(self) -> int:
+        """How many profiles lie in the clear."""
 
     def seal_summaries(self) -> int:
         """Seal the profiles that lie in the clear; how many."""

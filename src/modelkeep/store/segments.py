@@ -13,13 +13,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, StoreUnavailable
 from modelkeep.store import durable
+from modelkeep.store.veiling import Veil, is_sealed
 
 DECLARED = "dataset.json"
 _NAME = re.compile(r"(\d{8})-(\d{8})-([0-9a-f]{64})\.parquet")
@@ -103,6 +104,37 @@ class Segments:
                     segment.path.unlink(missing_ok=True)
             durable.sync_folder(self.folder)
         return True
+
+    def clear(self) -> list[Segment]:
+        """The files that lie in the clear, also those that are not read any more."""
+        found = []
+        for segment in self._all():
+            with suppress(FileNotFoundError):  # merged away since it was listed
+                if not is_sealed(segment.path):
+                    found.append(segment)
+        return found
+
+    def shut(self, veil: Veil) -> int:
+        """Seal the files that lie in the clear; how many. One at a time, so a killed process goes on with the rest."""
+        gone = 0
+        with faults(self.folder, "seal"):
+            for segment in self.clear():
+                with self.lock(), durable.beside(self.folder) as part:
+                    there = {one.path for one in self._all()}
+                    if segment.path not in there:
+                        continue
+                    if not any(self._covers(one, segment) for one in self._all()):
+                        veil.shut(segment.path, part)
+                        self._settle(part, segment.start, end=segment.end, digest=durable.seal(part))
+                    segment.path.unlink(missing_ok=True)
+                    durable.sync_folder(self.folder)
+                gone += 1
+        return gone
+
+    @staticmethod
+    def _covers(one: Segment, other: Segment) -> bool:
+        """Whether a sealed file holds everything that another does."""
+        return one.path != other.path and one.start <= other.start and other.end <= one.end and is_sealed(one.path)
 
     @contextmanager
     def lock(self, name: str = ".lock") -> Iterator[None]:

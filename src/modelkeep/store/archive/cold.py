@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from modelkeep.errors import StoreUnavailable
+from modelkeep.errors import NotFound, StoreUnavailable
 from modelkeep.store import durable
 from modelkeep.store.archive.form import KINDS, REVISION, Record, columns, record
 from modelkeep.store.duck import Duck, duckdb, quoted, said, text
@@ -32,6 +32,8 @@ _STRUCK = (
     "SELECT 1 FROM (SELECT unnest(?::VARCHAR[]) AS f, unnest(?::BIGINT[]) AS w, unnest(?::BIGINT[]) AS s) "
     "WHERE w = writer AND s = seq AND f = right(filename, 64)"
 )
+CLEAR = "seconds IS NOT NULL"
+"""Records that are not sealed: how long the answer took is packed with everything that would be."""
 ANY = -1
 """Stands for every writer, where a file holds ids of so many that they are not listed one by one."""
 WRITERS = 64
@@ -66,6 +68,7 @@ class Cold:
         self._files = FolderFiles(folder)
         self._duck = Duck()
         self._sound: set[str] = set()
+        self._shut: set[str] = set()
         self._guard = threading.RLock()
         self._held, self._handle = 0, -1
 
@@ -205,6 +208,21 @@ class Cold:
         """Compare a file with its name anew. Raises BadArtifact or NotFound naming it."""
         self._sound.discard(digest)
         self.sound([digest])
+
+    def clear(self) -> dict[str, int]:
+        """How many records of each file, listed or not, lie in the clear; files without any are left out."""
+        found: dict[str, int] = {}
+        for digest in self.all():
+            if digest not in self._shut:
+                try:
+                    n = int(self.ask(Live((digest,)), "count(*)", where=CLEAR)[0][0])
+                except NotFound:  # replaced since it was listed
+                    continue
+                if n:
+                    found[digest] = n
+                else:
+                    self._shut.add(digest)
+        return found
 
     def all(self) -> list[str]:
         """Every file that is there, listed or not."""

@@ -95,6 +95,12 @@ class Record(NamedTuple):
         hot[_PLACE["body"]] = row[len(rows.ASKED)]
         return self._replace(hot=tuple(hot))
 
+    def kept_as(self, *, body: bytes, subject: str | None) -> Record:
+        """The same record with its body and its person as a row has them."""
+        hot = list(self.hot)
+        hot[_PLACE["body"]], hot[_PLACE["subject"]] = body, subject
+        return self._replace(hot=tuple(hot))
+
     @property
     def match(self) -> Match | None:
         """The match, when its outcome is known."""

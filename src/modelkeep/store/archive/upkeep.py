@@ -212,6 +212,62 @@ class Archive:
                 self._rewrite([partition], at=at, bare=True)
         return len(old)
 
+    def clear(self) -> dict[str, int]:
+        """How many archived records of each model lie in the clear; under "" those of files that nobody reads."""
+        found: dict[str, int] = {}
+        if self.cold.folder.is_dir():
+            with self._store.read() as ledger:
+                model_of = {p.digest: p.model for p in ledger.archive.partitions()}
+            for digest, n in self.cold.clear().items():
+                found[model_of.get(digest, "")] = found.get(model_of.get(digest, ""), 0) + n
+        return found
+
+    def shut(self, *, at: float, say: Callable[[int, int], None]) -> int:
+        """Write every file with records in the clear anew, sealed; how many files were.
+
+        One after the other, each whole or not at all; ``say`` is told how many are done, of how many. What was replaced
+        is removed at once. A killed process is followed by one that goes on with the rest.
+        """
+        if not self.cold.folder.is_dir():
+            return 0
+        with self._store.read() as ledger:
+            every = {p.digest: p for p in ledger.archive.partitions()}
+        clear = [every[digest] for digest in self.cold.clear() if digest in every]
+        for done, partition in enumerate(clear, 1):
+            with self.cold.lock():
+                self._shut(partition, at=at)
+            say(done, len(clear))
+        self.tidy(at=at, grace=0.0)
+        return len(clear)
+
+    def _shut(self, partition: Partition, *, at: float) -> None:
+        """Write one file anew, sealed; nothing when it was replaced meanwhile."""
+        for _ in range(TRIES):
+            with self._store.read() as ledger:
+                if partition.digest not in {p.digest for p in ledger.archive.partitions(partition.model)}:
+                    return
+                struck, live = ledger.archive.struck([partition.number]), ledger.archive.live([partition])
+            parts = []
+            with self.cold.pieces(live, tail="ORDER BY writer, seq") as pieces:
+                for records in pieces:
+                    with self._store.write() as ledger:
+                        shut = ledger.archive.sealed(records, at=at)
+                    parts.append(self.cold.write(shut).digest)
+            became = []
+            if parts:
+                became = [self._written(Live(tuple(parts)), name=partition.period, where="TRUE", values=(), bare=False)]
+            self._pause("archive.shut")
+            with self._store.write() as ledger:
+                swapped = ledger.archive.swap([partition], became, struck=struck, at=at, bare=partition.bare)
+            for digest in parts:
+                self.cold.remove(digest)
+            if swapped:
+                self._pause("archive.shutting")
+                return
+            for _, written, _ in became:
+                self.cold.remove(written.digest)
+        raise StoreUnavailable(f"the archive of {partition.model} changes faster than it can be sealed")
+
     # --------------------------------------------------------------------------------------------- tidying
 
     def tidy(self, *, at: float, grace: float = GRACE) -> int:

@@ -17,6 +17,7 @@ from modelkeep.store.archive.paging import Span
 from modelkeep.store.archive.sealing import Batch
 from modelkeep.store.archive.shelf import Id, Partition, Shelf
 from modelkeep.store.sealing import Keys
+from modelkeep.store.sealing import sealed as is_sealed
 from modelkeep.store.tallying import Tallies
 
 
@@ -35,6 +36,13 @@ class Vault(Shelf):
     def opened(self, records: Iterable[Record]) -> list[Prediction]:
         """The predictions of some records, in order."""
         return [rows.prediction(row) for row in self._keys.all_opened(record.row for record in records)]
+
+    def sealed(self, records: Sequence[Record], *, at: float) -> list[Record]:
+        """Records as a store that encrypts keeps them; each person's key is made where there is none."""
+        plain = [record for record in records if not is_sealed(record.row)]
+        rows_of = self._keys.closed([rows.prediction(record.row) for record in plain], at=at)
+        shut = {r.id: r.kept_as(body=row[-2], subject=row[-1]) for r, row in zip(plain, rows_of, strict=True)}
+        return [shut.get(record.id, record) for record in records]
 
     def waiting(self, model: str, *, before: float) -> tuple[int, float | None]:
         """How many predictions in the database were asked before a moment, and when the oldest of them was."""
