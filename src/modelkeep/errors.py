@@ -133,9 +133,13 @@ class Unavailable(ModelkeepError):
 
 
 class StoreUnavailable(Unavailable):
-    """The store is locked, full or gone; the text says which."""
+    """The store is locked, full or gone; the text says which.
+
+    ``broken`` says that it was a connection that broke: what only reads may simply be done again.
+    """
 
     code = "store_unavailable"
+    broken = False
 
 
 class TimedOut(Unavailable):

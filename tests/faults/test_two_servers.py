@@ -1,11 +1,12 @@
 """Two servers, each with a folder of its own, on one PostgreSQL: they are one product."""
 
+import signal
 import time
 from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-from live_server import folded_in, traffic, until
+from live_server import folded_in, single, traffic, until
 from populating import FEATURES, MODEL, answers, keep, opened
 
 from modelkeep.store.postgresql import PostgresStore
@@ -76,6 +77,41 @@ def test_what_one_is_told_the_other_does_and_a_killed_one_loses_nothing(pair, da
         stored = [p.id for p in ledger.records.latest("weight", limit=1_000_000)]
         assert len(stored) == len(set(stored)) == ledger.records.counts("weight")[0] == folded_in(ledger)
     print(f"answered by the other after {taken:.2f} s; {len(answered)} answered, {waiting} in the spool, 0 lost")
+
+
+@pytest.mark.prove
+@pytest.mark.row("TUN-08")
+def test_killed_connections_and_a_restart_of_the_database_are_seen_by_no_client(pair, database, durable_postgres):
+    """Everything that an application and a page ask, while its connections are ended and the server restarts."""
+    a, _ = pair
+    assert a.post("/v1/models/weight/releases", {"number": 1}).status in {200, 202}
+    until(lambda: a.predict().status == 200, within=5.0)
+    asked = (
+        "/v1/models/weight",
+        "/v1/models/weight/accuracy",
+        "/v1/models/weight/predictions",
+        "/v1/status",
+        "/metrics",
+    )
+
+    def some(number):
+        path = asked[number // 2 % len(asked)]
+        return ("GET", path, None) if number % 2 else single(number)
+
+    with traffic(a, some, clients=3) as seen:
+        for _ in range(40):
+            durable_postgres.end_connections(database)
+            time.sleep(0.03)  # at any moment of what is asked
+        durable_postgres.stop(signal.SIGINT)  # as an administrator restarts it
+        time.sleep(0.5)
+        durable_postgres.start()
+        before = len(seen.replies)
+        until(lambda: len(seen.replies) > before + 100, within=30)
+    failed = [(reply.status, reply.json["error"]["message"]) for reply in seen.replies if reply.status != 200]
+    assert not failed
+    assert not seen.broken
+    slowest = max(reply.came - reply.asked for reply in seen.replies)
+    print(f"{len(seen.replies)} answers, 0 failed, the slowest {slowest:.2f} s")
 
 
 @pytest.mark.row("SRV-16")

@@ -17,6 +17,7 @@ from modelkeep.errors import BadInput, BadSettings, ModelkeepError, StoreUnavail
 from modelkeep.nouns import Rollout
 from modelkeep.store import rows, tables, turns
 from modelkeep.store.postgresql import PostgresStore
+from modelkeep.store.repeating import repeated
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_backend_that_is_killed_in_the_middle_undoes_all_of_it(
 
 def test_a_server_that_restarts_is_found_again(durable_postgres: Server) -> None:
     url = durable_postgres.database()
-    store = PostgresStore(url)
+    store = PostgresStore(url, busy=0.2)
     add(store, 1)
     durable_postgres.stop()
     for act in (lambda: add(store, 2), lambda: count(store), store.ping):
@@ -193,6 +194,55 @@ def test_a_server_that_restarts_is_found_again(durable_postgres: Server) -> None
     assert count(store) == 1
     add(store, 2)
     assert count(store) == 2
+    store.close()
+    durable_postgres.drop(url)
+
+
+@pytest.mark.row("TUN-08")
+def test_a_question_whose_connection_is_ended_in_the_middle_is_asked_again(
+    store: PostgresStore, postgres: Server, database: str
+) -> None:
+    add(store, 1)
+    tries = []
+
+    def ask(kills: int) -> int:
+        with store.read() as ledger:
+            found = ledger.records.counts("demand")[0]
+            tries.append(found)
+            if len(tries) <= kills:
+                postgres.end_connections(database)
+            return found + len(ledger.records.latest("demand"))
+
+    assert repeated(lambda: ask(2)) == 2
+    assert tries == [1, 1, 1]
+
+    def refuse() -> None:
+        tries.append(0)
+        with store.read() as ledger:
+            ledger.records.remember("demand", {"a": b"1"})
+
+    with pytest.raises(StoreUnavailable, match="may not be written"):
+        repeated(refuse)
+    assert len(tries) == 4, "what is no broken connection is told at once"
+
+
+@pytest.mark.row("TUN-08")
+def test_who_reads_or_begins_to_write_while_the_server_restarts_waits(durable_postgres: Server) -> None:
+    url = durable_postgres.database()
+    store = PostgresStore(url)
+    add(store, 1)
+    durable_postgres.stop()
+
+    def work() -> int:
+        with store.write("work") as ledger:
+            return ledger.acts.append(who="a", what="b", subject="c", why="", at=1.0).number
+
+    with ThreadPoolExecutor(2) as pool:
+        reading, working = pool.submit(count, store), pool.submit(work)
+        with pytest.raises(StoreUnavailable, match=r"cannot be reached|went away"):
+            add(store, 2)  # records have a spool to go to
+        durable_postgres.start()
+        assert (reading.result(5), working.result(5)) == (1, 1)
     store.close()
     durable_postgres.drop(url)
 

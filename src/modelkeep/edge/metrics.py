@@ -23,6 +23,7 @@ from modelkeep.edge.gauges import Gated
 from modelkeep.edge.traffic import Durations, Tally, Traffic
 from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import LEVELS
+from modelkeep.store.repeating import repeated
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -103,14 +104,17 @@ class Known(Collector):
         dropped = sum(one.dropped for one in tallies)
         yield CounterMetricFamily("modelkeep_records_dropped", "Records lost", value=dropped)
         try:
-            with self._app.rooms.store.read() as ledger:
-                readings = ledger.readings.newest()
-                rollouts = ledger.rollouts.all()
-                champions = [ledger.versions.get(r.model, r.champion) for r in rollouts]
+            readings, rollouts, champions = repeated(self._kept)
         except StoreUnavailable:
             return
         yield from _readings(readings)
         yield from _errors(readings, rollouts=rollouts, champions=champions)
+
+    def _kept(self) -> tuple[list[Reading], list[Rollout], list[Version]]:
+        with self._app.rooms.store.read() as ledger:
+            rollouts = ledger.rollouts.all()
+            champions = [ledger.versions.get(rollout.model, rollout.champion) for rollout in rollouts]
+            return ledger.readings.newest(), rollouts, champions
 
     def _loaded(self) -> Metric:
         family = GaugeMetricFamily("ml_active_models", "Models in memory", labels=["model_type"])

@@ -27,12 +27,14 @@ from modelkeep.edge import (
     metrics,
     mounting,
     openapi,
+    packing,
     refusals,
     reported,
     streaming,
 )
 from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
+from modelkeep.edge.hosts import Hosts
 from modelkeep.edge.limits import Callers, Limits
 from modelkeep.edge.machine import Machine
 from modelkeep.edge.refusals import Turned
@@ -43,6 +45,7 @@ from modelkeep.jobs.probing import Probing
 from modelkeep.operations import uploads
 from modelkeep.operations.act import Operation
 from modelkeep.operations.uploads import Incoming
+from modelkeep.store.repeating import repeated
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -94,7 +97,9 @@ def build(
     ]
     handlers = {HTTPException: _no_route, ModelkeepError: _refuse, Turned: _refuse, Exception: _fault}
     inner = Starlette(routes=routes, exception_handlers=handlers)
-    whole = Border(inner, hot=hot.route(app, traffic, limit=limit, token=secret), traffic=traffic, token=secret)
+    hosts = Hosts(app.settings.server)
+    road = hot.route(app, traffic, hosts=hosts, limit=limit, token=secret)
+    whole = Border(inner, hot=road, traffic=traffic, hosts=hosts, limit=limit, token=secret)
     return whole if callers is None else Limits(whole, callers, traffic=traffic)
 
 
@@ -128,14 +133,19 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
             wanted = await asked(request)
             if not (app.settings.server.trust or _vouches(request, key)):
                 _refuse_stranger(operation, wanted)
-            result = await to_thread.run_sync(operation.run, app, wanted)
+            result = await to_thread.run_sync(_done, operation, lambda: operation.run(app, wanted))
         except (ModelkeepError, Turned) as error:
             if operation.refusal is None:
                 raise
             return _shaped(operation.refusal, error, at=app.rooms.clock.now())
-        return answer(result, operation.status)
+        return await packing.answer(result, operation.status, headers=request.scope["headers"])
 
     return Route(mounting.path_of(operation), act, methods=[operation.method], name=operation.name)
+
+
+def _done(operation: Operation[Any, Any], run: Callable[[], Struct]) -> Struct:
+    """The result of an act; a question is asked again when the connection to the store breaks in the middle of it."""
+    return repeated(run) if operation.method == "GET" else run()
 
 
 def _spare(app: App, operation: Operation[Any, Any]) -> None:

@@ -10,6 +10,8 @@ from msgspec import Raw, Struct, json
 from modelkeep.errors import StoreUnavailable
 from modelkeep.operations.act import By, DurationText, Operation, Why, stamp
 from modelkeep.quantities import seconds
+from modelkeep.store.repeating import repeated
+from modelkeep.store.seams import Extent
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -91,8 +93,7 @@ def stats(app: App, _: ReadCollection) -> CollectionStats:
     counts = app.rooms.intake.lately()
     cause = state.cause
     try:
-        with app.rooms.store.read() as ledger:
-            found = ledger.records.extent()
+        found = repeated(lambda: _extent(app))
     except StoreUnavailable as away:
         found, cause = None, cause or str(away)
     sent = {what: sum(n for (_, w), n in counts.items() if w == what) for what in ("received", "repeated", "flagged")}
@@ -112,6 +113,11 @@ def stats(app: App, _: ReadCollection) -> CollectionStats:
         fields=found.fields if found else (),
         **sent,
     )
+
+
+def _extent(app: App) -> Extent | None:
+    with app.rooms.store.read() as ledger:
+        return ledger.records.extent()
 
 
 def flush(app: App, request: Flush) -> Flushed:

@@ -15,6 +15,7 @@ from modelkeep.operations.alerts import AlertView
 from modelkeep.operations.alerts import view as alert_view
 from modelkeep.operations.models import ListModels, Model, list_models
 from modelkeep.serving.admission.pressure import State
+from modelkeep.store.repeating import repeated
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -105,8 +106,7 @@ def trouble(app: App) -> list[str]:
     """Why this server cannot do all of its work now; empty when it can."""
     found = []
     try:
-        with app.rooms.store.read() as ledger:
-            ledger.rollouts.revision()
+        repeated(lambda: _look(app))
     except StoreUnavailable as error:
         found.append(f"store: {error}")
     found += _unreadable(app)
@@ -114,6 +114,11 @@ def trouble(app: App) -> list[str]:
     if recording.cause:
         found.append(f"records are held: {recording.cause}")
     return found
+
+
+def _look(app: App) -> None:
+    with app.rooms.store.read() as ledger:
+        ledger.rollouts.revision()
 
 
 def _unreadable(app: App) -> list[str]:

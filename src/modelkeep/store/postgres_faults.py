@@ -53,7 +53,28 @@ def translated(name: str, *, busy: float, secret: str = "") -> Iterator[None]:
 
 def explained(name: str, *, fault: Exception, busy: float, secret: str = "") -> ModelkeepError:
     """The error of ours that says what ``fault`` means."""
-    cause: BaseException = fault.orig if isinstance(fault, DBAPIError) and fault.orig is not None else fault
+    found = _explained(name, fault=fault, busy=busy, secret=secret)
+    if isinstance(found, StoreUnavailable):
+        found.broken = passing(fault)
+    return found
+
+
+def passing(fault: Exception) -> bool:
+    """Whether it may be over in a moment: the connection broke, the server restarts."""
+    cause = _cause(fault)
+    state = str(getattr(cause, "sqlstate", None) or "")
+    if state or not isinstance(cause, psycopg.OperationalError):
+        return state in {"57P01", "57P02", "57P03"} or state.startswith("08")
+    sign = next((sign for sign in _SIGNS if sign in str(cause)), "")
+    return not sign or _SIGNS[sign] is _CAUSES["57P03"]
+
+
+def _cause(fault: Exception) -> BaseException:
+    return fault.orig if isinstance(fault, DBAPIError) and fault.orig is not None else fault
+
+
+def _explained(name: str, *, fault: Exception, busy: float, secret: str) -> ModelkeepError:
+    cause = _cause(fault)
     text = " ".join(str(cause).split())
     text = (text.replace(secret, "********") if secret else text)[:500]
     state = str(getattr(cause, "sqlstate", None) or "")

@@ -22,7 +22,7 @@ from modelkeep.store.archive.cold import Cold
 from modelkeep.store.dialect import DRIVER
 from modelkeep.store.hearing import Ear
 from modelkeep.store.ledger import SqlLedger
-from modelkeep.store.postgres_faults import translated, unusable
+from modelkeep.store.postgres_faults import passing, translated, unusable
 from modelkeep.store.sealing import OPTION, PLAIN, Sealer
 from modelkeep.store.seams import Ledger
 from modelkeep.store.timing import Slow, Timings, timed
@@ -39,6 +39,8 @@ KEEPALIVE = {
 """A server that vanished from the network is noticed in so many seconds (the last: milliseconds)."""
 WAITING = 30.0
 """So many seconds a caller waits for a connection when all are in use."""
+PAUSE = 0.1
+"""Seconds between two tries to reach a server that restarts."""
 EXPLAINED = 5.0
 """A statement that is run again to see its plan is stopped after so many seconds."""
 
@@ -48,7 +50,8 @@ class PostgresStore:
 
     Any number of threads and processes may use one store. ``pool_size`` connections stay open, ``max_overflow`` more
     are opened when needed; with ``pre_ping`` each is tried before it is used and replaced when it is dead. A writer
-    waits ``busy`` seconds for others before it gives up. The address is shown without its password, everywhere.
+    waits ``busy`` seconds for others before it gives up; as long, whoever has nothing in hand yet waits for a server
+    that was there and may be restarting. The address is shown without its password, everywhere.
 
     Raises BadSettings for what is no address.
     """
@@ -68,6 +71,7 @@ class PostgresStore:
         address = _address(url)
         self.name = _shown(address)
         self._busy, self._secret, self._closed = busy, address.password or "", False
+        self._answered, self._missed = False, 0.0
         self._address = address
         self._timings = Timings()
         self._engine = create_engine(
@@ -87,17 +91,17 @@ class PostgresStore:
     @contextmanager
     def write(self, scope: Scope = "everything") -> Iterator[Ledger]:
         """See ``seams.Store.write``."""
-        with self._connection() as connection, parts.remembered(connection), connection.begin():
+        # Records have a spool to go to: they do not wait for the server.
+        wait = scope in {"everything", "work"}
+        with self._connection(wait=wait) as connection, parts.remembered(connection), connection.begin():
             turns.begin(connection, scope)
             yield SqlLedger(connection, self.cold)
 
     @contextmanager
     def read(self) -> Iterator[Ledger]:
         """See ``seams.Store.read``."""
-        with self._connection() as connection:
-            turns.looked(connection)
-            with _snapshot(connection):
-                yield SqlLedger(connection, self.cold)
+        with self._connection(wait=True, first=turns.looked) as connection, _snapshot(connection):
+            yield SqlLedger(connection, self.cold)
 
     def migrate(self) -> list[str]:
         """See ``seams.Store.migrate``. In one transaction; processes of the release before may serve on meanwhile."""
@@ -201,14 +205,44 @@ class PostgresStore:
         self._engine.dispose()
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _connection(
+        self, *, wait: bool = False, first: Callable[[Connection], None] | None = None
+    ) -> Iterator[Connection]:
         if self._closed:
             raise StoreUnavailable(f"the store {self.name} is closed", remedy="open it again")
         with (
             translated(self.name, busy=self._busy, secret=self._secret),
-            self._engine.connect() as connection,
+            self._opened(wait=wait, first=first) as connection,
         ):
             yield connection
+
+    def _opened(self, *, wait: bool, first: Callable[[Connection], None] | None) -> Connection:
+        """A connection on which ``first`` has been done. Nobody has anything in hand yet, so this can be repeated."""
+        while True:
+            try:
+                connection = self._begun(first)
+            except (SQLAlchemyError, psycopg.Error) as fault:
+                if not self._answered or not passing(fault):
+                    raise
+                now = time.monotonic()
+                self._missed = since = self._missed or now
+                if not wait or now - since > self._busy or self._closed:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                self._answered, self._missed = True, 0.0
+                return connection
+
+    def _begun(self, first: Callable[[Connection], None] | None) -> Connection:
+        connection = self._engine.connect()
+        try:
+            if first is not None:
+                first(connection)
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

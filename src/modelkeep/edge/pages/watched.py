@@ -16,6 +16,7 @@ from modelkeep.edge.pages.panels import Panels
 from modelkeep.edge.pages.render import Rendered, Renderer
 from modelkeep.edge.pages.views import Sources, build, outage
 from modelkeep.errors import StoreUnavailable, Unavailable
+from modelkeep.store.repeating import repeated
 
 CLIENTS = 200
 """How many pages may listen at once."""
@@ -72,8 +73,8 @@ class Watched:
         workload, model, days = key
         try:
             if workload:
-                return self._renderer.panel(self._panels.view(self._sources, workload)), True
-            return self._renderer.render(build(self._sources, model=model, days=days)), True
+                return self._renderer.panel(repeated(lambda: self._panels.view(self._sources, workload))), True
+            return self._renderer.render(repeated(lambda: build(self._sources, model=model, days=days))), True
         except StoreUnavailable as cause:
             _journal.warning("the pages cannot read the store", extra={"cause": str(cause)})
             if workload:
