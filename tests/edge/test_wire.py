@@ -68,7 +68,7 @@ def house(tmp_path_factory):
 
 
 def request(body=GOOD, *, path=PREDICT, method=b"POST", headers=(), length=True):
-    head = [b"%b %b HTTP/1.1" % (method, path.encode()), b"Host: x", *headers]
+    head = [b"%b %b HTTP/1.1" % (method, path.encode()), b"Host: localhost", *headers]
     if length:
         head.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join(head) + b"\r\n\r\n" + body

@@ -12,7 +12,7 @@ import pytest
 from making_models import TRIPLER
 from served_house import served
 
-PREDICT = b'POST /v1/models/doubler/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 22\r\n\r\n{"features":{"x": 3}} '
+PREDICT = b'POST /v1/models/doubler/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n{"features":{"x": 3}} '
 
 
 def until(found, *, within=20.0):
@@ -98,13 +98,13 @@ def test_one_connection_may_ask_for_anything(house):
             assert answer(taken)[0] == 200
             taken.sendall(b"GET /health/live HTTP/1.1\r\nHo")
             time.sleep(0.01)
-            taken.sendall(b"st: x\r\n\r\n")
+            taken.sendall(b"st: localhost\r\n\r\n")
             assert answer(taken) == (200, {"status": "healthy"})
             taken.sendall(PREDICT)
             assert answer(taken)[0] == 200
             body = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[4]}]}'
             taken.sendall(
-                b"POST /v2/models/doubler/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+                b"POST /v2/models/doubler/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
             )
             taken.sendall(body)
             assert answer(taken)[1]["outputs"][0]["data"] == [8.0]

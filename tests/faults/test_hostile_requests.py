@@ -122,7 +122,7 @@ def chunked(live, path, *, size):
     """Send a body of ``size`` bytes in pieces without telling its length; the status of the answer."""
     piece = b"%x\r\n%s\r\n" % (2**20, b" " * 2**20)
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as line:
-        line.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % path.encode())
+        line.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % path.encode())
         with suppress(OSError):  # it has answered and closed
             for _ in range(size >> 20):
                 line.sendall(piece)
@@ -132,7 +132,7 @@ def chunked(live, path, *, size):
 def told(live, path, *, size):
     """Say that ``size`` bytes come, and send them."""
     with socket.create_connection(("127.0.0.1", live.port), timeout=20) as line:
-        line.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), size))
+        line.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), size))
         with suppress(OSError):
             for _ in range(size >> 20):
                 line.sendall(b" " * 2**20)

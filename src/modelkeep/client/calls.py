@@ -44,7 +44,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     ``timeout`` seconds for one request, ``retries`` more attempts of a prediction that the server did not begin;
     ``spool`` is a folder for what waits to be sent (None: memory), at most ``limit`` bytes; ``batch`` records are sent
-    together, fewer after ``every`` seconds.
+    together, fewer after ``every`` seconds. Records are packed by gzip on their way to another machine; ``compress``
+    says so, or not, of any.
     """
 
     token: str = ""
@@ -54,6 +55,7 @@ class Options(Struct, frozen=True, kw_only=True):
     limit: int = 64 * 1024 * 1024
     batch: int = 500
     every: float = 1.0
+    compress: bool | None = None
 
 
 class More(TypedDict, total=False):
@@ -86,7 +88,7 @@ class _Sending:
 
     def __init__(self, url: str, options: Options) -> None:
         self._url, self._options = url.rstrip("/"), options
-        poster = partial(Poster, self._url, token=options.token, timeout=options.timeout)
+        poster = partial(Poster, self._url, token=options.token, timeout=options.timeout, compress=options.compress)
         self._outbox = Outbox(
             poster,
             folder=Path(options.spool) if options.spool else None,
@@ -238,7 +240,8 @@ class Client(_Sending):
     >>> client.state.waiting
     0
 
-    Options are those of ``Options``: ``token``, ``timeout``, ``retries``, ``spool``, ``limit``, ``batch``, ``every``.
+    Options are those of ``Options``: ``token``, ``timeout``, ``retries``, ``spool``, ``limit``, ``batch``, ``every``,
+    ``compress``.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", **options: Any) -> None:

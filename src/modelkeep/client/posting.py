@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import random
+import zlib
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +22,9 @@ TRIED_AGAIN = frozenset({401, 403, 404, 408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST = 30.0
 """Seconds between two attempts at most."""
 LINES = "application/x-ndjson"
+WORTH = 4096
+"""Bytes from which lines are packed."""
+UNKNOWN_ENCODING = 415
 _KINDS: dict[str, type[ModelkeepError]] = {
     "bad_input": errors.BadInput,
     "bad_features": errors.BadFeatures,
@@ -90,6 +96,23 @@ class Away(Exception):
         self.after = after
 
 
+class Unpackable(Exception):
+    """The server takes no packed body."""
+
+
+def distant(url: str) -> bool:
+    """Whether a server is on another machine, so that fewer bytes are worth the work of packing them.
+
+    >>> distant("http://127.0.0.1:8000"), distant("http://localhost"), distant("https://models.example.org")
+    (False, False, True)
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
 def httpx() -> Any:
     """httpx, imported when something is really sent: it takes a tenth of a second."""
     return importlib.import_module("httpx")
@@ -133,13 +156,16 @@ def refusal(status: int, content: bytes) -> ModelkeepError:
 class Poster:
     """Sends what waits, as one thread does it: lines to a route, or one thing."""
 
-    def __init__(self, url: str, *, token: str, timeout: float) -> None:
+    def __init__(self, url: str, *, token: str, timeout: float, compress: bool | None = None) -> None:
         self._url, self._token, self._timeout = url, token, timeout
+        self.sent = 0
+        """Bytes of the bodies that were sent."""
+        self._packs = distant(url) if compress is None else compress
         self._client: Any = None
 
     def lines(self, path: str, items: Sequence[bytes]) -> Lines:
         """Send lines. Raises Away when they are to be sent again, ModelkeepError when none of them will ever do."""
-        content = self._post(path, b"\n".join(items), kind=LINES)
+        content = self._packed(path, b"\n".join(items))
         return msgspec.json.decode(content, type=Lines)
 
     def one(self, path: str, item: bytes) -> None:
@@ -152,16 +178,32 @@ class Poster:
             self._client.close()
             self._client = None
 
-    def _post(self, path: str, body: bytes, *, kind: str) -> bytes:
+    def _packed(self, path: str, body: bytes) -> bytes:
+        """Send lines, packed where that is wanted and the server (or what stands before it) takes them so."""
+        if not self._packs or len(body) < WORTH:
+            return self._post(path, body, kind=LINES)
+        packer = zlib.compressobj(level=1, wbits=31)
+        content = packer.compress(body) + packer.flush()
+        try:
+            return self._post(path, content, kind=LINES, packed=True)
+        except Unpackable:
+            self._packs = False
+            return self._post(path, body, kind=LINES)
+
+    def _post(self, path: str, body: bytes, *, kind: str, packed: bool = False) -> bytes:
         library = httpx()
         if self._client is None:
             self._client = library.Client(base_url=self._url, headers=headers(self._token), timeout=self._timeout)
         try:
-            answer = self._client.post(path, content=body, headers={"content-type": kind})
+            told = {"content-type": kind} | ({"content-encoding": "gzip"} if packed else {})
+            self.sent += len(body)
+            answer = self._client.post(path, content=body, headers=told)
         except library.HTTPError as fault:
             raise Away(f"{type(fault).__name__}: {fault}") from None
         if answer.status_code in TRIED_AGAIN:
             raise Away(str(refusal(answer.status_code, answer.content)), after=retry_after(answer))
+        if packed and answer.status_code == UNKNOWN_ENCODING:
+            raise Unpackable
         if answer.status_code >= 400:
             raise refusal(answer.status_code, answer.content)
         content: bytes = answer.content

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelkeep.edge import refusals
+from modelkeep.edge import packing, refusals
+from modelkeep.edge.hosts import Hosts
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 
@@ -42,8 +43,11 @@ class Caller:
 class Border:
     """Wraps the whole application."""
 
-    def __init__(self, inner: ASGIApp, *, hot: ASGIApp, traffic: Traffic, token: str = "") -> None:
+    def __init__(
+        self, inner: ASGIApp, *, hot: ASGIApp, traffic: Traffic, hosts: Hosts, limit: int, token: str = ""
+    ) -> None:
         self._inner = inner
+        self._hosts, self._limit = hosts, limit
         self._hot = hot
         self._traffic = traffic
         self._token = token.encode()
@@ -73,8 +77,8 @@ class Border:
 
         self._traffic.running += 1
         try:
-            admit(scope, token=self._token)
-            await self._inner(scope, receive, named)
+            admit(scope, token=self._token, hosts=self._hosts)
+            await self._inner(scope, packing.unpacked(scope, receive, limit=self._limit), named)
         except Turned as refusal:
             await answer_refusal(refusal, request_id=caller.request_id, send=named)
         except ClientDisconnect:
@@ -154,9 +158,11 @@ def greet(headers: Headers) -> Caller:
     return Caller(request_id=uuid.uuid4().hex, named=False)
 
 
-def admit(scope: Scope, *, token: bytes) -> None:
-    """Let a request in, or raise Turned: no token, or sent by another site's page."""
+def admit(scope: Scope, *, token: bytes, hosts: Hosts | None = None) -> None:
+    """Let a request in, or raise Turned: no token, sent by another site's page, or to another name."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
+    if hosts is not None and scope["path"] not in OPEN:
+        hosts.check(headers.get(b"host"))
     origin = headers.get(b"origin")
     if origin and scope["method"] not in _SAFE and origin.rpartition(b"//")[2] != headers.get(b"host"):
         raise Turned(403, code="cross_site", message=f"a page of {origin.decode('latin-1')} may not act here")

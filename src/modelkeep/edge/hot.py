@@ -16,8 +16,9 @@ from msgspec import UNSET
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelkeep.edge import border, decoding, refusals
+from modelkeep.edge import border, decoding, packing, refusals
 from modelkeep.edge.bodies import read
+from modelkeep.edge.hosts import Hosts
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadFeatures, BadInput, ModelkeepError, NotFound, StoreUnavailable
@@ -37,7 +38,7 @@ OURS = 30
 """Length of the request ids that we make; another length came along with the request (and is worth a log line)."""
 
 
-def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
+def route(app: App, traffic: Traffic, *, hosts: Hosts, limit: int, token: str) -> ASGIApp:
     """The ASGI function for ``POST /v1/models/{model}/predict``."""
     gateway, secret = app.rooms.gateway, token.encode()
     decode = msgspec.json.Decoder(Predict).decode
@@ -48,7 +49,9 @@ def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
         status, special = 200, _NOTHING
         traffic.running += 1
         try:
-            request_id = _greet(scope, secret)
+            request_id = _greet(scope, secret, hosts=hosts)
+            if scope.get("packed"):
+                receive = packing.unpacked(scope, receive, limit=limit)
             message = await receive()
             content = message.get("body", b"")
             if message.get("more_body") or len(content) > limit or message["type"] != "http.request":
@@ -97,14 +100,18 @@ def route(app: App, traffic: Traffic, *, limit: int, token: str) -> ASGIApp:
     return predict
 
 
-def _greet(scope: Scope, secret: bytes) -> str:
+def _greet(scope: Scope, secret: bytes, *, hosts: Hosts) -> str:
     """The request's id, after its token and origin were looked at."""
     request_id = ""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             request_id = border.greet([(name, value)]).request_id
         elif name == b"origin":
-            border.admit(scope, token=secret)
+            border.admit(
+                scope, token=secret, hosts=hosts
+            )  # a browser's: whoever else lies about the name gains nothing
+        elif name == b"content-encoding":
+            scope["packed"] = True
         elif name == b"x-priority":
             scope["priority"] = priority(value, scope.get("priority"))
     if secret:

@@ -5,7 +5,6 @@ Both ask the same gateway as every prediction, so their answers are recorded, co
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -132,7 +131,7 @@ def _model_ready(app: App) -> Endpoint:
 def _infer(app: App, traffic: Traffic, *, limit: int) -> Endpoint:
     async def infer(request: Request) -> Response:
         model, name = _named(app, request), request.scope["request_id"]
-        body = _inflated(request, await read(request.scope, request.receive, limit=limit), limit=limit)
+        body = await read(request.scope, request.receive, limit=limit)
         asked, binary = _parted(request, body)
         urgent = hot.urgency(request.scope)
         inference = Inference(asked=asked, binary=binary, request=name, priority=urgent)
@@ -239,20 +238,3 @@ def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise decoding.refused(complaint) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise decoding.unreadable(cause) from None
-
-
-def _inflated(request: Request, body: bytes, *, limit: int) -> bytes:
-    """The body as it was before the client compressed it. Raises BadInput, and Turned when it is too large then."""
-    how = request.headers.get("content-encoding", "identity").lower()
-    if how == "identity":
-        return body
-    if how not in {"gzip", "deflate"}:
-        raise BadInput.of("Content-Encoding", expected="gzip, deflate or none", got=repr(how)[:80])
-    unpacker = zlib.decompressobj(wbits=47)
-    try:
-        found = unpacker.decompress(body, limit + 1)
-    except zlib.error as cause:
-        raise BadInput(f"the body cannot be unpacked: {cause}") from None
-    if len(found) > limit:
-        raise Turned(413, code="too_large", message=f"the body is larger than {limit} bytes when it is unpacked")
-    return found

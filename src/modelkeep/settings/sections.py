@@ -60,7 +60,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     ``trust`` lets every caller vouch for code, not only commands of the folder's owner. ``patience`` is how long a
     request may take to arrive; a longer body has a second more for each KB. ``workers`` are the processes that
     answer predictions on the same ports. ``grpc`` is the port of the Open Inference Protocol over gRPC (0 = any free
-    port; None: not spoken).
+    port; None: not spoken). ``names`` are those by which browsers may ask beside ``localhost`` (``*``: any).
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +71,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     patience: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 30.0
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     grpc: Port | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def exposed(self) -> bool:
