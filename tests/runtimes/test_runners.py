@@ -214,7 +214,7 @@ def test_a_runner_that_answers_otherwise_is_not_kept(keeper):
     right = choosing.proof(found, rows_of(x), signature=signature, coded=False)
     threshold = found.forest.threshold
     threshold[0] = np.nextafter(np.float32(threshold[0]), np.float32(np.inf))
-    assert choosing.choose(found, library.answer, proof=right) is None
+    assert choosing.choose(choosing.ways(found), library.answer, proof=right) is None
 
 
 def test_the_plan_serves_without_the_library_and_a_lost_plan_costs_speed_only(keeper, caplog):

@@ -1,18 +1,22 @@
 """How an opened ensemble answers: its members' answers as a table, weighed, bounded and turned back from link space."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact, BadFeatures, ModelFailed
 from modelkeep.nouns import Features, Output, Outputs, Signature
 from modelkeep.runtimes.classes import labels, text_of, word
-from modelkeep.runtimes.ensemble import Ensemble
-from modelkeep.runtimes.ensemble_members import Part, part_of
+from modelkeep.runtimes.ensemble import Ensemble, Member, read_ensemble
+from modelkeep.runtimes.ensemble_members import Part, part_of, planned
 from modelkeep.runtimes.formats import Contributions, Opened
+from modelkeep.runtimes.runners.plan import Plan, Share
 
 Floats: TypeAlias = NDArray[np.float64]
 _LEAST = 0.25
@@ -25,7 +29,44 @@ def opened(ensemble: Ensemble, signature: Signature, *, coded: bool) -> Opened:
     whole = _Whole(ensemble, parts, signature=signature, coded=coded)
     answer = whole.classes if signature.classifies else whole.numbers
     reason = next((said for part in parts for said in [whole.unexplained(part)] if said), "")
-    return Opened(answer=answer, explain=None if reason else whole.explain, unexplained=reason, several=True)
+
+    def plan(names: tuple[str, ...]) -> Plan | None:
+        """The members as data; None when no runner would answer any of them."""
+        shares = tuple(Share(name=part.name) if part.share is None else part.share(names) for part in parts)
+        if all(share.plan is None for share in shares):
+            return None
+        bare = structs.replace(ensemble, members=tuple(structs.replace(m, data=b"") for m in ensemble.members))
+        codes = {name: table for share in shares if share.plan is not None for name, table in share.plan.codes.items()}
+        return Plan(
+            sources=names, head="identity", codes=codes, unexplained=reason, members=shares,
+            whole=msgspec.json.encode(bare),
+        )  # fmt: skip
+
+    return Opened(answer=answer, explain=None if reason else whole.explain, unexplained=reason, several=True, plan=plan)
+
+
+def run(
+    found: Plan, signature: Signature, *, runner: str, coded: bool, artifact: Callable[[], bytes]
+) -> Callable[[Sequence[Features]], Outputs]:
+    """What answers rows by a plan: its members by that runner, or the next best, those without a plan as they are.
+
+    ``artifact`` gives the ensemble's file, for members that only their library answers. Raises BadArtifact.
+    """
+    ensemble = msgspec.json.decode(found.whole, type=Ensemble)
+
+    @functools.cache
+    def whole_members() -> dict[str, Member]:
+        return {member.name: member for member in read_ensemble(artifact()).members}
+
+    def part(share: Share, member: Member) -> Part:
+        if share.plan is not None:
+            return planned(share, member, runner=runner, link=ensemble.link)
+        known = structs.replace(member, data=share.data) if share.data else whole_members()[member.name]
+        return part_of(known, signature, coded=coded, link=ensemble.link)
+
+    parts = [part(share, member) for share, member in zip(found.members, ensemble.members, strict=True)]
+    whole = _Whole(ensemble, parts, signature=signature, coded=coded)
+    return whole.classes if signature.classifies else whole.numbers
 
 
 class _Whole:

@@ -8,12 +8,13 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from modelkeep.errors import BadArtifact, BadFeatures
+from modelkeep.errors import BadArtifact, BadFeatures, ModelFailed
 from modelkeep.nouns import Features, Signature, Value
 from modelkeep.runtimes import lightgbm_text
 from modelkeep.runtimes.classes import word
 from modelkeep.runtimes.ensemble import Linear, Link, Member, linear
 from modelkeep.runtimes.formats import Contributions
+from modelkeep.runtimes.runners.plan import Plan, Share
 
 Floats: TypeAlias = NDArray[np.float64]
 _EPSILON = 1e-12
@@ -27,6 +28,27 @@ class Part(Struct, frozen=True, kw_only=True):
     answer: Callable[[Sequence[Features]], Floats]
     explain: Callable[[Features], Contributions] | None = None
     unexplained: str = ""
+    share: Callable[[tuple[str, ...]], Share] | None = None
+    """The member as data, for a runner; it gets the names of the prepared inputs."""
+
+
+def planned(share: Share, member: Member, *, runner: str, link: Link) -> Part:
+    """A member that a runner answers. Raises BadArtifact when none can."""
+    if share.plan is None:
+        raise BadArtifact(f"member {member.name!r} has no plan")
+    opening = import_module("modelkeep.runtimes.runners.opening")
+    ask: Callable[[Sequence[Features]], Floats] = opening.singly(share.plan, runner)
+
+    def answer(rows: Sequence[Features]) -> Floats:
+        try:
+            found = ask(rows)
+        except BadFeatures as refusal:
+            # The library would have failed on such a row: then the other members answer.
+            raise ModelFailed(str(refusal)) from refusal
+        return _linked(found, link) if share.carried else found
+
+    part = Part(name=member.name, answer=answer)
+    return _ranked(part, member.ranks) if member.ranks else part
 
 
 def part_of(member: Member, signature: Signature, *, coded: bool, link: Link) -> Part:
@@ -72,7 +94,8 @@ def _linear(member: Member, signature: Signature, *, coded: bool, link: Link) ->
         inputs |= {name: _weight(table, row.get(name)) for name, table in line.categories.items()}
         return Contributions(base=line.intercept + float(weights @ usual), inputs=inputs)
 
-    return Part(name=member.name, answer=answer, explain=explain)
+    own = Share(name=member.name, data=member.data)
+    return Part(name=member.name, answer=answer, explain=explain, share=lambda names: own)  # noqa: ARG005 - it names them
 
 
 def _check_line(line: Linear, known: Any, *, nullable: set[str]) -> None:
@@ -108,14 +131,24 @@ def _trees(member: Member, signature: Signature, *, coded: bool, link: Link) -> 
     own_signature = _narrowed(signature, columns, coded=coded)
     trees = import_module("modelkeep.runtimes.trees_lightgbm").Trees(sound, own_signature, coded=coded, columns=columns)
     own = trees.link  # what the objective itself answers in: log of a count, log-odds of a class
-    if own in {link, "identity"}:
-        return Part(name=member.name, answer=trees.raw, explain=trees.explain)
+    same = own in {link, "identity"}
+
+    def share(names: tuple[str, ...]) -> Share:
+        codes = {name: dict(table) for name, table in trees.codes.items()}
+        grown = import_module("modelkeep.runtimes.runners.grown")
+        found: Plan | None = grown.read(sound, names=trees.order or names, codes=codes, labels=())
+        if found is not None and same:
+            found = structs.replace(found, head="identity")
+        return Share(name=member.name, plan=found, carried=not same)
+
+    if same:
+        return Part(name=member.name, answer=trees.raw, explain=trees.explain, share=share)
     reason = f"member {member.name!r} answers by {own}, the ensemble by {link}: contributions do not add up"
 
     def answer(rows: Sequence[Features]) -> Floats:
         return _linked(trees.plain(rows), link)
 
-    return Part(name=member.name, answer=answer, unexplained=reason)
+    return Part(name=member.name, answer=answer, unexplained=reason, share=share)
 
 
 def _skops(member: Member, signature: Signature, *, coded: bool, link: Link) -> Part:
@@ -131,8 +164,19 @@ def _skops(member: Member, signature: Signature, *, coded: bool, link: Link) -> 
     def answer(rows: Sequence[Features]) -> Floats:
         return _linked(score(rows), link) if chances else score(rows)
 
+    def share(names: tuple[str, ...]) -> Share:
+        order = tuple(str(name) for name in getattr(model, "feature_names_in_", ())) or columns
+        order = order or (names if coded else tuple(field.name for field in own.inputs))
+        kind = structs.replace(own.output, kind="category" if chances else "number", categories=())
+        alone = structs.replace(own, output=kind)
+        reading = import_module("modelkeep.runtimes.runners.reading")
+        found: Plan | None = reading.read(model, alone, names=order, coded=coded)
+        if found is not None:
+            found = structs.replace(found, labels=())  # a number: the chance of the last of two classes
+        return Share(name=member.name, plan=found, carried=chances)
+
     reason = f"member {member.name!r} is a scikit-learn model, which does not tell what its inputs contribute"
-    return Part(name=member.name, answer=answer, unexplained=reason)
+    return Part(name=member.name, answer=answer, unexplained=reason, share=share)
 
 
 def _linked(values: Floats, link: Link) -> Floats:
@@ -155,6 +199,7 @@ def _ranked(part: Part, table: tuple[float, ...]) -> Part:
     return Part(
         name=part.name,
         answer=lambda rows: np.interp(part.answer(rows), steps, shares),
+        share=part.share,
         unexplained=f"member {part.name!r} answers ranks, and inputs do not add up to a rank",
     )
 

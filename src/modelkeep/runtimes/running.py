@@ -9,9 +9,9 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from modelkeep.errors import ModelkeepError
-from modelkeep.nouns import Features, Runner, Version
+from modelkeep.nouns import Features, Outputs, Runner, Version
 from modelkeep.runtimes import packing
-from modelkeep.runtimes.formats import Contributions, Opened, format_of
+from modelkeep.runtimes.formats import Answer, Contributions, Matrix, Opened, format_of
 from modelkeep.runtimes.runners import plan
 from modelkeep.runtimes.runners.plan import Plan
 from modelkeep.runtimes.signatures import example
@@ -56,10 +56,15 @@ def _by_library(version: Version, path: Path) -> Opened:
 def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Opened:
     if version.runner is None:
         return _by_library(version, path)
-    opening = import_module("modelkeep.runtimes.runners.opening")
     found = plan.decode(locate(version.runner.plan).read_bytes())
-    name, engine = opening.engine_of(found, version.runner.name)
-    answer, table = opening.asked(found, engine)
+    name = version.runner.name
+    table: Callable[[Matrix], Outputs] | None = None
+    if found.members:
+        answer = _together(found, name, version=version, artifact=path.read_bytes)
+    else:
+        opening = import_module("modelkeep.runtimes.runners.opening")
+        name, engine = opening.engine_of(found, name)
+        answer, table = opening.asked(found, engine)
 
     @functools.cache
     def library() -> Opened:
@@ -78,7 +83,16 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
         matrix=table if found.sources == tuple(f.name for f in version.signature.inputs) else None,
         codes=found.codes,
         runner=name,
+        several=bool(found.members),
     )
+
+
+def _together(found: Plan, name: str, *, version: Version, artifact: Callable[[], bytes]) -> Answer:
+    """What answers by an ensemble's members, each by its runner."""
+    answers = import_module("modelkeep.runtimes.ensemble_answers")
+    coded = version.features is not None
+    answer: Answer = answers.run(found, version.signature, runner=name, coded=coded, artifact=artifact)
+    return answer
 
 
 def choose(version: Version, locate: Callable[[str], Path], *, rows: Sequence[Features]) -> Chosen | None:
@@ -109,5 +123,9 @@ def _chosen(version: Version, locate: Callable[[str], Path], *, rows: Sequence[F
     if prepare is None:
         found = reading.arranged(found, names)
     proof = choosing.proof(found, prepared, signature=version.signature, coded=prepare is not None)
-    runner: Runner | None = choosing.choose(found, library.answer, proof=proof)
+    makes = choosing.ways(found)
+    if found.members:
+        together = functools.partial(_together, found, version=version, artifact=path.read_bytes)
+        makes = {name: functools.partial(together, name) for name in ("compiled", "native", "flattened")}
+    runner: Runner | None = choosing.choose(makes, library.answer, proof=proof)
     return None if runner is None else Chosen(runner=runner, data=plan.encode(found))

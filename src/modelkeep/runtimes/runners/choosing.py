@@ -6,7 +6,9 @@ import random
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -15,6 +17,7 @@ from modelkeep.errors import ModelkeepError
 from modelkeep.nouns import Features, Field, Outputs, Runner, Signature, Value
 from modelkeep.runtimes.formats import Answer
 from modelkeep.runtimes.runners import opening, plan
+from modelkeep.runtimes.runners.opening import Engine
 from modelkeep.runtimes.runners.plan import Plan
 
 ROWS = 1_000
@@ -24,6 +27,10 @@ NEAR = 1e-6
 _TIMED = 0.02
 """Seconds that timing one runner with rows of one size may take."""
 _NEW = "\x1fa value that training did not have"
+
+
+Ways: TypeAlias = Mapping[str, Callable[[], Answer]]
+"""Runners by name, each opened when it is called; that raises ModelkeepError where it cannot be."""
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -38,14 +45,23 @@ class Proof(Struct, frozen=True, kw_only=True):
         return len(self.usual) + sum(map(len, self.odd.values()))
 
 
-def choose(found: Plan, library: Answer, *, proof: Proof) -> Runner | None:
-    """The fastest runner for a plan whose every answer agrees with the library's; None when the library is as fast."""
+def ways(found: Plan) -> Ways:
+    """The runners of one model's plan."""
+    return {name: partial(_way, found, make) for name, make in opening.engines(found).items()}
+
+
+def _way(found: Plan, make: Callable[[], Engine]) -> Answer:
+    return opening.asked(found, make())[0]
+
+
+def choose(makes: Ways, library: Answer, *, proof: Proof) -> Runner | None:
+    """The fastest way whose every answer agrees with the library's; None when the library is as fast."""
     expected = {name: _answers(library, rows) for name, rows in _groups(proof)}
     best: Runner | None = None
     theirs = _speeds(library, proof.usual)
-    for name, make in opening.engines(found).items():
+    for name, make in makes.items():
         try:
-            ask, _ = opening.asked(found, make())
+            ask = make()
         except ModelkeepError:
             continue  # its library is not installed here
         off = _difference(ask, proof, expected=expected)
@@ -126,6 +142,9 @@ def _varied(
 
 def _thresholds(found: Plan, draw: random.Random) -> list[tuple[str, Value]]:
     """Values at nodes' thresholds and on both sides of them, in the inputs' own scale."""
+    if found.members:
+        inside = [share.plan for share in found.members if share.plan is not None]
+        return [pair for plan in inside for pair in _thresholds(plan, draw)]
     forest = found.forest
     if forest is None:
         return []
@@ -204,11 +223,35 @@ def _together(ask: Answer, rows: list[Features]) -> Outputs | None:
         return None
     known = [part for part in parts if part is not None]
     scores = [score for part in known for score in part.scores or []]
-    return Outputs(values=[part.values[0] for part in known], scores=scores or None)
+    intervals = [ends for part in known for ends in part.intervals or []]
+    return Outputs(values=[part.values[0] for part in known], scores=scores or None, intervals=intervals or None)
 
 
 def _off(got: Outputs | None, wanted: Outputs) -> float | None:
-    if got is None or (got.scores is None) != (wanted.scores is None):
+    """The largest relative difference of two answers, in all that they tell; None when they tell of other things."""
+    if got is None:
+        return None
+    own, off = len(got.values), _off_values(got, wanted)
+    offs = [off, _off_pairs(got.intervals, wanted.intervals, n=own)]
+    if got.members is not None:  # one by one they are not asked again
+        if (got.degraded is None) != (wanted.degraded is None) or got.weights != wanted.weights:
+            return None
+        theirs = wanted.members or {}
+        offs += [_apart(np.array(values), np.array(theirs[name])) for name, values in got.members.items()]
+    known = [one for one in offs if one is not None]
+    return max(known) if len(known) == len(offs) else None
+
+
+def _off_pairs(
+    got: list[tuple[float, float]] | None, wanted: list[tuple[float, float]] | None, *, n: int
+) -> float | None:
+    if got is None or wanted is None:
+        return 0.0 if got is wanted else None
+    return _apart(np.array(got).reshape(-1), np.array(wanted[:n]).reshape(-1))
+
+
+def _off_values(got: Outputs, wanted: Outputs) -> float | None:
+    if (got.scores is None) != (wanted.scores is None):
         return None
     n = len(got.values)
     ours, theirs = _numbers(got, n), _numbers(wanted, n)
@@ -218,6 +261,10 @@ def _off(got: Outputs | None, wanted: Outputs) -> float | None:
         if got.scores is None or wanted.scores is None:
             return 0.0
         ours, theirs = np.array(got.scores), np.array(wanted.scores[:n])
+    return _apart(ours, theirs)
+
+
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> float | None:
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return 0.0 if np.array_equal(ours, theirs, equal_nan=True) else None
     scale = np.maximum(np.abs(theirs), 1e-9 * max(float(np.abs(theirs).max(initial=0.0)), 1e-300))

@@ -39,6 +39,13 @@ def engines(plan: Plan) -> Mapping[str, Callable[[], Engine]]:
     }
 
 
+def singly(plan: Plan, name: str) -> Callable[[Sequence[Features]], Floats]:
+    """What answers one number a row by the runner of that name, or the next best. Raises BadArtifact."""
+    _, engine = engine_of(plan, name)
+    answer, _ = asked(plan, engine)
+    return lambda rows: np.array(answer(rows).values, dtype=np.float64)
+
+
 def engine_of(plan: Plan, name: str) -> tuple[str, Engine]:
     """The runner of that name, or another one when its library is not installed here, with its name.
 

@@ -1,5 +1,7 @@
 """A model as data: how a row becomes numbers, what is added up, and how the sum is read. Kept as a file beside it."""
 
+from __future__ import annotations
+
 import zlib
 from typing import Any, Literal, TypeAlias
 
@@ -40,6 +42,18 @@ class Line(Struct, frozen=True, kw_only=True):
     begin: np.ndarray
 
 
+class Share(Struct, frozen=True, kw_only=True):
+    """A member of an ensemble: what answers one number a row, and whether that is to be carried into link space.
+
+    Without a ``plan`` the member is answered from its own bytes: ``data`` where they are few, else its artifact's.
+    """
+
+    name: str
+    plan: Plan | None = None
+    carried: bool = False
+    data: bytes = b""
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What answers a row.
 
@@ -48,7 +62,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     numbers that ``line`` or ``forest`` takes (empty: the sources themselves). ``head`` turns sums into answers:
     ``logit`` and ``logit2`` (of half the log-odds) into the chance of the second of two ``labels``, ``softmax`` into
     the chances of all, ``shares`` are chances already; ``labels`` are empty for numbers. ``unexplained`` says why
-    nobody can tell what the inputs contribute, empty when the library can.
+    nobody can tell what the inputs contribute, empty when the library can. An ensemble has ``members`` in place of
+    line or forest, and ``whole`` says how they answer as one (its file's own JSON).
     """
 
     sources: tuple[str, ...]
@@ -61,6 +76,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     forest: Forest | None = None
     labels: tuple[Output, ...] = ()
     unexplained: str = ""
+    members: tuple[Share, ...] = ()
+    whole: bytes = b""
 
 
 def encode(plan: Plan) -> bytes:
