@@ -4,6 +4,7 @@ from modelkeep import Schedule, Workload
 from modelkeep.workloads.devices import (
     health_acts,
     panel,
+    personal,
     planning,
     prediction_acts,
     reading_acts,
@@ -36,6 +37,7 @@ WORKLOAD = Workload(
         "devices_monthly": planning.MONTHLY,
         "devices_daily": Schedule(task="devices_daily", when="30 5 * * *"),
     },
+    personal=(personal.PERSONAL,),
     panel=panel.panel,
     play="modelkeep.workloads.devices.playing:play",
 )

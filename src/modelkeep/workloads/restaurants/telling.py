@@ -49,7 +49,7 @@ def outcomes(rooms: Rooms, run: Run) -> Done:
 
 def tell_outcomes(rooms: Rooms) -> Told:
     """The same, at once."""
-    now, data = rooms.clock.now(), _asked(rooms)
+    now, data = rooms.clock.now(), remembered(rooms)
     taken, told = 0, 0
     for model, after in DUE.items():
         taken += _take_up(rooms, data, model=model)
@@ -64,7 +64,8 @@ def tell_outcomes(rooms: Rooms) -> Told:
     return Told(taken_up=taken, told=told)
 
 
-def _asked(rooms: Rooms) -> Dataset:
+def remembered(rooms: Rooms) -> Dataset:
+    """Every question whose truth is waited for, one row each."""
     return rooms.datasets.open("restaurants.asked", columns=COLUMNS, time="target", key=("prediction",))
 
 
