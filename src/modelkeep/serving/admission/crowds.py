@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from modelkeep.errors import Overloaded
 from modelkeep.serving.admission.gates import FRESH, LINE, PRIORITIES, Gate, Priority, patience
 
-_NEWEST = 0.2
+_NEWEST, _AT_ONCE = 0.2, 3.0
 
 
 class Waiter(Protocol):
@@ -43,7 +43,8 @@ class Crowd:
         """Seconds in which the crowd moves by one, all that the loop does beside it included."""
         self._left = self._done = 0
         self._began = 0.0
-        self._rested = float("-inf")
+        self._rested = self._eased = float("-inf")
+        """When nobody was left waiting, and nobody critical, last."""
         self._gate: Gate | None = None
 
     @property
@@ -61,14 +62,13 @@ class Crowd:
         """
         arrived = len(waiting) - self._left
         if self._left and self._done and at > self._began:
-            each = (at - self._began) / self._done
-            self._each = each if self._each is None else self._each + _NEWEST * (each - self._each)
+            self._learn((at - self._began) / self._done)
         self._began = at
         gone: dict[Priority, list[W]] = {}
         if len(waiting) <= room:
             self._rested = at
         else:
-            waiting, gone = self._parted(waiting, at=at)
+            waiting, gone = self._parted(waiting, room=room, at=at)
             if gone and self._gate is None:
                 self._gate = gate()
         if self._gate is None:
@@ -87,25 +87,41 @@ class Crowd:
             if not left and gate.pressure.state == "normal":
                 self._gate = None
 
-    def _parted(self, waiting: list[W], *, at: float) -> tuple[list[W], dict[Priority, list[W]]]:
+    def _learn(self, each: float) -> None:
+        """Take in one turn; a pause in which the machine did something else says little."""
+        known = self._each
+        self._each = each if known is None else known + _NEWEST * (min(each, _AT_ONCE * known) - known)
+
+    def _parted(self, waiting: list[W], *, room: int, at: float) -> tuple[list[W], dict[Priority, list[W]]]:
         """Those who may stay, in the order of urgency, and the others by priority.
 
-        Who was let stay before may stay on, unless it has taken longer than any line may last.
+        Who comes anew goes when those before would take too long, or have: what is less urgent moves slower than the
+        crowd. Who was let stay before may stay on, unless that has taken longer than any line may last. A pause of the
+        machine alone turns nothing critical away.
         """
         each = self._each
         if each is None:
             return sorted(waiting, key=_rank), {}
-        fresh = at - self._rested < FRESH
+        fresh = self._gate is None and at - self._rested < FRESH
+        if sum(one.rank == 0 for one in waiting) <= room:
+            self._eased = at
         bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
+        bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
         longest = [patience(priority, fresh=True) for priority in PRIORITIES]
+        oldest = [0.0 for _ in PRIORITIES]
         known = {id(one) for one in waiting[: self._left]}
         stay: list[W] = []
         gone: dict[Priority, list[W]] = {}
         for one in sorted(waiting, key=_rank):
-            age = at - one.came
-            late = age > longest[one.rank] if id(one) in known else age + each * len(stay) > bounds[one.rank]
-            if late:
-                gone.setdefault(PRIORITIES[one.rank], []).append(one)
+            rank = one.rank
+            if id(one) in known:
+                age = at - one.came
+                oldest[rank] = max(oldest[rank], age)
+                goes = age > longest[rank]
+            else:
+                goes = each * len(stay) > bounds[rank] or (rank > 0 and oldest[rank] > bounds[rank])
+            if goes:
+                gone.setdefault(PRIORITIES[rank], []).append(one)
             else:
                 stay.append(one)
         return stay, gone

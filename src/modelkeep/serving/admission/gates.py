@@ -58,7 +58,8 @@ class Gate:
         self.limit, self.pressure = limit, pressure
         self.open = 0
         self._by: Counter[str] = Counter()
-        self._empty = float("-inf")
+        self._empty = self._eased = float("-inf")
+        """When hands were free last, and when they would have been without what is not critical."""
         self._lost: list[Future[Any]] = []
         self.shed: Counter[str] = Counter()
         self.lowered: Counter[str] = Counter()
@@ -92,8 +93,7 @@ class Gate:
         self, priority: Priority, *, at: float, within: float = float("inf"), coming: int = 0
     ) -> Overloaded | None:
         """The refusal of one more call, counted; None when it may enter, behind so many that are ``coming``."""
-        if self.open <= self.limit.hands:
-            self._empty = at
+        self._note_free(at)
         ahead = self._ahead(priority) + coming
         room = self._room(priority, at=at)
         if ahead < room and (ahead <= 0 or self.limit.wait(ahead) <= within):
@@ -150,7 +150,8 @@ class Gate:
         whether a line lasts: after a burst it may take longer.
         """
         limit, share = self.limit, SHARES[priority]
-        seconds = BURST_LINE if at - self._empty < FRESH else LINE
+        empty = self._eased if priority == "critical" else self._empty
+        seconds = BURST_LINE if at - empty < FRESH else LINE
         short = limit.hands * seconds / limit.own if limit.own else 0.0
         least = limit.hands if priority == "batch" else 1 + limit.hands
         return min(max(share * max(limit.value, short), least), limit.most)
@@ -168,8 +169,13 @@ class Gate:
             self.pressure.answered(at)
         self.open -= 1
         self._by[priority] -= 1
-        if self.open <= self.limit.hands:
-            self._empty = at
+        self._note_free(at)
+
+    def _note_free(self, at: float) -> None:
+        if self._by["critical"] <= self.limit.hands:
+            self._eased = at
+            if self.open <= self.limit.hands:
+                self._empty = at
 
     def lowers(self, priority: Priority, *, at: float) -> bool:
         """Whether a request of this priority is to be answered by less, where there is less. Counts it as asked for.
