@@ -16,7 +16,8 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from making_models import BROKEN
+from making_models import BROKEN, DOUBLER
+from msgspec import structs
 from served_house import served
 
 from modelkeep.edge.rpc.messages import MESSAGES, SERVICE
@@ -331,6 +332,32 @@ def test_many_at_once_each_get_their_own(house):
     assert [one.id for one in answers] == [str(x) for x in range(300)]
     assert [list(output(one, "y").contents.fp64_contents) for one in answers] == [[2.0 * (x % 100)] for x in range(300)]
     assert len({bytes(output(one, "prediction_id").contents.bytes_contents[0]) for one in answers}) == 300
+
+
+def test_who_stood_in_is_told_and_a_trial_is_drawn(house):
+    """The same rollouts as everywhere: a fallback answers for a champion that fails, a canary gets its share."""
+    first = house.keep("trial", DOUBLER)
+    house.keep("trial", BROKEN)
+    with house.rooms.store.write() as ledger:
+        was = ledger.rollouts.get("trial")
+        ledger.rollouts.put(structs.replace(was, champion=2, fallback=first.number), was)
+    house.rooms.router.refresh()
+    answer = house.line.infer(asking("trial", ("x", "FP64", [99.0])))
+    assert output(answer, "y").contents.fp64_contents[0] == 198.0
+    assert answer.parameters["fallback"].string_param
+    assert "no such hour" in answer.parameters["fallback_reason"].string_param
+    with house.rooms.store.write() as ledger:
+        was = ledger.rollouts.get("trial")
+        ledger.rollouts.put(structs.replace(was, challenger=1, mode="canary", share=0.5), was)
+    house.rooms.router.refresh()
+    drawn = []
+    for n in range(40):
+        message = asking("trial", ("x", "FP64", [1.0]))
+        message.parameters["key"].string_param = f"shop {n}"
+        drawn.append(house.line.infer(message).model_version)
+    assert set(drawn) == {"1", "2"}
+    pinned = [house.line.infer(asking("trial", ("x", "FP64", [1.0]), model_version="2")) for _ in range(10)]
+    assert {one.model_version for one in pinned} == {"2"}
 
 
 def test_a_disabled_model_is_not_ready(house):
