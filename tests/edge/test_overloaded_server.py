@@ -190,10 +190,10 @@ def test_more_capacity_is_asked_for_once(tmp_path):
         hook = f"http://127.0.0.1:{scaler.server_port}/more"
         with served(tmp_path / "d", overload__webhook=hook, overload__calm=0.5, overload__settle=0.5) as house:
             house.keep("slow", SLOW)
-            flood(house, n=200)
+            flood(house, n=400)
             until(lambda: len(taken) == 1)
             until(lambda: house.get("/v1/overload").json()["state"] == "normal")
-            flood(house, n=200)
+            flood(house, n=400)
             until(lambda: house.get("/v1/overload").json()["state"] == "normal")
             time.sleep(0.5)
     finally:

@@ -22,6 +22,7 @@ from msgspec import Struct
 from modelkeep.edge import refusals
 from modelkeep.edge.border import fault
 from modelkeep.edge.hot import OURS, tell
+from modelkeep.edge.limits import Caller
 from modelkeep.edge.questions import Question, Reader
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.replies import Replies
@@ -41,6 +42,9 @@ LOOK = 8
 """Every so many turns a door looks anew how many rows fit into one."""
 FEW = 32
 """So many rows of one question are always asked at once."""
+SOMEBODY = "\x7f" * OURS
+"""Stands for the name of a request in a refusal that many get."""
+_SOMEBODY = SOMEBODY.encode()
 _rank = attrgetter("rank")
 
 
@@ -65,14 +69,16 @@ class Asks(Struct, frozen=True, kw_only=True):
 class Asked:
     """One request at a door: its connection, its head as it came, its body, when it came and how it is called.
 
-    ``rank`` is the place of its priority among all (0 = the most urgent, -1 = it names none).
+    ``rank`` is the place of its priority among all (0 = the most urgent, -1 = it names none). ``caller`` is who asks,
+    where rates or priorities of callers are set.
     """
 
-    __slots__ = ("body", "came", "content", "head", "line", "other", "question", "rank", "request")
+    __slots__ = ("body", "caller", "came", "content", "head", "line", "other", "question", "rank", "request")
 
     def __init__(self, line: Line, head: Any, *, body: bytes, request: str) -> None:
         self.line, self.head, self.body, self.request = line, head, body, request
         self.rank: int = head.rank
+        self.caller: Caller | None = None
         self.came = perf_counter()
         self.content: bytes | None = None
         self.other = False
@@ -259,8 +265,13 @@ class Door:
     def refuse(self, asked: list[Asked], error: ModelkeepError | Turned) -> None:
         """Answer all with the same refusal."""
         if asked:
+            content = self.asks.refusal(error, SOMEBODY)
             for one in asked:
-                one.line.answer(one, self.asks.refusal(error, one.request))
+                ours = len(one.request) == OURS
+                said = (
+                    content.replace(_SOMEBODY, one.request.encode()) if ours else self.asks.refusal(error, one.request)
+                )
+                one.line.answer(one, said)
             self._count(asked, status=refusals.status(error), shed=isinstance(error, Overloaded))
 
     def _count(self, asked: list[Asked], *, status: int, shed: bool = False) -> None:

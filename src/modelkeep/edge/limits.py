@@ -14,7 +14,8 @@ from typing import Any
 from msgspec import Struct
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelkeep.edge.border import OPEN, answer_refusal, greet
+from modelkeep.edge import refusals
+from modelkeep.edge.border import JSON, OPEN, greet
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.traffic import Traffic
 from modelkeep.serving.admission.gates import Priority
@@ -37,6 +38,12 @@ class Caller(Struct, frozen=True, kw_only=True):
     def refusal(self) -> Turned | None:
         """Why the request is too much; None when it is not."""
         return _refusal(self.name, self.rate, left=self.left) if self.left is not None and self.left.wait else None
+
+    @property
+    def headers(self) -> bytes:
+        """What every answer to this caller says of the rate, as it is written; empty when no rate holds."""
+        left = self.left
+        return b"" if left is None else b"".join(b"%b: %b\r\n" % header for header in _headers(left))
 
 
 class Callers:
@@ -71,7 +78,9 @@ class Limits:
         if scope["type"] != "http" or scope["path"] in UNLIMITED:
             await self._inner(scope, receive, send)
             return
-        caller = self._callers.take(scope["headers"], str((scope.get("client") or ("",))[0]))
+        caller: Caller | None = scope.get("caller")  # counted on the hot road
+        if caller is None:
+            caller = self._callers.take(scope["headers"], str((scope.get("client") or ("",))[0]))
         if caller.priority is not None:
             scope["priority"] = caller.priority
         left = caller.left
@@ -81,7 +90,7 @@ class Limits:
         refusal = caller.refusal
         if refusal is not None:
             self._traffic.request(scope["method"], ROUTE, status=429, seconds=0.0)
-            await answer_refusal(refusal, request_id=greet(scope["headers"]).request_id, send=send)
+            await _turn_away(refusal, greet(scope["headers"]).request_id, send=send)
             return
 
         async def told(message: MutableMapping[str, Any]) -> None:
@@ -90,6 +99,14 @@ class Limits:
             await send(message)
 
         await self._inner(scope, receive, told)
+
+
+async def _turn_away(refusal: Turned, request_id: str, *, send: Send) -> None:
+    content = refusals.body(refusal, request_id)
+    headers = [JSON, (b"content-length", b"%d" % len(content)), (b"x-request-id", request_id.encode())]
+    headers += refusals.headers(refusal)
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 def rate_of(rate: float, burst: int) -> Rate:

@@ -70,7 +70,7 @@ class MateWire(Wire):
                 self._first = data
                 return
             self._first = b""
-            if self.road.limited or not OURS.match(line):
+            if self.road.callers is not None or not OURS.match(line):
                 self._leave(data)
                 return
         super().data_received(data)

@@ -66,7 +66,7 @@ class Server:
             limit=settings.body,
             token=settings.token.reveal() if settings.token else "",
             patience=settings.patience,
-            limited=limited,
+            callers=callers,
         )
         config = uvicorn.Config(
             rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic, callers=callers),

@@ -17,13 +17,14 @@ from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from modelkeep.edge import border, inference, questions
+from modelkeep.edge import border, inference, limits, questions
 from modelkeep.edge.doors import Asked, Asks, Door, Names
 from modelkeep.edge.hot import ROUTE
 from modelkeep.edge.inference import INFER
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.replies import refusal
 from modelkeep.edge.traffic import Traffic
+from modelkeep.serving.admission.gates import PRIORITIES
 
 if TYPE_CHECKING:
     from modelkeep.serving.gateway import Gateway
@@ -71,9 +72,11 @@ class Road:
     """What all connections of a server share: the doors, the heads that were seen, and the turn of the loop."""
 
     def __init__(
-        self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float, limited: bool = False
-    ) -> None:
-        self.limited = limited
+        self, gateway: Gateway, traffic: Traffic, *, limit: int, token: str, patience: float,
+        callers: limits.Callers | None = None,
+    ) -> None:  # fmt: skip
+        self.callers = callers
+        """Who may ask how often; None when nothing is set."""
         self.heads: dict[bytes, Head] = {}
         self.names = Names()
         self.patience = patience
@@ -129,7 +132,7 @@ class Road:
 
     def plain(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Head | None:
         """What a POST's head leads to, or None when the hot road does not take it."""
-        asks = None if self.limited else _asks(url)
+        asks = _asks(url)
         if asks is None:
             return None
         said = _said(headers)
@@ -330,7 +333,21 @@ class Wire(HttpToolsProtocol):
         self._line.append(asked)
         if len(self._line) > DEEP:
             self.flow.pause_reading()
-        self.road.enter(asked, head.door)
+        if self.road.callers is None or self._may(asked, self.road.callers):
+            self.road.enter(asked, head.door)
+
+    def _may(self, asked: Asked, callers: limits.Callers) -> bool:
+        """Count a request of its caller; one too many is answered at once."""
+        caller = callers.take(asked.head.headers, str((self.client or ("",))[0]))
+        refused = caller.refusal
+        if refused is not None:
+            self.road.traffic.request("POST", limits.ROUTE, status=429, seconds=0.0)
+            self.answer(asked, refusal(refused, asked.request))
+            return False
+        asked.caller = caller
+        if caller.priority is not None:
+            asked.rank = max(asked.rank, PRIORITIES.index(caller.priority))
+        return True
 
     # ----------------------------------------------------------------------------------------- uvicorn's
 
@@ -354,6 +371,8 @@ class Wire(HttpToolsProtocol):
         self.url, self.headers, self.scope, self.expect_100_continue = reading
         scope["headers"] = head.headers
         scope["method"], scope["query_string"] = "POST", b""
+        if asked.caller is not None:
+            scope["caller"] = asked.caller  # type: ignore[typeddict-unknown-key]  # for the rates
         scope["path"], scope["raw_path"] = unquote(head.url.decode("ascii")), head.url
         cycle = RequestResponseCycle(
             scope=scope,
@@ -400,7 +419,9 @@ class Wire(HttpToolsProtocol):
 
     def answer(self, asked: Asked, content: bytes) -> None:
         """Send the whole answer of one request, in its turn."""
-        line = self._line
+        line, caller = self._line, asked.caller
+        if caller is not None and caller.headers:
+            content = content.replace(_END, b"\r\n%b%b" % (caller.headers, b"\r\n"), 1)
         if len(line) == 1 and line[0] is asked and not self._special and not self.pipeline:
             line.popleft()
             self.transport.write(content)
