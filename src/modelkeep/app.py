@@ -82,6 +82,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "purge_history": upkeep.purge_history,
         "purge_logs": upkeep.purge_logs,
         "erase": erase,
+        "erase_here": folders.erase_here,
         "rotate": rotate,
         "capacity": overloads.capacity,
     }
@@ -100,8 +101,8 @@ class App:
     >>> import tempfile
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
-    ['archive', 'audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'purge_history',
-     'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'tidy', 'train', 'vacuum',
+    ['archive', 'audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'erase_here',
+     'purge_history', 'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'tidy', 'train', 'vacuum',
      'verify_collection', 'watch']
     """
 
@@ -182,7 +183,8 @@ class App:
             with self.rooms.store.write() as ledger:
                 self._adopt(ledger, self.rooms.clock.now())
                 for wanted in left(self.rooms):
-                    ledger.jobs.add(job_of(wanted))
+                    ledger.jobs.add(job_of(self.rooms, wanted))
+                folders.register(ledger, self.rooms)
                 if sealing is not None:
                     ledger.jobs.add(sealing)
             freeing.bound_threads(freeing.threads(self.settings.loading.threads))
@@ -420,13 +422,15 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
     overload = settings.overload
     gateway = Gateway(recorder, clock, admission=Admission(calm=overload.calm, settle=overload.settle))
     gateway.collector = freeing.Collector() if settings.loading.collect else None
+    router = Router(store, files, gateway=gateway, clock=clock, keeping=_keeping(settings))
+    router.beside = recorder.look
     return Rooms(
         clock=clock,
         store=store,
         files=files,
         recorder=recorder,
         gateway=gateway,
-        router=Router(store, files, gateway=gateway, clock=clock, keeping=_keeping(settings)),
+        router=router,
         book=book,
         folder=settings.folder,
         common=settings.common,

@@ -136,6 +136,23 @@ def test_a_rollback_reaches_every_server_within_a_second(pair):
 
 
 @pytest.mark.prove
+@pytest.mark.row("SRV-16")
+def test_collection_that_is_switched_at_one_server_is_switched_at_all(pair):
+    a, b = pair
+    assert a.post("/v1/models/weight/releases", {"number": 1}).status in {200, 202}
+    until(lambda: b.predict().status == 200, within=5.0)
+    took = []
+    for enabled, (one, other) in ((False, (a, b)), (True, (b, a)), (False, (b, a)), (True, (b, a))):
+        assert one.post(f"/v1/collection/{'on' if enabled else 'off'}", {"why": "test"}).json["enabled"] is enabled
+        began = time.monotonic()
+        until(lambda: other.get("/v1/collection/stats").json["enabled"] is enabled, within=3.0, every=0.005)  # noqa: B023
+        took.append(time.monotonic() - began)
+        told = other.post("/v1/outcomes", {"model": "weight", "key": "k", "for": "2026-11-20", "actual": 1.0})
+        assert told.status == (200 if enabled else 409), told.content
+    print("seconds until the other server:", [f"{seconds:.3f}" for seconds in took])
+
+
+@pytest.mark.prove
 def test_recurring_work_is_done_once(pair, database):
     def rounds():
         with ledger_of(database) as ledger:

@@ -29,6 +29,29 @@ def test_baselines_learn_from_the_outcomes_of_both(tmp_path, monkeypatch):
         house.close()
 
 
+def test_collection_that_one_switches_is_switched_in_both_and_what_is_said_last_holds(tmp_path):
+    shared = _made(tmp_path / "shared")
+    one, two = House(shared, spool=tmp_path / "one"), House(shared, spool=tmp_path / "two")
+    for house in (one, two):
+        house.recorder.start()
+        house.router.beside = house.recorder.look
+    for on, (here, there) in ((False, (one, two)), (True, (two, one)), (False, (two, one)), (True, (two, one))):
+        assert here.recorder.switch(on=on)
+        assert there.recorder.enabled is not on
+        there.router.poll()
+        here.router.poll()
+        assert [house.recorder.enabled for house in (one, two)] == [on, on]
+    with one.store.write():  # what is said while the store takes nothing is newer than what the store says
+        assert not two.recorder.switch(on=False)
+        two.router.poll()
+        assert not two.recorder.enabled
+    two.router.poll()  # it is told as soon as that can be
+    one.router.poll()
+    assert not one.recorder.enabled
+    for house in (one, two):
+        house.close()
+
+
 def test_baselines_that_nobody_knows_are_not_looked_for_with_every_record(tmp_path):
     house = House(tmp_path)
     for _ in range(50):

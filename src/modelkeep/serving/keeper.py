@@ -93,12 +93,12 @@ class Keeper:
     def off(self) -> bool:
         """Whether collection was switched off, here or by a process before. Raises StoreUnavailable."""
         with self._store.read() as ledger:
-            return ledger.records.memory(RECORDER).get("collection") == b"off"
+            return ledger.records.memory(RECORDER, ["collection"]).get("collection") == b"off"
 
     def remember_off(self, off: bool) -> None:  # noqa: FBT001 - it is what is remembered
-        """Keep it for the processes to come. Raises StoreUnavailable."""
+        """Keep it for the other processes and those to come. Raises StoreUnavailable."""
         with self._store.write() as ledger:
-            ledger.records.remember(RECORDER, {"collection": b"off" if off else b"on"})
+            ledger.records.remember(RECORDER, {"collection": b"off" if off else b"on"}, tell=True)
 
     def keep(self, group: Group, *, suspect: bool = False) -> list[Told]:
         """Keep a group whole or not at all. Raises StoreUnavailable, or whatever says that it can never be kept.

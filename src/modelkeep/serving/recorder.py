@@ -259,6 +259,12 @@ class Recorder:
         self._ready.set()
         return saved
 
+    def look(self) -> None:
+        """Take up whether another process on this store has switched collection. Raises StoreUnavailable."""
+        if self._threads and self._valve.look():
+            _log.info("collection was switched by another process", extra={"enabled": self.enabled})
+            self._ready.set()
+
     def flush(self, timeout: float = 30.0) -> int:
         """Bring what waits to the store now, also while collection is off; how many records still wait after that."""
         self.start()

@@ -54,6 +54,8 @@ class Router:
         self._tried = 0.0
         self._stop, self._wake = threading.Event(), threading.Event()
         self._unhear: Callable[[], None] | None = None
+        self.beside: Callable[[], None] | None = None
+        """What else is looked at whenever the rollouts are, because processes are told of its changes alike."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -72,6 +74,8 @@ class Router:
         True when the table was swapped. A store that is away changes nothing: the table in memory serves on.
         """
         try:
+            if self.beside is not None:
+                self.beside()
             with self._store.read() as ledger:
                 revision = ledger.rollouts.revision()
                 said = ledger.persons.revision()

@@ -82,8 +82,10 @@ class SqlRecords:
         """See ``seams.Records.tell``."""
         return self._joining.tell(outcomes, tolerance)
 
-    def remember(self, model: str, states: Mapping[str, bytes]) -> None:
+    def remember(self, model: str, states: Mapping[str, bytes], *, tell: bool = False) -> None:
         """See ``seams.Records.remember``."""
+        if tell:
+            turns.tell(self._connection)
         if states:
             kept = [(model, key, body) for key, body in states.items()]
             replace_rows(self._connection, tables.memory, rows=kept)

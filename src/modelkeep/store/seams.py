@@ -240,8 +240,8 @@ class Records(Protocol):
     def memory(self, model: str, keys: Iterable[str] | None = None) -> dict[str, bytes]:
         """State of the automatic baselines by key (of all keys, or of some), as ``remember`` kept it."""
 
-    def remember(self, model: str, states: Mapping[str, bytes]) -> None:
-        """Keep the state of the automatic baselines of some keys."""
+    def remember(self, model: str, states: Mapping[str, bytes], *, tell: bool = False) -> None:
+        """Keep the state of the automatic baselines of some keys; ``tell`` lets every process look at once."""
 
 
 class Said(Protocol):

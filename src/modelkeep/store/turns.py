@@ -137,7 +137,10 @@ def looked(connection: Connection) -> None:
 
 
 def tell(connection: Connection) -> None:
-    """Tell every process, once this transaction is kept, that a rollout has changed: see ``seams.Store.hear``."""
+    """Tell every process, once this transaction is kept, that something is to be looked at: see ``seams.Store.hear``.
+
+    A rollout, what people said on being recorded, whether anything is collected.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
