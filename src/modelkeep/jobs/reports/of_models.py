@@ -73,7 +73,7 @@ def looked(ledger: Ledger, rollout: Rollout, *, files: Files, span: Span) -> Loo
 
 def _speed(model: str, slices: tuple[Slice, ...], *, span: Span) -> Draft:
     asked = Asked(
-        name="average_inference_time", subject=model, lacking="timed calls", unit="ms", better="less",
+        name="average_inference_time", subject=model, lacking="timed calls", unit="ms", better="less", matters=1.0,
         query=f"/v1/models/{quote(model)}", command=f"modelkeep model {model}",
     )  # fmt: skip
     said = "from a histogram of ten buckets a decade"

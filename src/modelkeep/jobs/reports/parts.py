@@ -16,7 +16,8 @@ class Figure(Struct, frozen=True, kw_only=True):
 
     ``value`` None is unknown, and ``detail`` says why. ``change`` is value - before; ``change_interval`` holds the true
     change with a confidence that all figures of the report share (95 % for all at once), None when it cannot be told.
-    ``n`` is what it stands on, ``query`` the route that answers where it comes from, ``command`` the same as a command.
+    ``matters`` is the least change that anybody would care about. ``n`` is what it stands on, ``query`` the route that
+    answers where it comes from, ``command`` the same as a command.
     """
 
     name: str
@@ -29,15 +30,16 @@ class Figure(Struct, frozen=True, kw_only=True):
     n_before: int = 0
     change: float | None = None
     change_interval: tuple[float, float] | None = None
+    matters: float = 0.0
     detail: str = ""
     query: str = ""
     command: str = ""
 
     @property
     def supported(self) -> bool:
-        """Whether the data says that it changed."""
+        """Whether the data says that it changed by more than does not matter."""
         ends = self.change_interval
-        return ends is not None and (ends[0] > 0 or ends[1] < 0)
+        return ends is not None and (ends[0] > self.matters or ends[1] < -self.matters)
 
     @property
     def worse(self) -> bool:

@@ -95,6 +95,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     query: str = ""
     command: str = ""
     least: int = LEAST
+    matters: float = 0.0
 
 
 def drafted(asked: Asked, span: Span, *, dated: Iterable[tuple[float, float, float]], detail: str = "") -> Draft:
@@ -106,7 +107,7 @@ def drafted(asked: Asked, span: Span, *, dated: Iterable[tuple[float, float, flo
     said = detail if value is not None else f"{n} {asked.lacking}, {asked.least} are needed"
     figure = Figure(
         name=asked.name, subject=asked.subject, value=value, n=n, unit=asked.unit, better=asked.better, detail=said,
-        query=asked.query, command=asked.command,
+        query=asked.query, command=asked.command, matters=asked.matters,
     )  # fmt: skip
     return Draft(figure=figure, now=tuple(now), before=tuple(before))
 
