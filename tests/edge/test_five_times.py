@@ -67,3 +67,42 @@ def test_five_times_the_capacity_over_http_for_longer(model):
     assert found["shed"]["served_p95_ms"] < 10
     states = [state for _, state in found["states"]]
     assert states in (["normal", "shedding", "recovering", "normal"], ["shedding", "recovering", "normal"])
+
+
+@pytest.mark.row("EMG-14")
+def test_under_pressure_the_lighter_version_answers_over_http_and_goes_by_itself(server):
+    """Answers carry the tier and are quicker; nothing is turned away; afterwards all is as before."""
+    port, pid = server
+    found = five_times.play(port, 2.0, model="tiered", pid=pid, measuring=0.6)
+    print(found)
+    by, busy = found["by"], 1 / found["core"]
+    assert {priority: one["success"] for priority, one in by.items()} == {"critical": 1, "normal": 1, "batch": 1}
+    assert by["critical"]["low_tier"] == 0
+    assert by["normal"]["low_tier"] > 0.7 * by["normal"]["asked"]
+    assert by["normal"]["served_p50_ms"] < 20 < by["critical"]["served_p50_ms"] < 200 * busy
+    assert [state for _, state in found["states"]][-2:] == ["recovering", "normal"]
+    caller = open_loop.Caller(port, "tiered")
+    five_times.open_loop.closed(caller, 1, 0.2)
+    assert caller.answers
+    assert not any(answer.lower for answer in caller.answers)
+    caller.close()
+
+
+@pytest.mark.row("EMG-15")
+def test_a_square_wave_over_http_ends_in_one_overload(server):
+    """Half a second of five times the capacity, then half a second of little, four times."""
+    port, _ = server
+    caller, states = open_loop.Caller(port, "slow"), five_times.States(port)
+    states.look()
+    states.start()
+    for _ in range(4):
+        open_loop.push(caller, {"normal": 1000.0}, 0.5)
+        open_loop.push(caller, {"normal": 20.0}, 0.5)
+    after = states.normal()
+    caller.close()
+    print(states.seen, after)
+    assert [state for _, state in states.seen] in (
+        ["normal", "shedding", "recovering", "normal"],
+        ["normal", "shedding", "recovering", "shedding", "recovering", "normal"],
+    )
+    assert after < 10
