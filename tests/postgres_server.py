@@ -42,6 +42,7 @@ class Server:
         found = programs()
         assert found is not None
         self._bin, self._owner = found, _owner()
+        self.owner = self._owner or os.geteuid()
         self._folder = Path(tempfile.mkdtemp(prefix="modelkeep-pg-"))
         self._settings = {"max_connections": "120", "shared_buffers": "64MB"}
         if not durable:

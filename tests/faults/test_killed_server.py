@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 
 import pytest
@@ -12,6 +13,8 @@ ASYNC = "[watch]\nevery = '1s'"
 BOUND = 0.05
 """Seconds of records that async may lose (DESIGN section 5)."""
 READY = 5.0
+MANY = int(os.environ.get("KILLS", "100"))
+"""How many kills the proof is: ``KILLS=1000 pytest -m prove tests/faults/test_killed_server.py``."""
 
 
 def batches(number):
@@ -106,14 +109,14 @@ def test_an_acknowledged_outcome_is_never_lost(folder, up, durability):
 @pytest.mark.prove
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("durability", ["sync", "async"])
-def test_a_hundred_kills_at_random_moments(folder, up, durability):
+def test_many_kills_at_random_moments(folder, up, durability):
     """One folder goes through all of them; every other time it is killed soon after it began to answer."""
     settings = f"[recorder]\ndurability = '{durability}'\n[logs]\nconsole = false"
     answered, slowest = {}, 0.0
     for number in itertools.count():
         live = up(folder, settings=settings)
         slowest = max(slowest, live.seconds)
-        if number == 100:
+        if number == MANY:
             break
         sent, at = killed(live, after=20 if number % 2 else random.randrange(1000), make=batches)
         answered |= {one: (at, reply) for one, reply in sent.ids().items()}

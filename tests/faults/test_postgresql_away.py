@@ -2,12 +2,17 @@
 
 import contextlib
 import itertools
+import os
 import random
+import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from live_server import folded_in, until
@@ -219,3 +224,44 @@ def test_a_server_whose_disk_is_full_refuses_and_takes_all_when_there_is_room(du
     durable_postgres.do("DROP TRIGGER no_room ON matches", name)
     traffic.stop()
     print(traffic.check(database), "records")
+
+
+@pytest.fixture
+def small(durable_postgres):
+    """A database on a file system of its own with 64 MB, and the folder where that is mounted."""
+    durable_postgres.drop(durable_postgres.database())  # the template is there now
+    place = Path(tempfile.mkdtemp(prefix="modelkeep-small-"))
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0755", "none", place]
+    if os.geteuid() != 0 or subprocess.run(mounted, capture_output=True, check=False).returncode:
+        place.rmdir()
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        (place / "held").mkdir()
+        shutil.chown(place / "held", durable_postgres.owner)
+        durable_postgres.do(f"CREATE TABLESPACE small LOCATION '{place}/held'")
+        durable_postgres.do("CREATE DATABASE small TEMPLATE migrated STRATEGY file_copy TABLESPACE small")
+        yield durable_postgres.url("small"), place
+        durable_postgres.drop(durable_postgres.url("small"))
+        durable_postgres.do("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "-l", place], check=False)
+        place.rmdir()
+
+
+@pytest.mark.row("LOG-01")
+def test_a_disk_without_a_byte_left_refuses_and_takes_all_when_there_is_room(small, tmp_path):
+    """The file system of the tables is filled to the last block, not a word of the server is made up."""
+    url, place = small
+    traffic = Traffic(url, tmp_path)
+    until(lambda: len(traffic.acknowledged) > 200, within=30)
+    filler = place / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    cause = until(lambda: traffic.recorder.state.cause, within=30)
+    assert "is full: no space is left on its disk" in cause
+    before = len(traffic.acknowledged)
+    until(lambda: len(traffic.acknowledged) > before + 100, within=30, what="the spool takes them meanwhile")
+    filler.unlink()
+    traffic.stop()
+    print(traffic.check(url), "records")
