@@ -39,6 +39,7 @@ def served(*given, pin=None):
                 os.sched_setaffinity(process.pid, {pin})
             line = process.stdout.readline()
             assert "http://" in line, f"the server did not start: {line}"
+            process.folder = Path(folder)
             yield int(line.rsplit(":", 1)[1]), process
         finally:
             process.terminate()

@@ -4,7 +4,8 @@ python benchmarks/overload/served.py FOLDER [NAME=VALUE ...]
 
 ``slow`` takes 20 ms in each of its four threads; ``loop`` takes 1 ms of the event loop; ``apart`` takes 10 ms in a
 process of its own; ``tiered`` is as slow as ``slow`` and has a lighter version; ``quick`` takes nothing;
-``hangs`` sleeps 40 s when x is below zero. NAME=VALUE are settings such as overload.calm=0.5.
+``slowing`` is as ``slow`` until there is a file FOLDER/slower, and then half as fast; ``hangs`` sleeps 40 s when x is
+below zero. NAME=VALUE are settings such as overload.calm=0.5.
 """
 
 import sys
@@ -21,6 +22,10 @@ SLEEPS = "import time\ndef predict(row):\n    time.sleep({own})\n    return 2.0 
 SPINS = (
     "import time\ndef predict(row):\n    end = time.perf_counter() + {own}\n"
     "    while time.perf_counter() < end:\n        pass\n    return 2.0 * row['x']\n"
+)
+SLOWER = (
+    "import os, time\ndef predict(row):\n    time.sleep(0.04 if os.path.exists({flag!r}) else 0.02)\n"
+    "    return 2.0 * row['x']\n"
 )
 HANGS = "import time\ndef predict(row):\n    time.sleep(40 if row['x'] < 0 else 0)\n    return 2.0 * row['x']\n"
 PLAIN = "def predict(row):\n    return 2.0 * row['x']\n"
@@ -59,7 +64,8 @@ def main():
     flags = {"server.listen": [0], "logs.level": "warning", "logs.console": False}
     flags |= {name: float(value) for name, value in given.items()}
     app = App.open(settings.load(folder=folder, environ={}, flags=flags))
-    for model, (text, isolation) in MODELS.items():
+    slowing = SLOWER.format(flag=str(folder / "slower"))
+    for model, (text, isolation) in {**MODELS, "slowing": (slowing, "never")}.items():
         keep(app, model, text, isolation=isolation, limit=limit if model == "hangs" else None)
     serve(app, tell=lambda text: print(text, flush=True))
 

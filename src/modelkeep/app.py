@@ -21,7 +21,7 @@ from modelkeep.claims import Claim, address, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
-from modelkeep.jobs import overloads, services, upkeep
+from modelkeep.jobs import folders, overloads, services, upkeep
 from modelkeep.jobs.archiving import archive
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
@@ -102,8 +102,8 @@ class App:
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
     ['archive', 'audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'erase_here',
-     'purge_history', 'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'tidy', 'train', 'vacuum',
-     'verify_collection', 'watch']
+     'purge_history', 'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'tidy', 'train',
+     'vacuum', 'verify_collection', 'watch']
     """
 
     def __init__(
@@ -420,7 +420,8 @@ def _rooms(settings: Settings, store: Store, *, clock: Clock, spool: Claim, book
     recorder.batch = settings.recorder.batch
     recorder.sealer = securing.sealer(settings)
     overload = settings.overload
-    gateway = Gateway(recorder, clock, admission=Admission(calm=overload.calm, settle=overload.settle))
+    admission = Admission(calm=overload.calm, settle=overload.settle, share=overload.share)
+    gateway = Gateway(recorder, clock, admission=admission)
     gateway.collector = freeing.Collector() if settings.loading.collect else None
     router = Router(store, files, gateway=gateway, clock=clock, keeping=_keeping(settings))
     router.beside = recorder.look

@@ -6,6 +6,7 @@ when an answer was there). The figures of five minutes: ``benchmarks/overload/fi
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,22 @@ def test_a_square_wave_over_http_ends_in_one_overload(server):
         ["normal", "shedding", "recovering", "shedding", "recovering", "normal"],
     )
     assert after < 10
+
+
+@pytest.mark.row("EMG-10")
+def test_what_is_admitted_is_the_share_that_is_set_and_follows_latency():
+    """Half of what the model could answer; when it becomes half as fast, half of that."""
+    with five_times.served("overload.share=0.5") as (port, process):
+        caller = open_loop.Caller(port, "slowing")
+        rates = []
+        for own in (0.02, 0.04):
+            if own > 0.02:
+                (process.folder / "slower").touch()
+            began = time.time()
+            answers = open_loop.push(caller, {"critical": 10.0, "normal": 990.0}, 2.5)
+            mine = [a for a in answers if a.at - a.served >= began + 1.0 and a.priority == "normal"]
+            rates.append(sum(a.status == 200 for a in mine) / 1.5 / (4 / own))
+            assert all(a.status == 200 for a in answers if a.priority == "critical")
+        caller.close()
+    print("admitted, of what could be answered:", rates)
+    assert rates == pytest.approx([0.45, 0.45], abs=0.12)

@@ -220,11 +220,13 @@ class OverloadSettings(Struct, frozen=True, kw_only=True):
 
     ``rate`` and ``burst`` hold for each caller, known by the header ``caller`` or by its address. An overload ends
     ``calm`` after demand fits again, and everything is as before ``settle`` later. ``webhook`` is told once when one
-    begins, and not again within ``every``.
+    begins, and not again within ``every``. While it lasts, ``share`` of what could be answered is let in beside the
+    critical.
     """
 
     rate: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     burst: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    share: Annotated[float, Meta(ge=0.05, le=1)] = 1.0
     caller: str = ""
     callers: dict[str, CallerSettings] = {}
     calm: Annotated[float, Meta(ge=0.5, le=600, extra={"written": "duration"})] = 3.0

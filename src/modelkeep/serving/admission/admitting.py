@@ -45,10 +45,10 @@ class Admission:
     """
 
     def __init__(
-        self, *, calm: float = 3.0, settle: float = 4.0, told: Callable[[Change], None] | None = None,
-        now: Callable[[], float] = monotonic,
+        self, *, calm: float = 3.0, settle: float = 4.0, share: float = 1.0,
+        told: Callable[[Change], None] | None = None, now: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        self._calm, self._settle = calm, settle
+        self._calm, self._settle, self._share = calm, settle, share
         self.told = told
         self.now = now
         self._gates: dict[tuple[str, int], Gate] = {}
@@ -67,8 +67,9 @@ class Admission:
         gate = self._gates.get((model, version))
         if gate is None or gate.limit.hands != hands:
             limit = Limit(hands=hands, most=most, own=loaded.seconds)
-            pressure = Pressure(calm=self._calm, settle=self._settle)
-            gate = self._gates[model, version] = Gate(model, version, limit=limit, pressure=pressure)
+            share = self._share
+            pressure = Pressure(calm=self._calm, settle=self._settle, used=share)
+            gate = self._gates[model, version] = Gate(model, version, limit=limit, pressure=pressure, share=share)
         return gate
 
     def known(self, model: str, version: int) -> Gate | None:

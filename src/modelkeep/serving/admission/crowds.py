@@ -68,7 +68,7 @@ class Crowd:
         if len(waiting) <= room:
             self._rested = at
         else:
-            waiting, gone = self._parted(waiting, room=room, at=at)
+            waiting, gone = self._parted(waiting, room=room, at=at, ticks=ticks)
             if gone and self._gate is None:
                 self._gate = gate()
         if self._gate is None:
@@ -92,7 +92,9 @@ class Crowd:
         known = self._each
         self._each = each if known is None else known + _NEWEST * (min(each, _AT_ONCE * known) - known)
 
-    def _parted(self, waiting: list[W], *, room: int, at: float) -> tuple[list[W], dict[Priority, list[W]]]:
+    def _parted(
+        self, waiting: list[W], *, room: int, at: float, ticks: float
+    ) -> tuple[list[W], dict[Priority, list[W]]]:
         """Those who may stay, in the order of urgency, and the others by priority.
 
         Who comes anew goes when those before would take too long, or have: what is less urgent moves slower than the
@@ -110,7 +112,7 @@ class Crowd:
         longest = [patience(priority, fresh=True) for priority in PRIORITIES]
         oldest = [0.0 for _ in PRIORITIES]
         known = {id(one) for one in waiting[: self._left]}
-        stay: list[W] = []
+        gate, stay = self._gate, list[W]()
         gone: dict[Priority, list[W]] = {}
         for one in sorted(waiting, key=_rank):
             rank = one.rank
@@ -120,6 +122,10 @@ class Crowd:
                 goes = age > longest[rank]
             else:
                 goes = each * len(stay) > bounds[rank] or (rank > 0 and oldest[rank] > bounds[rank])
+                if gate is not None and not goes:
+                    goes = gate.throttles(PRIORITIES[rank], at=ticks)
+                    if not goes:
+                        gate.take(ticks)
             if goes:
                 gone.setdefault(PRIORITIES[rank], []).append(one)
             else:

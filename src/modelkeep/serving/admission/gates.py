@@ -53,7 +53,7 @@ class GateView(Struct, frozen=True, kw_only=True):
 class Gate:
     """The gate of one version whose calls take a line. Belongs to the event loop: no lock."""
 
-    def __init__(self, model: str, version: int, *, limit: Limit, pressure: Pressure) -> None:
+    def __init__(self, model: str, version: int, *, limit: Limit, pressure: Pressure, share: float = 1.0) -> None:
         self.model, self.version = model, version
         self.limit, self.pressure = limit, pressure
         self.open = 0
@@ -65,6 +65,8 @@ class Gate:
         self.lowered: Counter[str] = Counter()
         self._turn = 0.0
         self._crowd = self._fits = 0
+        self._each = 0.0
+        self._share, self._due = share, float("-inf")
 
     @property
     def stuck(self) -> int:
@@ -74,8 +76,9 @@ class Gate:
         return len(self._lost)
 
     def lose(self, call: Future[Any]) -> None:
-        """A call goes on though nobody waits for it any more."""
-        self._lost.append(call)
+        """A call goes on though nobody waits for it any more; one that answers several is one."""
+        if not any(known is call for known in self._lost):
+            self._lost.append(call)
 
     def enter(self, priority: Priority, *, at: float, within: float = float("inf")) -> None:
         """Let one call in that is to be answered ``within`` so many seconds; ``leave`` must follow.
@@ -86,6 +89,7 @@ class Gate:
         if refusal is not None:
             raise refusal
         self.pressure.arrived(at, refused=False)
+        self.take(at)
         self.open += 1
         self._by[priority] += 1
 
@@ -96,10 +100,21 @@ class Gate:
         self._note_free(at)
         ahead = self._ahead(priority) + coming
         room = self._room(priority, at=at)
-        if ahead < room and (ahead <= 0 or self.limit.wait(ahead) <= within):
+        fits = ahead < room and (ahead <= 0 or self.limit.wait(ahead) <= within)
+        if fits and not self.throttles(priority, at=at):
             return None
         self.pressure.arrived(at, refused=True)
         return self._refusal(priority, ahead=ahead, at=at)
+
+    def throttles(self, priority: Priority, *, at: float) -> bool:
+        """Whether one more that is not critical would be more than the share that is to be used while it sheds."""
+        return self._due - at > LINE and priority != "critical" and self.pressure.state == "shedding"
+
+    def take(self, at: float) -> None:
+        """Count one that is let in, where only a share of what could be answered is to be used."""
+        each = self._each or self.limit.own / self.limit.hands
+        if self._share < 1 and each and self.pressure.state == "shedding":
+            self._due = max(self._due, at) + each / self._share
 
     def crowded(
         self, gone: Mapping[Priority, int], *, arrived: int, each: float, at: float
@@ -108,6 +123,7 @@ class Gate:
 
         ``each`` is how many seconds it takes until the crowd has moved by one.
         """
+        self._each = each
         self._fits = int(patience("critical", fresh=False) / each) if each else 0
         refused = sum(gone.values())
         self.pressure.came(at, arrived=arrived, refused=refused)
@@ -152,8 +168,9 @@ class Gate:
         limit, share = self.limit, SHARES[priority]
         empty = self._eased if priority == "critical" else self._empty
         seconds = BURST_LINE if at - empty < FRESH else LINE
-        short = limit.hands * seconds / limit.own if limit.own else 0.0
-        least = limit.hands if priority == "batch" else 1 + limit.hands
+        hands = limit.hands * limit.abreast
+        short = hands * seconds / limit.own if limit.own else 0.0
+        least = hands if priority == "batch" else 1 + hands
         return min(max(share * max(limit.value, short), least), limit.most)
 
     def _ahead(self, priority: Priority) -> int:

@@ -35,11 +35,13 @@ class Limit:
         self._n = 1 if own > 0 else 0
         self.own = own if own > 0 else 0.0
         """A call's own time in seconds: the mean of the newest; 0 before the first."""
+        self.abreast = 1.0
+        """Requests that one hand answers in one call, where they are put together."""
 
     @property
     def value(self) -> int:
         """Calls that may be under way, those in line included."""
-        return int(self._value)
+        return max(int(self._value), int(self.hands * self.abreast))
 
     def note(self, *, whole: float, own: float, open_: int) -> None:
         """Take in one call: seconds from arrival to answer, seconds in the model, and how many were under way."""
@@ -53,4 +55,4 @@ class Limit:
 
     def wait(self, open_: int) -> float:
         """How long one more call would take with so many under way, in seconds, as far as is known."""
-        return self.own * (open_ // self.hands + 1)
+        return self.own * (open_ // max(int(self.hands * self.abreast), 1) + 1)

@@ -36,8 +36,10 @@ class Pressure:
     ('shedding', 'recovering', 'normal')
     """
 
-    def __init__(self, *, calm: float = 3.0, settle: float = 4.0) -> None:
+    def __init__(self, *, calm: float = 3.0, settle: float = 4.0, used: float = 1.0) -> None:
         self._calm, self._settle = calm, settle
+        self._used = used
+        """Such a share of what could be answered is let in while it sheds."""
         self._hold = calm
         self._window = -1
         self._arrived = self._refused = self._answered = 0
@@ -112,7 +114,7 @@ class Pressure:
         many = self._refused >= BURST and 2 * self._refused >= self._arrived
         self._refusing = self._refusing + 1 if self._refused else 0
         if self._refused and self._answered:
-            seen = self._answered / WINDOW
+            seen = self._answered / WINDOW / (self._used if self.state == "shedding" else 1.0)
             self.capacity = seen if self.capacity is None else self.capacity + 0.2 * (seen - self.capacity)
         if self._refused or (self.capacity is not None and self.offered > FITS * self.capacity):
             self._calm_from = end
