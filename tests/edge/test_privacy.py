@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
 from served_house import SIGNATURE, served
 
 from modelkeep.claims import key_of
@@ -363,6 +364,22 @@ def test_a_receipt_that_was_changed_is_not_genuine(plain):
 
     assert genuine(gone)
     assert genuine(gone["receipt"])
+    key, receipt = plain.get("/v1/privacy/signer").json()["key"], gone["receipt"]
+    outsiders = serialization.load_pem_public_key(key.encode())
+    outsiders.verify(
+        bytes.fromhex(receipt["signature"]), json.dumps(receipt["statement"], separators=(",", ":")).encode()
+    )
+
+    def checked(key):
+        texts = {"receipt": json.dumps(gone).encode(), "key": key}
+        return plain.post(
+            "/v1/privacy/receipts", {name: base64.b64encode(text).decode() for name, text in texts.items()}
+        )
+
+    assert checked(key.encode()).json()["genuine"]
+    assert checked(receipt["key"].encode()).json()["genuine"]
+    assert not checked(b"0" * 64).json()["genuine"]
+    assert checked(b"no key").status_code == 422
     gone["receipt"]["statement"]["counts"]["predictions"] = 1
     assert not genuine(gone)
     assert plain.post("/v1/privacy/receipts", {"receipt": base64.b64encode(b"{}").decode()}).status_code == 422

@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelkeep.store.exact import Exact, grow, pack, total, unpack
+from modelkeep.store.exact import Exact, grow, pack, summed, unpack
 
 floats = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
 
@@ -37,8 +37,10 @@ def test_packing_and_merging_keep_every_bit(
     for exact, some in ((one, first), (two, second), (both, first + second)):
         for answer, truth in some:
             exact.pair(answer, truth)
-    merged = total([unpack(pack({"model": one}))["model"], two])
-    assert merged.sums() == both.sums()
+    kept = unpack(pack({"model": one}))["model"]
+    assert summed([kept, two]) == both.sums()
+    kept.merge(two)
+    assert kept.sums() == both.sums()
     for answer, truth in first + second:
         both.pair(answer, truth, sign=-1)
     assert both.sums() == Exact().sums()

@@ -16,12 +16,13 @@ import msgspec
 from msgspec import Raw, Struct, json, structs
 
 from modelkeep.errors import NotFound, Unavailable
-from modelkeep.jobs import receipts, saving
+from modelkeep.jobs import folders, receipts, saving
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.persons import Learned, Personal, entities, learned, names, places
 from modelkeep.jobs.receipts import Receipt
 from modelkeep.jobs.rooms import Again, Done, Rooms, Run
 from modelkeep.nouns import Job
+from modelkeep.runtimes import remembering
 from modelkeep.store import traces
 from modelkeep.store.archive.upkeep import Archive
 from modelkeep.store.people import Entity
@@ -30,14 +31,17 @@ TASK = "erase"
 SOON = 0.5
 """Seconds until a step is tried again that another process stands in the way of."""
 NOTED = ".progress"
+UNREACHED = 6
+"""So often other servers are asked whether they have done their part."""
 PATIENCE = 120
 """So often another process may stand in the way."""
 
 
 class Erase(Struct, frozen=True, kw_only=True):
-    """Arguments of the task: which erasure; whose is in its file."""
+    """Arguments of the task: which erasure, and in which server's folder the file lies that says whose."""
 
     id: str
+    folder: str = ""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -63,6 +67,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     models: tuple[Learned, ...] = ()
     pseudonym: str = ""
     waited: int = 0
+    folders: tuple[str, ...] = ()
 
 
 def file_of(rooms: Rooms, id: str) -> Path:
@@ -77,14 +82,14 @@ def begin(rooms: Rooms, subject: str, *, keyed: bool = False, by: str = "", why:
     return wanted
 
 
-def job_of(wanted: Wanted) -> Job:
+def job_of(rooms: Rooms, wanted: Wanted) -> Job:
     """The durable job of an erasure."""
     return Job(
         id=f"erase-{wanted.id}",
         task=TASK,
         due=wanted.at,
         created=wanted.at,
-        arguments=Raw(json.encode(Erase(id=wanted.id))),
+        arguments=Raw(json.encode(Erase(id=wanted.id, folder=folders.own(rooms)))),
         subject=f"erasure {wanted.id}",
         by=wanted.by,
     )
@@ -115,7 +120,9 @@ def left(rooms: Rooms) -> list[Wanted]:
 
 def erase(rooms: Rooms, run: Run, *, personals: Sequence[Personal] = ()) -> Again | Done:
     """The task ``erase``: take everything of a person away, and prove it."""
-    asked = run.arguments(Erase).id
+    asked, place = run.arguments(Erase).id, run.arguments(Erase).folder
+    if place and place != folders.own(rooms):
+        return Again(after=folders.ELSEWHERE, memo=run.memo(Progress))
     path = file_of(rooms, asked)
     progress = run.memo(Progress) or _noted(path) or Progress()
     if not path.exists():
@@ -194,9 +201,21 @@ def _consent(work: _Work, progress: Progress) -> Stepped:
     """What was said on consent goes first, so that nothing new is recorded where consent is asked for."""
     with work.rooms.store.write() as ledger:
         gone = ledger.persons.forget_consents(work.wanted.subject, at=work.wanted.at)
-    work.rooms.router.consents()
     known = work.rooms.gateway.caches.forget(work.wanted.subject)
+    remembering.forget()
+    work.rooms.router.consents()
     return _counted(progress, {"consents": gone, "caches": known}), f"{gone} words on consent"
+
+
+def _folders(work: _Work, progress: Progress) -> Stepped:
+    """Servers with folders of their own do their part; one that does not run is not waited for long."""
+    id_ = work.wanted.id
+    others = folders.order(work.rooms, id_, subject=work.wanted.subject)
+    with work.rooms.store.read() as ledger:
+        done = folders.parts(ledger, id_, folders=others) if others else []
+    if len(done) < len(others) and progress.waited < UNREACHED:
+        raise _InTheWay("other servers have not yet done their part")
+    return structs.replace(progress, folders=tuple(others)), f"{len(done)} of {len(others)} other folders"
 
 
 def _waiting(work: _Work, progress: Progress) -> Stepped:
@@ -298,21 +317,25 @@ def _proved(work: _Work, progress: Progress) -> Stepped:
         for path in looked
         if (n := traces.count(path, name))
     }
+    statement = receipts.Statement(
+        id=work.wanted.id,
+        person=progress.pseudonym,
+        begun=work.wanted.at,
+        ended=work.rooms.clock.now(),
+        by=work.wanted.by,
+        counts=progress.counts,
+        models=progress.models,
+        searched=len(looked),
+        remains=found,
+        folders={folders.own(work.rooms): len(looked)},
+        unreached=progress.folders,
+    )
     with work.rooms.store.write() as ledger:
-        receipt = receipts.signed(
-            ledger,
-            receipts.Statement(
-                id=work.wanted.id,
-                person=progress.pseudonym,
-                begun=work.wanted.at,
-                ended=work.rooms.clock.now(),
-                by=work.wanted.by,
-                counts=progress.counts,
-                models=progress.models,
-                searched=len(looked),
-                remains=found,
-            ),
-        )
+        parts = folders.parts(ledger, work.wanted.id, folders=list(progress.folders))
+        statement = folders.joined(statement, parts)
+        if not statement.unreached:
+            folders.settled(ledger, work.wanted.id)
+        receipt = receipts.signed(ledger, statement)
         ledger.persons.keep_receipt(
             work.wanted.id, subject=progress.pseudonym, at=work.wanted.at, receipt=json.encode(receipt).decode()
         )
@@ -337,6 +360,7 @@ def _counted(progress: Progress, more: dict[str, int]) -> Progress:
 _STEPS: tuple[tuple[str, Callable[..., Stepped]], ...] = (
     ("found", _found),
     ("consent", _consent),
+    ("folders", _folders),
     ("waiting", _waiting),
     ("datasets", _datasets),  # before the records, by whose ids such rows may be found
     ("records", _records),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from modelkeep.errors import BadInput, NotFound
 from modelkeep.extended import personals
-from modelkeep.jobs import erasing
+from modelkeep.jobs import erasing, receipts
 from modelkeep.jobs.persons import Holding, entities, holding, learned, names
-from modelkeep.jobs.receipts import Receipt, Statement, genuine
+from modelkeep.jobs.receipts import Receipt, Statement
+from modelkeep.jobs.rooms import Again
 from modelkeep.nouns import Outcome, Value
 from modelkeep.operations.act import By, Limit, Operation, Why, stamp
 from modelkeep.operations.consenting import SELF, Subject, Word
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from modelkeep.nouns import Job
     from modelkeep.store.seams import Ledger
 
+T = TypeVar("T")
 PATIENCE = 20.0
 """So long, in seconds, an erasure is waited for before its job is answered instead of its receipt."""
 _LOOK = 0.05
@@ -55,6 +57,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
     """What an erasure takes away: rows (or places in texts) by place, and the versions to be trained anew.
 
     ``remains`` are files in which the name was found afterwards, with how often: empty when nothing is left.
+    ``unreached`` are data folders of other servers that have not yet done their part; they do it when they run.
     ``receipt`` is there when it has ended: keep it, ``modelkeep privacy verify`` checks it.
     """
 
@@ -65,6 +68,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
     retrain: tuple[LearnedView, ...]
     searched: int = 0
     remains: dict[str, int] = {}
+    unreached: tuple[str, ...] = ()
     receipt: Receipt | None = None
 
 
@@ -78,13 +82,27 @@ class CheckReceipt(Struct, frozen=True, kw_only=True):
     """A receipt as it was given."""
 
     receipt: Annotated[bytes, Meta(description="The file with the receipt", max_length=1_000_000)]
+    key: Annotated[
+        bytes,
+        Meta(description="The file with the public key of who signed it, PEM or hex; else ours", max_length=10_000),
+    ] = b""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """Whether this installation signed the receipt as it is, and what it says."""
+    """Whether this installation, or the holder of the given key, signed the receipt as it is; and what it says."""
 
     genuine: bool
     statement: Statement | None
+
+
+class ShowSigner(Struct, frozen=True, kw_only=True):
+    """Nothing to choose."""
+
+
+class Signer(Struct, frozen=True, kw_only=True):
+    """The public key (PEM) with which anybody can check receipts of this installation."""
+
+    key: str
 
 
 class ExportPerson(Struct, frozen=True, kw_only=True):
@@ -169,9 +187,13 @@ def erase_person(app: App, request: ErasePerson) -> Erasure:
     by = SELF if request.by == request.subject else request.by
     why = request.why.replace(request.subject, SELF)
     wanted = erasing.begin(app.rooms, request.subject, keyed=request.keyed, by=by, why=why)
-    job = erasing.job_of(wanted)
+    job = erasing.job_of(app.rooms, wanted)
     if not app.serving:
-        erasing.erase(app.rooms, _Here(job, app=app, wanted=wanted), personals=personals(app.extensions))
+        here = _Here(job, app=app, wanted=wanted)
+        while isinstance(again := erasing.erase(app.rooms, here, personals=personals(app.extensions)), Again):
+            if isinstance(again.memo, erasing.Progress):
+                here.note(again.memo)
+            time.sleep(again.after)
         return show_erasure(app, OneErasure(id=wanted.id))
     with app.rooms.store.write() as ledger:
         ledger.jobs.add(job)
@@ -203,14 +225,15 @@ def show_erasure(app: App, request: OneErasure) -> Erasure:
         retrain=tuple(_retrain(one.model, one.version, rows=one.rows) for one in said.models),
         searched=said.searched,
         remains=said.remains,
+        unreached=said.unreached,
         receipt=receipt,
     )
 
 
 def verify_receipt(app: App, request: CheckReceipt) -> Verdict:
-    """Check the signature of an erasure's receipt.
+    """Check the signature of an erasure's receipt, with the public key of another installation where one is given.
 
-    Raises BadInput for what is no receipt.
+    Raises BadInput for what is no receipt, or no key.
     """
     try:
         given = msgspec.json.decode(request.receipt)
@@ -222,7 +245,18 @@ def verify_receipt(app: App, request: CheckReceipt) -> Verdict:
     except (msgspec.MsgspecError, TypeError, KeyError) as wrong:
         raise BadInput.of("receipt", expected="a receipt as `privacy erase --json` gives it", got=str(wrong)) from None
     with app.rooms.store.read() as ledger:
-        return Verdict(genuine=genuine(ledger, receipt), statement=statement)
+        key = receipts.key_of(request.key) if request.key else receipts.own_key(ledger)
+    return Verdict(genuine=bool(key) and receipts.genuine(receipt, key), statement=statement)
+
+
+def show_signer(app: App, request: ShowSigner) -> Signer:
+    """Give the public key that checks this installation's receipts.
+
+    Raises BadInput where the package for signatures is not installed.
+    """
+    del request
+    with app.rooms.store.write() as ledger:
+        return Signer(key=receipts.public(ledger, at=app.rooms.clock.now()))
 
 
 def export_person(app: App, request: ExportPerson) -> PersonView:
@@ -254,6 +288,7 @@ class _Here(Alone):
     def __init__(self, job: Job, *, app: App, wanted: erasing.Wanted) -> None:
         super().__init__(job, app=app, say=lambda *_: None)
         self._rooms, self._id = app.rooms, wanted.id
+        self._progress: erasing.Progress | None = None
 
     def step(
         self,
@@ -267,7 +302,16 @@ class _Here(Alone):
         """Remember a finished step."""
         super().step(name, detail=detail, evidence=evidence, memo=memo, ledger=ledger)
         if isinstance(memo, erasing.Progress):
-            erasing.note(self._rooms, self._id, progress=memo)
+            self.note(memo)
+
+    def note(self, progress: erasing.Progress) -> None:
+        """Remember how far it came, also when nothing was finished."""
+        self._progress = progress
+        erasing.note(self._rooms, self._id, progress=progress)
+
+    def memo(self, kind: type[T]) -> T | None:
+        """How far it came."""
+        return self._progress if isinstance(self._progress, kind) else None
 
 
 def _foreseen(app: App, request: ErasePerson) -> Erasure:
@@ -330,11 +374,18 @@ def _access(one: Access) -> AccessView:
     )
 
 
+def _left(found: Erasure) -> str:
+    said = [f"the name still stands in {', '.join(found.remains)}"] if found.remains else []
+    if found.unreached:
+        said.append(f"not reached, they do their part when their server runs: {', '.join(found.unreached)}")
+    return "; ".join(said)
+
+
 OPERATIONS = (
     Operation(
         name="erase_person", method="POST", path="/v1/privacy/erasures", request=ErasePerson, result=Erasure,
         run=erase_person, words=("privacy", "erase"), plain=("subject",),
-        finding=lambda found: "" if not found.remains else f"the name still stands in {', '.join(found.remains)}",
+        finding=_left,
     ),
     Operation(
         name="erasure", method="GET", path="/v1/privacy/erasures/{id}", request=OneErasure, result=Erasure,
@@ -343,7 +394,11 @@ OPERATIONS = (
     Operation(
         name="verify_receipt", method="POST", path="/v1/privacy/receipts", request=CheckReceipt, result=Verdict,
         run=verify_receipt, words=("privacy", "verify"), plain=("receipt",),
-        finding=lambda found: "" if found.genuine else "this installation did not sign the receipt as it is",
+        finding=lambda found: "" if found.genuine else "the receipt was not signed as it is with that key",
+    ),
+    Operation(
+        name="signer", method="GET", path="/v1/privacy/signer", request=ShowSigner, result=Signer,
+        run=show_signer, words=("privacy", "signer"),
     ),
     Operation(
         name="export_person", method="POST", path="/v1/privacy/exports", request=ExportPerson, result=PersonView,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -37,6 +38,14 @@ class Counts:
 COUNTS = Counts()
 
 
+_EVERY: weakref.WeakSet[FeatureCache] = weakref.WeakSet()
+
+
+def forget() -> int:
+    """Forget what every feature cache of this process holds; how many rows. Nobody knows whose they are."""
+    return sum(cache.clear() for cache in list(_EVERY))
+
+
 class FeatureCache:
     """At most ``entries`` prepared rows by the hash of what they were made from, each for ``ttl`` seconds.
 
@@ -53,9 +62,17 @@ class FeatureCache:
         self._entries, self._ttl, self._compress, self._now = entries, ttl, compress, now
         self._held: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
+        _EVERY.add(self)
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def clear(self) -> int:
+        """Forget everything; how many rows went."""
+        with self._lock:
+            gone = len(self._held)
+            self._held.clear()
+        return gone
 
     @property
     def size(self) -> int:

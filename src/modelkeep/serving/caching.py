@@ -172,6 +172,11 @@ class Caches:
                     cache.put(keys[place], answer, at=self._now(), subject=subject)
         return [got for got in found if got is not None]
 
+    def clear(self) -> None:
+        """Forget every answer. From any thread."""
+        for cache in list(self._caches.values()):
+            cache.clear()
+
     def forget(self, subject: str) -> int:
         """Forget what was answered about a person; how many entries went. From any thread."""
         return sum(cache.forget(subject) for cache in list(self._caches.values()))

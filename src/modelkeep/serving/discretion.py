@@ -19,12 +19,13 @@ _TELLING = 3
 class Consents(Struct, frozen=True, kw_only=True):
     """Everybody who consents at one moment, as pseudonyms; immutable, and replaced whole.
 
-    ``revision`` is that of the store's words on consent when it was read.
+    ``revision`` is that of the store's words on consent when it was read, ``erased`` that of erasures.
     """
 
     key: bytes = b""
     granted: frozenset[str] = frozenset()
     revision: int = -1
+    erased: int = 0
 
     def of(self, subject: str | None) -> bool:
         """Whether a person consents now; nobody who is not named does."""
@@ -34,7 +35,12 @@ class Consents(Struct, frozen=True, kw_only=True):
 def read(ledger: Ledger) -> Consents:
     """Everybody who consents now."""
     persons = ledger.persons
-    return Consents(key=persons.keys.get(SUBJECTS) or b"", granted=persons.granted(), revision=persons.revision())
+    return Consents(
+        key=persons.keys.get(SUBJECTS) or b"",
+        granted=persons.granted(),
+        revision=persons.revision(),
+        erased=persons.erased(),
+    )
 
 
 def guarded(privacy: Privacy) -> bool:

@@ -14,6 +14,7 @@ from modelkeep.clock import Clock
 from modelkeep.errors import NotFound, StoreUnavailable
 from modelkeep.nouns import Policy, Rollout, Version
 from modelkeep.quantities import DAY
+from modelkeep.runtimes import remembering
 from modelkeep.serving import discretion, freeing
 from modelkeep.serving.gateway import Gateway
 from modelkeep.serving.routes import Route, fitting
@@ -96,7 +97,13 @@ class Router:
     def consents(self) -> None:
         """Take up what people have said on being recorded. Raises StoreUnavailable; the table then stays."""
         with self._lock, self._store.read() as ledger:
-            self._gateway.consents = discretion.read(ledger)
+            self._heard(discretion.read(ledger))
+
+    def _heard(self, said: discretion.Consents) -> None:
+        if self._gateway.consents.revision >= 0 and said.erased > self._gateway.consents.erased:
+            self._gateway.caches.clear()  # whoever was erased, perhaps by another process, is named to nobody here
+            remembering.forget()
+        self._gateway.consents = said
 
     def start(self) -> None:
         """Poll in a thread of its own: at once when the store tells of a change, else every 0.5 s of real time."""
@@ -127,7 +134,7 @@ class Router:
         with self._store.read() as ledger:
             revision = ledger.rollouts.revision()
             if ledger.persons.revision() != self._gateway.consents.revision:
-                self._gateway.consents = discretion.read(ledger)
+                self._heard(discretion.read(ledger))
             own = ledger.versions.policies()
             found = [
                 _Wanted(ledger, rollout, newest=own.get(rollout.model), known=self._wanted)

@@ -13,7 +13,7 @@ from modelkeep import profile as profiles_of
 from modelkeep.nouns import Output
 from modelkeep.profile import REFERENCES, Profile, Slice, Sums
 from modelkeep.quantities import HOUR
-from modelkeep.store.exact import Exact, pack, total, unpack
+from modelkeep.store.exact import Exact, pack, summed, unpack
 from modelkeep.store.folding import Folded
 from modelkeep.store.rows import Asked, unpack_refs, value_of
 from modelkeep.store.sealing import Keys
@@ -155,7 +155,7 @@ class Hours:
                     every += self.older(model, start=low, end=high, version=version, key=key, role=role)
                 for name, exact in of_rows(every).items():
                     parts.setdefault(name, []).append(exact)
-        return {name: total(many).sums() for name, many in parts.items()}
+        return {name: summed(many) for name, many in parts.items()}
 
     def _whole(
         self, model: str, *, start: float, end: float, version: int | None, role: str | None

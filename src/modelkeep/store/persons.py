@@ -74,15 +74,18 @@ class SqlPersons:
     def forget_consents(self, subject: str, *, at: float) -> int:
         """See ``seams.Persons.forget_consents``."""
         name, c = self.keys.pseudonym(subject, at=at), consents.c
-        last = self._connection.execute(
-            select(c.granted, c.by).where(c.subject == name).order_by(c.number.desc())
-        ).first()
-        if last is None or (not last.granted and last.by == ERASED):
-            return 0
-        gone = self._connection.execute(delete(consents).where(c.subject == name)).rowcount
+        mine = self._connection.execute(select(c.number, c.by).where(c.subject == name)).all()
+        # A new row each time: by it every process learns that what it remembers in memory must go.
         self._connection.execute(insert(consents).values(subject=name, granted=0, at=at, by=ERASED))
+        self._deleted(consents, [c.number.in_(some) for some in _chunks([row.number for row in mine])])
         turns.tell(self._connection)
-        return gone
+        return sum(row.by != ERASED for row in mine)
+
+    def erased(self) -> int:
+        """See ``seams.Persons.erased``."""
+        return (
+            self._connection.execute(select(func.max(consents.c.number)).where(consents.c.by == ERASED)).scalar() or 0
+        )
 
     # -------------------------------------------------------------------------------------------- records
 
@@ -296,6 +299,10 @@ class SqlPersons:
         """See ``seams.Persons.keep_receipt``."""
         if self._connection.execute(select(erasures.c.id).where(erasures.c.id == id)).first() is None:
             self._connection.execute(insert(erasures).values(id=id, subject=subject, at=at, receipt=receipt))
+
+    def complete(self, id: str, *, receipt: str) -> None:
+        """See ``seams.Persons.complete``."""
+        self._connection.execute(update(erasures).where(erasures.c.id == id).values(receipt=receipt))
 
     def receipt(self, id: str) -> str | None:
         """See ``seams.Persons.receipt``."""

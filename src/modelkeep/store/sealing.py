@@ -242,6 +242,11 @@ class Keys:
             raise Unavailable("the key of the sealed data is gone", remedy="restore the store from a backup")
         return unseal(key, data)
 
+    def names(self, prefix: str) -> list[str]:
+        """The names of keys that begin so."""
+        query = select(keys.c.name).where(keys.c.name.startswith(prefix, autoescape=True)).order_by(keys.c.name)
+        return list(self._connection.execute(query).scalars())
+
     def drop(self, name: str) -> bool:
         """Destroy a data key: what is sealed under it can be read by nobody any more. False when there was none."""
         self._seen.pop(name, None)

@@ -441,6 +441,9 @@ class Persons(Protocol):
     def forget_consents(self, subject: str, *, at: float) -> int:
         """Take the words of a person away; one without a name stays, that no consent stands. How many went."""
 
+    def erased(self) -> int:
+        """A number that grows with every erasure of anybody."""
+
     def count(self, subject: str, entities: Sequence[tuple[str, str]] = ()) -> int:
         """How many predictions are recorded of a person."""
 
@@ -499,6 +502,9 @@ class Persons(Protocol):
 
     def blacken(self, needles: Sequence[str]) -> int:
         """Black a name out in the sentences of readings, alerts and jobs, where it stands by itself; how often."""
+
+    def complete(self, id: str, *, receipt: str) -> None:
+        """Let another receipt take the place of one: somebody has done what was still to be done."""
 
     def receipt(self, id: str) -> str | None:
         """One receipt, or None when there is none of that id."""

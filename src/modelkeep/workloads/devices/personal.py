@@ -32,7 +32,13 @@ def _erase(rooms: Rooms, subject: str) -> dict[str, int]:
 
 
 def _plant(rooms: Rooms, subject: str) -> None:
-    row = {"at": [1.0], "device_id": [subject], "metric": ["battery"], "value": [50.0], "why": [None]}
+    row: dict[str, list[Value]] = {
+        "at": [1.0],
+        "device_id": [subject],
+        "metric": ["battery"],
+        "value": [50.0],
+        "why": [None],
+    }
     dataset(rooms, "readings").append(row)
 
 

@@ -56,7 +56,13 @@ def _erase(rooms: Rooms, subject: str) -> dict[str, int]:
 
 
 def _plant(rooms: Rooms, subject: str) -> None:
-    row = {"restaurant": ["a-sandbox"], "customer": [subject], "purchase": ["1"], "moment": [1.0], "amount": [1.0]}
+    row: dict[str, list[Value]] = {
+        "restaurant": ["a-sandbox"],
+        "customer": [subject],
+        "purchase": ["1"],
+        "moment": [1.0],
+        "amount": [1.0],
+    }
     _purchases(rooms).append(row)
 
 
