@@ -6,14 +6,16 @@ from pathlib import Path
 
 import modelkeep
 from modelkeep.edge import hot
+from modelkeep.edge.hosts import Hosts
 from modelkeep.edge.traffic import Traffic
+from modelkeep.settings.sections import ServerSettings
 
 OWN = str(Path(modelkeep.__file__).parent)
 
 
 def walked(house, body):
     """The functions of ours that are called before the model is, and those that stand on the stack when it is."""
-    route = hot.route(house.app, Traffic(), limit=10_000, token="")
+    route = hot.route(house.app, Traffic(), hosts=Hosts(ServerSettings()), limit=10_000, token="")
     calls, stack, reached = [], [], []
 
     def profile(frame, event, _):
