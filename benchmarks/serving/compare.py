@@ -12,6 +12,7 @@ steadier than requests a second where others use the machine, too.
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -259,6 +260,8 @@ with App.open(settings.load(folder=Path({str(folder)!r}) / "data", environ={{}})
     if said.returncode:
         raise SystemExit(said.stderr[-3000:])
     print("runner:", said.stdout.strip())
+    package = Path(importlib.util.find_spec("modelkeep").origin).parent
+    subprocess.run([sys.executable, "-m", "compileall", "-q", package], check=True)  # as pip does when it installs
     words = [Path(sys.executable).with_name("modelkeep"), "up", "-p", "{port}", "-C", folder / "data"]
     return Server("modelkeep", words, "/v1/models/trees/predict", ours)
 

@@ -107,6 +107,7 @@ class Server:
         before = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
         gc.freeze()  # what is there now stays: to look through it again and again would stop everybody
+        gc.enable()  # it is off while a server starts
         try:
             loop = self._server.config.get_loop_factory()
             with asyncio.Runner(loop_factory=loop) as runner, self._app.rooms.client.at_home(runner.get_loop()):
