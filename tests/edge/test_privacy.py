@@ -212,6 +212,61 @@ def test_what_tells_who_somebody_is_stands_in_no_log_page_or_error(plain):
     assert [path for path in logs if secret in path.read_text()] == []
 
 
+@pytest.mark.row("PRV-10")
+def test_a_diagnosis_a_review_and_an_emergency_name_nobody(plain):
+    secret = "Annegret-Bergmann-9902"
+    fails = (
+        "def predict(row):\n    if len(row['name']) > 3:\n        raise ValueError('no tariff for ' + row['name'])\n"
+        "    return 1.0\n"
+    )
+    make(plain, "named", fails)
+    for _ in range(3):
+        plain.post("/v1/models/named/predict", {"features": {"x": 1.0, "name": secret}, "subject": "s-1"})
+    plain.rooms.recorder.flush()
+    plain.app.runner.run_due()
+    answers = [
+        plain.get("/v1/diagnosis/models/named"),
+        plain.get("/v1/diagnosis/performance"),
+        plain.post("/v1/models/named/reviews", {"sample": 3, "by": "rita"}),
+        plain.post("/v1/models/named/emergency", {"why": "it fails"}),
+        plain.get("/v1/alerts"),
+        plain.get("/v1/jobs"),
+    ]
+    assert [answer.url.path for answer in answers if answer.status_code >= 300] == []
+    assert [answer.url.path for answer in answers if secret in answer.text] == []
+    looked = [
+        path for path in files(plain) if path.suffix not in {".db", ".db-wal", ".spool"} and path.parent.name != "0"
+    ]
+    assert [
+        path.name for path in looked if secret.encode() in path.read_bytes() and "modelkeep.db" not in path.name
+    ] == []
+
+
+@pytest.mark.row("SEC-06")
+def test_whoever_reads_about_people_is_noted_also_by_sql_export_and_review(plain, capsys):
+    from modelkeep.edge.cli import main
+    from modelkeep.edge.cli.acts import me
+
+    one = asked(plain, "free", person="seen-person-1")
+    plain.rooms.recorder.flush()
+    assert plain.get("/v1/models/free/predictions", by="lisa").status_code == 200
+    assert plain.get(f"/v1/predictions/{one}", by="sam").status_code == 200
+    assert plain.post("/v1/sql", {"query": "SELECT count(*) FROM predictions", "by": "sue"}).status_code == 200
+    assert plain.post("/v1/sql", {"query": "SELECT count(*) FROM outcomes", "by": "otto"}).status_code == 200
+    assert plain.post("/v1/models/free/reviews", {"sample": 1, "by": "rita"}).status_code == 200
+    target = plain.folder.parent / "out.parquet"
+    words = ["predictions", "export", "--model", "free", "--output", str(target), "-C", str(plain.folder)]
+    assert main(words) == 0, capsys.readouterr().err
+    assert plain.post("/v1/privacy/exports", {"subject": "seen-person-1", "by": "pia"}).status_code == 200
+    seen = plain.get("/v1/privacy/accesses").json()["accesses"]
+    assert [(one["who"], one["act"]) for one in reversed(seen)] == [
+        ("lisa", "list"), ("sam", "show"), ("sue", "sql"), ("otto", "sql"), ("rita", "review"), (me(), "export"),
+        ("pia", "export"),
+    ]  # fmt: skip
+    plain.post("/v1/sql", {"query": "SELECT count(*) FROM readings", "by": "nobody"})
+    assert len(plain.get("/v1/privacy/accesses").json()["accesses"]) == len(seen), "readings are about nobody"
+
+
 def test_a_summary_holds_no_name_and_is_watched_all_the_same(plain):
     make(plain, "fine", "def predict(row):\n    return row['x']\n", field=Field(name="name", kind="category", pii=True))
     for n in range(3):

@@ -206,6 +206,7 @@ def test_a_backup_restores_into_an_empty_folder(app, tmp_path, capsys):
     record(app, 5, start=NOW, first=200)
     rows = app.rooms.datasets.open("shop.orders", columns=(Field(name="n", kind="number"),), time="at")
     rows.append({"at": [1.0, 2.0], "n": [3.0, 4.0]})
+    (app.rooms.folder / "modelkeep.toml").write_text("[keeping]\nbackups = 3\n")
     app.start()
     done = acts.save(app, acts.Save())
     assert Path(done.path).name == "daily_backup_20260921.tar"
@@ -220,6 +221,7 @@ def test_a_backup_restores_into_an_empty_folder(app, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["verified"] is True
     assert said["rows"]["predictions"] == 5
+    assert settings.load(folder=other, environ={}).keeping.backups == 3, "the configuration comes back"
     with App.open(settings.load(folder=other, environ={}), clock=ManualClock(NOW)) as again:
         with again.rooms.store.read() as ledger:
             assert ledger.records.counts("demand")[:2] == (45, 40)

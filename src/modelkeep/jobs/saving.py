@@ -31,9 +31,10 @@ from modelkeep.store.folder import FolderFiles
 from modelkeep.store.seams import Files, Store
 
 CONTENTS = "modelkeep-backup.json"
-_NAME = re.compile(r"(database|files|archive|datasets)/[A-Za-z0-9._/@-]+")
+_NAME = re.compile(r"(database|files|archive|datasets|configuration)/[A-Za-z0-9._/@-]+")
 _BACKUP = re.compile(r"daily_backup_\d{8}(-\d+)?\.tar")
 _BLOCK = 1 << 20
+CONFIGURATION, RESTORED = "modelkeep.toml", "modelkeep.restored.toml"
 KEPT = 7
 Say = Callable[[str, str], None]
 
@@ -183,6 +184,8 @@ def restore(path: Path, folder: Path, *, store: Store, say: Say) -> Contents:
             for member in found.members:
                 kind, _, rest = member.name.partition("/")
                 place = Path(scratch) / rest if kind == "database" else folder / kind / rest
+                if kind == "configuration":  # one that is there says where to restore to, and stays
+                    place = folder / (RESTORED if (folder / rest).exists() else rest)
                 _unpacked(tar, member, place=place)
         say("files", f"{len(found.members)} files, each with its SHA-256")
         rows = store.fill(Path(scratch))
@@ -209,8 +212,8 @@ def verify(folder: Path, *, store: Store, files: Files, found: Contents) -> list
     wrong += [
         f"the file {digest} of {version.name} is missing"
         for version in versions
-        for digest in (version.artifact, version.features)
-        if digest is not None and digest not in kept
+        for digest in (version.artifact, version.features, version.runner and version.runner.plan)
+        if digest and digest not in kept
     ]
     cold = FolderFiles(folder / "archive")
     for partition in listed:
@@ -237,6 +240,8 @@ def _everything(rooms: Rooms, scratch: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(datasets.glob("*/*")) if datasets.is_dir() else []:
         if path.is_file() and not path.name.startswith("."):
             yield f"datasets/{path.parent.name}/{path.name}", path
+    if (rooms.folder / CONFIGURATION).is_file():
+        yield f"configuration/{CONFIGURATION}", rooms.folder / CONFIGURATION
 
 
 def _packed(tar: tarfile.TarFile, name: str, *, path: Path) -> Member:

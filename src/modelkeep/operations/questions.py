@@ -95,7 +95,7 @@ def ask(app: App, request: Ask) -> Told:
     with taken(app.rooms.store, span=span, tables=wanted, most=MOST) as snapshot:
         found = snapshot.ask(request.query, limit=request.limit, seconds=request.patience)
     rows = [[_plain(value) for value in row] for row in found.rows]
-    if "predictions" in wanted:
+    if "predictions" in wanted or "outcomes" in wanted:
         note_many(app.rooms.store, len(rows), act="sql", who=request.by, at=app.rooms.clock.now(), detail=request.model)
     return Told(columns=found.columns, kinds=found.kinds, rows=rows, more=found.more)
 

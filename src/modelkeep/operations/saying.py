@@ -14,6 +14,7 @@ from modelkeep.given import given_id
 from modelkeep.operations.act import By, DurationText, ModelName, MomentText, Operation, moment
 from modelkeep.operations.models import known, sought
 from modelkeep.operations.predictions import FeedbackView, PredictionView, said, view
+from modelkeep.operations.seeing import note, veiled
 from modelkeep.operations.truths import OURS
 from modelkeep.opinions import Feedback, Review
 from modelkeep.quantities import seconds
@@ -167,8 +168,11 @@ def review(app: App, request: ReviewSample) -> Sampled:
                     for hit in chosen
                 ]
             )
+    note(app, [hit.prediction for hit in chosen], act="review", who=request.by, detail=request.model)
+    with app.rooms.store.read() as ledger:
+        shown = veiled(ledger, [hit.prediction for hit in chosen])
     return Sampled(
-        predictions=tuple(view(hit.prediction, hit=hit) for hit in chosen),
+        predictions=tuple(view(one, hit=hit) for one, hit in zip(shown, chosen, strict=True)),
         by=request.by,
         marked=0 if request.dry_run else len(chosen),
         strata={name: f"{len(drawn[name])} of {len(held)}" for name, held in pool.items()},
