@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
 from modelkeep.errors import ModelFailed, ModelkeepError
+from modelkeep.serving.joining import Asked, together
 
 T = TypeVar("T")
 _Work: TypeAlias = tuple[float, int, Future[Any] | None, Callable[[], Any] | None]
@@ -20,7 +21,8 @@ _LAST = float("inf")
 class Lane:
     """Up to ``threads`` calls of one version at a time, and ``waiting`` more in line. Threads start when needed.
 
-    The threads are daemons: a call that never returns keeps nobody from stopping the process.
+    Calls that are ``Asked`` and stand in line are answered together where that pays. The threads are daemons: a call
+    that never returns keeps nobody from stopping the process.
     """
 
     def __init__(self, name: str, *, threads: int = 4, waiting: int = 256) -> None:
@@ -60,15 +62,48 @@ class Lane:
 
     def _run(self) -> None:
         while True:
-            _, _, future, call = self._work.get()
-            if future is None or call is None:
+            work = self._work.get()
+            if work[2] is None:
                 return
+            group = [work, *self._more(work)]
             try:
-                if future.set_running_or_notify_cancel():
-                    _answer(future, call)
+                _answer_all([(one[2], one[3]) for one in group if one[2] and one[2].set_running_or_notify_cancel()])
             finally:
                 with self._lock:
-                    self.running -= 1
+                    self.running -= len(group)
+
+    def _more(self, first: _Work) -> list[_Work]:
+        """What stands in line at this moment and goes together with ``first``, in its order."""
+        asked, found = first[3], list[_Work]()
+        if not isinstance(asked, Asked):
+            return found
+        room = asked.appetite.rows(asked.within) - len(asked.rows)
+        while room > 0:
+            try:
+                work = self._work.get_nowait()
+            except queue.Empty:
+                break
+            other = work[3]
+            if not isinstance(other, Asked) or other.loaded is not asked.loaded or len(other.rows) > room:
+                self._work.put(work)  # it keeps its place
+                break
+            found.append(work)
+            room -= len(other.rows)
+        return found
+
+
+def _answer_all(calls: list[tuple[Future[Any], Any]]) -> None:
+    if len(calls) < 2:
+        for future, call in calls:
+            _answer(future, call)
+        return
+    try:
+        for future, found in together(calls):
+            future.set_result(found)
+    finally:
+        for future, _ in calls:
+            if not future.done():
+                future.set_exception(ModelFailed("the call ended without an answer"))
 
 
 def _answer(future: Future[Any], call: Callable[[], Any]) -> None:

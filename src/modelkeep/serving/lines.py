@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Sequence
-from functools import partial
 
 from modelkeep.errors import ModelkeepError
 from modelkeep.nouns import Features
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.admission.gates import Gate, Priority
-from modelkeep.serving.calling import Got, call, unasked
+from modelkeep.serving.calling import Got, unasked
+from modelkeep.serving.joining import Appetite, Asked
 from modelkeep.serving.lanes import Lane
 
 HANDS = 4
@@ -28,11 +28,13 @@ class Lines:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._lanes: dict[tuple[str, int], Lane] = {}
+        self._appetites: dict[str, Appetite] = {}
 
     def retain(self, versions: Container[tuple[str, int]]) -> None:
         """Let the threads of all other versions go."""
         for name in [name for name in list(self._lanes) if name not in versions]:
             self._lanes.pop(name).close()
+            self._appetites.pop(f"{name[0]}@{name[1]}", None)
         self._admission.retain(versions)
 
     def close(self) -> None:
@@ -53,7 +55,9 @@ class Lines:
         Raises Overloaded at once when more calls are under way than answer in time.
         """
         name, n = loaded.version.name, len(rows)
-        gate, lane = self.gate(loaded), self._lane(loaded)
+        gate, lane, appetite = self.gate(loaded), self._lane(loaded), self._appetite(loaded)
+        gate.limit.abreast = max(appetite.width / max(n, 1), 1.0)
+        asked = Asked(loaded, rows, appetite, within=limit)
         if gate.stuck >= gate.limit.hands:
             return unasked(n, reason="timeout", why=f"{name} still has {gate.stuck} calls to answer that do not end")
         now = self._admission.now
@@ -61,7 +65,7 @@ class Lines:
         gate.enter(priority, at=began, within=limit)
         own = 0.0
         try:
-            future = lane.submit(partial(call, loaded, rows), due=began + ALLOWANCE[priority])
+            future = lane.submit(asked, due=began + ALLOWANCE[priority])
             if future is None:
                 return unasked(n, reason="timeout", why=f"{name} still has {lane.running} calls to answer")
             try:
@@ -70,15 +74,23 @@ class Lines:
                 if future.cancelled():  # it stood in line all the time: nothing is known of the version
                     raise gate.late(priority, at=now()) from None
                 own = limit
-                gate.lose(future)
+                if asked.lead is not None:
+                    appetite.doubt()
+                gate.lose(asked.lead or future)
                 return unasked(n, reason="timeout", why=f"{name} took longer than {limit:g} s", seconds=limit)
             except ModelkeepError as failure:
                 return unasked(n, reason="failed", why=str(failure))
-            own = sum(one.seconds for one in got)
+            own = asked.spent
             return got
         finally:
             ended = now()
             gate.leave(priority, at=ended, whole=ended - began, own=own)
+
+    def _appetite(self, loaded: Loaded) -> Appetite:
+        known = self._appetites.get(loaded.version.name)
+        if known is None:
+            known = self._appetites[loaded.version.name] = Appetite()
+        return known
 
     def _lane(self, loaded: Loaded) -> Lane:
         name = (loaded.version.model, loaded.version.number)
