@@ -176,3 +176,27 @@ def test_a_name_is_found_as_json_and_addresses_write_it(tmp_path):
     file.write_text(f'{name}\n"J\\u00fcrgen \\"J\\" M\\u00fcller"\n/users/J%C3%BCrgen%20%22J%22%20M%C3%BCller/x\n')
     assert traces.blacken(file, spelt) == 3
     assert "rgen" not in file.read_text()
+
+
+@pytest.mark.row("PRV-06")
+def test_training_rows_in_which_the_person_is_go_though_they_are_compressed(folder, tmp_path):
+    from msgspec import structs
+
+    from modelkeep.jobs import histories
+    from modelkeep.runtimes import kept
+    from modelkeep.runtimes.training import TrainingRows
+
+    with opened(folder) as app:
+        digests = []
+        for number, who in ((3, PERSON), (4, "somebody-else")):
+            kept.write(tmp_path / "rows", TrainingRows(
+                columns={"x": [1.0]}, truth=[2.0], keys=[who], at=[AT], targets=[AT], told=[AT], groups=[who],
+            ))  # fmt: skip
+            digests.append(histories.put(app.rooms, tmp_path / "rows"))
+            with app.rooms.store.write() as ledger:
+                version = ledger.versions.get("m", 1)
+                lineage = structs.replace(version.lineage, history=digests[-1])
+                ledger.versions.add(structs.replace(version, number=number, lineage=lineage))
+        gone = erase_person(app, ErasePerson(subject=PERSON))
+        assert gone.counts["training_rows"] == 1
+        assert [digest in app.rooms.files.all() for digest in digests] == [False, True]

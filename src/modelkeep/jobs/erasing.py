@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, json, structs
 
 from modelkeep.errors import NotFound, Unavailable
-from modelkeep.jobs import folders, receipts, saving
+from modelkeep.jobs import folders, histories, receipts, saving
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.persons import Learned, Personal, entities, learned, names, places
 from modelkeep.jobs.receipts import Receipt
@@ -275,15 +275,8 @@ def _texts(work: _Work, progress: Progress) -> Stepped:
 
 
 def _histories(work: _Work, progress: Progress) -> Stepped:
-    """Rows that versions were trained on, where they name the person; such a version must be trained anew anyway."""
-    name, gone = traces.written(work.wanted.subject), 0
-    for one in progress.models:
-        if (
-            one.history is not None
-            and one.history in work.rooms.files.all()
-            and traces.count(work.rooms.files.path(one.history), name)
-        ):
-            gone += bool(work.rooms.files.remove(one.history))
+    """Rows that versions were trained on, where the person is among them; such a version must be trained anew anyway."""
+    gone = histories.erase(work.rooms, traces.written(work.wanted.subject), work.wanted.entities)
     return _counted(progress, {"training_rows": gone}), f"{gone} files of training rows"
 
 

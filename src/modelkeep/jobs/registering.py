@@ -12,7 +12,7 @@ from msgspec import Raw, Struct, structs
 
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, BadInput, Conflict
-from modelkeep.jobs import naming, rivals, samples
+from modelkeep.jobs import histories, naming, rivals, samples
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
 from modelkeep.runtimes import (
@@ -121,7 +121,7 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     runner = None if worth.chosen is None else running.kept(worth.chosen, rooms.files.put(worth.chosen.data))
     lineage = version.lineage
     if registration.history is not None:
-        lineage = structs.replace(lineage, history=rooms.files.put(registration.history))
+        lineage = structs.replace(lineage, history=histories.put(rooms, registration.history))
     version = structs.replace(
         version,
         baseline=Baseline(

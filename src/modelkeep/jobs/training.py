@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from modelkeep.errors import Conflict
-from modelkeep.jobs import rivals
+from modelkeep.jobs import histories, rivals
 from modelkeep.jobs.failpoints import failpoint
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.jobs.release import Release, enqueue
@@ -117,7 +117,7 @@ def _train(rooms: Rooms, run: Run, *, champion: Version, policy: Policy, folder:
     rows = rows_from(found, champion, code=_code(rooms, champion))
     told, known = len(rows.truth), 0
     if policy.retrain.history and champion.lineage.history and told:
-        rows = kept.together(kept.read(rooms.files.path(champion.lineage.history)), rows)
+        rows = kept.together(histories.read(rooms, champion.lineage.history), rows)
         known = max(len(rows.truth) - told, 0)
     if len(rows.truth) < policy.retrain.least:
         raise Conflict(

@@ -20,13 +20,17 @@ def write(path: Path, rows: TrainingRows) -> None:
 
 def read(path: Path) -> TrainingRows:
     """The rows of a file. Raises BadArtifact when it is none."""
-    data = path.read_bytes()
+    return decode(path.read_bytes(), name=path.name)
+
+
+def decode(data: bytes, *, name: str) -> TrainingRows:
+    """The rows in a file's bytes. Raises BadArtifact when there are none, naming the file."""
     if not data.startswith(_MAGIC):
-        raise BadArtifact(f"{path.name} holds no training rows: it does not begin as such a file does")
+        raise BadArtifact(f"{name} holds no training rows: it does not begin as such a file does")
     try:
         return msgspec.msgpack.decode(zlib.decompress(data[len(_MAGIC) :]), type=TrainingRows)
     except (ValueError, zlib.error, msgspec.DecodeError) as error:
-        raise BadArtifact(f"{path.name} holds no training rows: {error}") from error
+        raise BadArtifact(f"{name} holds no training rows: {error}") from error
 
 
 def together(old: TrainingRows, new: TrainingRows) -> TrainingRows:
