@@ -115,9 +115,10 @@ def test_lines_without_end_are_refused(house):
 
 
 def test_large_answers_are_packed_for_who_takes_them(house):
-    lines = b"".join(json.dumps({"id": f"l{n}", "prediction": 1.5}).encode() + b"\n" for n in range(400))
+    lines = b"".join(json.dumps({"id": f"l{n}", "prediction": 1.5}).encode() + b"\n" for n in range(1500))
     house.client.post("/v1/predictions?model=far", content=packed(lines), headers=LINES)
-    path = "/v1/models/far/predictions?limit=400"
+    assert house.rooms.recorder.flush() == 0
+    path = "/v1/models/far/predictions?limit=1500"
     with house.client.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
         raw = b"".join(answer.iter_raw())
         assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "accept-encoding")

@@ -241,6 +241,7 @@ def test_predictions_are_recorded_under_their_key_and_request(house):
 
 WRONG = {
     "no such model": (asking("doublr", ("x", "FP64", [1.0])), "NOT_FOUND", "no model 'doublr'; known: doubler"),
+    "a name from elsewhere": (asking("größe", ("x", "FP64", [1.0])), "NOT_FOUND", "no model 'größe'"),
     "no such version": (doubling(1.0, model_version="7"), "NOT_FOUND", "'7'"),
     "no tensors": (asking("doubler"), "INVALID_ARGUMENT", "inputs: expected"),
     "an unknown name": (asking("doubler", ("y", "FP64", [1.0])), "INVALID_ARGUMENT", "x: expected number"),

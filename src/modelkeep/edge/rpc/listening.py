@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 GRACE = 10.0
 """Seconds that a stop gives to calls that are being answered."""
 STREAMS = 1024
-"""Calls of one connection that are answered at a time; more of them wait."""
+"""Calls of one connection that are answered at a time; a caller who has not been told so yet may be turned away."""
 
 
 class Service:
