@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from modelkeep.app import App
+from modelkeep.edge import watchdog
 from modelkeep.edge.channel import COUNTS, COUNTS_WANTED, HANDED, READY, START, Channel
 from modelkeep.edge.metrics import tally_of
 from modelkeep.edge.server import Server
@@ -111,7 +112,10 @@ def main(handle: int) -> None:
         signal.signal(signal.SIGTERM, lambda _, __: server.stop())
         threading.Thread(target=listen, name="listening", daemon=True).start()
         channel.send(READY)
+        dog = watchdog.Watchdog(app, anew=watchdog.leave)
+        dog.start()
         server.run()
+        dog.close()
         tell()
     finally:
         app.stop()

@@ -19,7 +19,7 @@ import msgspec
 import uvicorn
 
 from modelkeep.claims import marked
-from modelkeep.edge import limits, rest
+from modelkeep.edge import limits, rest, watchdog
 from modelkeep.edge.crew import Crew
 from modelkeep.edge.limits import Callers
 from modelkeep.edge.pages.routes import pages
@@ -260,7 +260,10 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
                 tell(f"listening on http://{_shown(app.settings.server.host)}:{port}")
             if server.grpc is not None:
                 tell(f"gRPC (Open Inference Protocol) on {_shown(app.settings.server.host)}:{server.grpc}")
+            dog = watchdog.Watchdog(app, anew=watchdog.restart)
+            dog.start()
             server.run()
+            dog.close()
     finally:
         app.stop()
         for number, handler in before.items():
