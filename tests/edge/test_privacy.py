@@ -17,7 +17,7 @@ from modelkeep.extending import Extension
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.persons import Personal
 from modelkeep.jobs.registering import Registration, register
-from modelkeep.nouns import Field, Policy, Prediction, Privacy, Rollout, Signature
+from modelkeep.nouns import Field, Policy, Prediction, Privacy, Retention, Rollout, Signature
 from modelkeep.operations.complying import evidence
 from modelkeep.store import rows
 
@@ -138,6 +138,22 @@ def test_records_of_a_service_elsewhere_pass_the_same_gate(plain):
     rooms.recorder.flush()
     with rooms.store.read() as ledger:
         assert [p.features for p in ledger.records.latest("far")] == [{"x": 2}]
+
+
+def test_a_record_older_than_its_models_retention_is_not_taken_again(plain):
+    """The id of one that was purged is forgotten: sent again, it would be counted twice."""
+    with plain.rooms.store.write() as ledger:
+        adopt(ledger, Policy(model="short", retention=Retention(predictions=86400.0)), who="t", why="", at=1.0)
+    now = plain.rooms.clock.now()
+    some = [
+        Prediction(
+            id=id_, model="short", version=1, role="champion", features={}, output=1.0, at=now - age, target=now,
+            seconds=0.1,
+        )
+        for id_, age in zip(plain.rooms.intake.new_ids(2), (80_000.0, 90_000.0), strict=True)
+    ]  # fmt: skip
+    taken = plain.rooms.intake.take(some)
+    assert (taken.kept, taken.withheld) == (1, 1)
 
 
 def test_a_rollback_brings_back_limits_and_never_less_care(plain):

@@ -275,8 +275,8 @@ def _texts(work: _Work, progress: Progress) -> Stepped:
 
 
 def _histories(work: _Work, progress: Progress) -> Stepped:
-    """Rows that versions were trained on, where the person is among them; such a version must be trained anew anyway."""
-    gone = histories.erase(work.rooms, traces.written(work.wanted.subject), work.wanted.entities)
+    """Rows that versions were trained on, where the person is among them; such a version is to be trained anew."""
+    gone = histories.erase(work.rooms, name=traces.written(work.wanted.subject), entities=work.wanted.entities)
     return _counted(progress, {"training_rows": gone}), f"{gone} files of training rows"
 
 

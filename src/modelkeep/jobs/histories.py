@@ -1,4 +1,4 @@
-"""The rows that versions were trained on, as they are kept: sealed where the store encrypts, found by who is in them."""
+"""The rows that versions were trained on, as they are kept: sealed where records are, and found by who is in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(rooms: Rooms, digest: str) -> TrainingRows:
         return kept.decode(ledger.persons.keys.open(data), name=digest)
 
 
-def erase(rooms: Rooms, name: Name, entities: Sequence[Entity]) -> int:
+def erase(rooms: Rooms, *, name: Name, entities: Sequence[Entity]) -> int:
     """Remove every file of training rows in which a person is: by name, or as the key of a model; how many."""
     with rooms.store.read() as ledger:
         versions = [version for version in ledger.versions.all() if version.lineage.history is not None]

@@ -56,6 +56,7 @@ class Intake:
         self._hours: dict[float, Counter[tuple[str, What]]] = {}
         self._consents = Consents()
         self._privacy: dict[str, Privacy] = {}
+        self._ages: dict[str, float] = {}
 
     def new_ids(self, n: int) -> list[str]:
         """Ids for records that their service gave none."""
@@ -122,22 +123,29 @@ class Intake:
         models = {p.model for p in predictions}
         try:
             with self._store.read() as ledger:
-                self._privacy |= {model: ledger.versions.policy(model).privacy for model in models}
+                policies = {model: ledger.versions.policy(model) for model in models}
+                self._privacy |= {model: policy.privacy for model, policy in policies.items()}
+                self._ages |= {model: policy.retention.predictions for model, policy in policies.items()}
                 asked = any(self._privacy[model].consent == "required" for model in models)
                 if asked and ledger.persons.revision() != self._consents.revision:
                     self._consents = read(ledger)
         except StoreUnavailable:
             if any(p.subject is not None and p.model not in self._privacy for p in predictions):
                 raise
-        found = []
+        found, now = list[Prediction](), self._clock.now()
         for p in predictions:
+            age = self._ages.get(p.model, 0.0)
+            if age and p.at < now - age:  # its id may be of one that was purged: kept again, it would count twice
+                self.count(p.model, "withheld")
+                continue
             privacy = self._privacy.get(p.model, _OPEN)
             if privacy.consent == "required" and not self._consents.of(p.subject):
                 self.count(p.model, "withheld")
                 continue
             found += minimal([p], privacy.keep) if privacy.keep else [p]
         if len(found) < len(predictions):
-            _log.info("not_recorded", extra={"records": len(predictions) - len(found), "why": "no consent"})
+            left = len(predictions) - len(found)
+            _log.info("not_recorded", extra={"records": left, "why": "no consent, or past retention"})
         return found
 
     def _fresh(self, predictions: Sequence[Prediction]) -> list[Prediction]:
