@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Container
 from time import monotonic, perf_counter
@@ -10,6 +11,7 @@ from time import monotonic, perf_counter
 from msgspec import Struct
 
 from modelkeep.runtimes import Loaded
+from modelkeep.serving.admission.easing import Easing
 from modelkeep.serving.admission.gates import Gate, GateView
 from modelkeep.serving.admission.gradient import Limit
 from modelkeep.serving.admission.pressure import STATES, Pressure, State
@@ -52,6 +54,7 @@ class Admission:
         self.told = told
         self.now = now
         self._gates: dict[tuple[str, int], Gate] = {}
+        self._easings: dict[str, Easing] = {}
         self._known: dict[tuple[str, int], State] = {}
         self.hung: Callable[[Hung], None] | None = None
         """Told once of each version that does not end its calls, in the thread that looks."""
@@ -71,6 +74,14 @@ class Admission:
             pressure = Pressure(calm=self._calm, settle=self._settle, used=share)
             gate = self._gates[model, version] = Gate(model, version, limit=limit, pressure=pressure, share=share)
         return gate
+
+    def easing(self, work: str) -> Easing:
+        """Whether some work beside the models is to be done with less, made when first asked for. From any thread."""
+        found = self._easings.get(work)
+        if found is None:
+            made = Easing(hands=2 * (os.cpu_count() or 1), calm=self._calm, settle=self._settle, now=self.now)
+            found = self._easings.setdefault(work, made)
+        return found
 
     def known(self, model: str, version: int) -> Gate | None:
         """The gate of a version, or None while it has had no line."""

@@ -38,7 +38,7 @@ from modelkeep.workloads.weight.asking import (
     QualityView,
 )
 from modelkeep.workloads.weight.columns import BOX, COIN, GRAMS, INPUTS, MILLIMETRES
-from modelkeep.workloads.weight.tiers import Tier, tier_of
+from modelkeep.workloads.weight.tiers import TIERS, Tier, tier_of
 
 if TYPE_CHECKING:
     from modelkeep import App, Rooms, Version
@@ -95,7 +95,9 @@ def estimate(app: "App", request: Ask) -> Estimate:
     row = _row(request)
     seen = Seen()
     if request.photo is not None:
-        seen = _looked(app.rooms, request, tier=tier)
+        with app.rooms.gateway.admission.easing("weight photos").one() as less:
+            tier = TIERS["low"] if less else tier
+            seen = _looked(app.rooms, request, tier=tier)
         row |= seen.fields
     doubt = _check_sized(row)
     keep, why_not = _kept(app.rooms, request)
