@@ -386,6 +386,21 @@ def test_kill_9_again_and_again(build, tmp_path, durability, time_):
         test_kill_9_in_async_loses_at_most_the_last_50_ms_and_they_are_counted(build, tmp_path)
 
 
+def test_what_is_on_its_way_is_held_until_the_store_has_it(house):
+    house.add("return 0.0")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # every step of the way is to be seen
+    try:
+        for _ in range(20):
+            some = made(house, 50)
+            house.recorder.take(some)
+            while house.recorder.state.held:
+                pass
+            assert house.recorded(some[0].id).id == some[0].id
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_nothing_is_taken_after_the_end(house):
     house.recorder.start()
     prediction = made(house)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import secrets
 import threading
 import time
 from collections import deque
@@ -31,7 +30,7 @@ from modelkeep.nouns import Outcome, Output, Prediction
 from modelkeep.serving.blocks import Block
 from modelkeep.serving.keeper import Group, Keeper, joined
 from modelkeep.serving.line import Entry, Line, promise, resolve
-from modelkeep.serving.recording import Recording, done, marks_in, rest
+from modelkeep.serving.recording import Recording, done, marks_in, rest, set_aside, unheard
 from modelkeep.serving.spool import Marks, Spool
 from modelkeep.serving.valve import Valve
 from modelkeep.store.sealing import PLAIN
@@ -114,7 +113,7 @@ class Recorder:
         self._naming = threading.Lock()
         self._next = 1
         self._numbers = itertools.count(1)
-        self._taken = self._safe = self._dropped = self._refused = self._aside = 0
+        self._taken = self._safe = self._passing = self._dropped = self._refused = self._aside = 0
         self._waiting: deque[Entry] = deque()
         self._busy: float | None = None
         self._cause = ""
@@ -303,7 +302,7 @@ class Recorder:
         """How the recorder is at this moment."""
         line = self._line
         return Recording(
-            held=self._open.entry.count + (line.records if line else 0),
+            held=self._open.entry.count + self._passing + (line.records if line else 0),  # in the order of their way
             spooled=line.spooled if line else 0,
             dropped=self._dropped,
             refused=self._refused,
@@ -337,13 +336,12 @@ class Recorder:
     def _beyond(self, n: int) -> bool:
         """True when records would pass the bound; only what no disk has counts."""
         stuck = self._line is not None and self._line.refusal
-        most = self._most if stuck else 10 * self._most
-        return self._taken - self._safe + n > most
+        return self._taken - self._safe + n > (self._most if stuck else 10 * self._most)
 
     def _refusal(self, n: int) -> StoreUnavailable:
         self._refused += n
-        causes = [cause for cause in (self._cause, self._line.refusal if self._line else "") if cause]
-        cause = "; ".join(causes) or "records come faster than the disk takes them"
+        causes = "; ".join(filter(None, (self._cause, self._line.refusal if self._line else "")))
+        cause = causes or "records come faster than the disk takes them"
         return StoreUnavailable(f"the record cannot be kept: {cause}", remedy="try again when the store is back")
 
     def _run(self, loop: Callable[[Line], None]) -> None:
@@ -369,7 +367,7 @@ class Recorder:
 
     def _admit(self, line: Line) -> None:
         with self._lock:
-            gathered, self._open = self._open, _Gathering()
+            self._passing, gathered, self._open = self._open.entry.count, self._open, _Gathering()
             if not self._stop.is_set():
                 self._wake.clear()
                 self._full.clear()
@@ -387,6 +385,7 @@ class Recorder:
             safe = line.admit(entry, group)
         except UNFIT:
             safe = line.admit(entry, self._sifted(group, line.encoded))
+        self._passing = 0
         self._saved(safe)
         self._ready.set()
 
@@ -555,16 +554,11 @@ class Recorder:
         with self._lock:
             self._aside += n
         path = self._folder / f"aside-{self._writer}-{self._aside}.txt"
-        _log.error("a record cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
-        try:
-            path.write_bytes(self.sealer.frame(f"{fault!r}\n{record!r}\n".encode()))
-        except OSError:  # a log is no place for somebody's data
-            _log.exception("it could not be written beside the spool either", extra={"records": n})
+        set_aside(path, self.sealer.frame(f"{fault!r}\n{record!r}\n".encode()), fault=fault, n=n)
 
     def _new_writer(self) -> int:
         try:
             return self._keeper.writer()
         except StoreUnavailable as fault:
             self._trouble(str(fault))
-            moment = int(self._clock.now() * 1000) & (1 << 43) - 1
-            return 1 << 60 | moment << 16 | secrets.randbits(16)
+            return unheard(self._clock.now())

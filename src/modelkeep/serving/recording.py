@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -45,6 +46,25 @@ def marks_in(path: Path) -> Marks | None:
     except OSError:
         _log.warning("what a kill would lose cannot be counted", extra={"path": str(path)}, exc_info=True)
         return None
+
+
+def set_aside(path: Path, data: bytes, *, fault: Exception, n: int) -> None:
+    """Write what can never be kept into a file of its own, beside the spool."""
+    _log.error("a record cannot be kept and was put aside", extra={"path": str(path)}, exc_info=fault)
+    try:
+        path.write_bytes(data)
+    except OSError:  # a log is no place for somebody's data
+        _log.exception("it could not be written beside the spool either", extra={"records": n})
+
+
+def unheard(at: float) -> int:
+    """A writer number for a process that began at a moment when no store could give it one.
+
+    >>> unheard(0.0) >> 60
+    1
+    """
+    moment = int(at * 1000) & (1 << 43) - 1
+    return 1 << 60 | moment << 16 | secrets.randbits(16)
 
 
 def done() -> Future[None]:
