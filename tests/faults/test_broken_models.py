@@ -20,7 +20,7 @@ BAD = {
     "hang": "import time\ndef predict(row):\n    time.sleep(600 if row['x'] == 777 else 0)\n    return 2.0\n",
     "spin": "def predict(row):\n    while row['x'] == 777:\n        pass\n    return 2.0\n",
     "crash": "import ctypes\ndef predict(row):\n    if row['x'] == 777:\n        ctypes.string_at(0)\n    return 2.0\n",
-    "leak": "held = []\ndef predict(row):\n    held.extend([b'x' * 400_000_000] if row['x'] == 777 else [])\n    return 2.0\n",
+    "leak": "held = []\ndef predict(row):\n    held.extend([b'x' * 4 * 10**8] * (row['x'] == 777))\n    return 2.0\n",
 }
 ASKED = 80
 """About half of them reach the canary."""
