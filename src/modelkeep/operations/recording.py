@@ -84,8 +84,8 @@ class LineProblem(Struct, frozen=True, kw_only=True):
 class Recorded(Struct, frozen=True, kw_only=True):
     """What became of some records: ``received`` = ``kept`` + ``repeated`` (known already) + ``refused`` + ``withheld``.
 
-    ``withheld`` ones are about people who have not consented, of a model that asks for it, or were asked longer ago than
-    the model's ``retention.predictions``: nothing is kept of them.
+    ``withheld`` ones are about people who have not consented, of a model that asks for it, or were asked longer ago
+    than the model's ``retention.predictions``: nothing is kept of them.
     ``flagged`` ones are kept though something is odd about them (a moment in the future). ``prediction_ids`` are those
     of the records, in order, when they came as JSON; ``problems`` tell of the first 100 lines that were refused.
     """

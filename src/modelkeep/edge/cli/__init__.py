@@ -121,7 +121,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "acts": (ACTS, "Read the audit chain, newest first, and check that no entry was changed"),
     },
     "People": {
-        "privacy": (PRIVACY, "People's data: consent, erase, erasure, verify, export, accesses, rotate, key"),
+        "privacy": (PRIVACY, "People's data: consent, erase, erasure, verify, signer, export, accesses, rotate, key"),
         "compliance": (ACTS, "Check whether people are treated as promised: check"),
     },
     "Workloads": {
