@@ -187,7 +187,7 @@ class App:
                 folders.register(ledger, self.rooms)
                 if sealing is not None:
                     ledger.jobs.add(sealing)
-            freeing.bound_threads(freeing.threads(self.settings.loading.threads))
+            freeing.bound_threads(freeing.threads(self.settings.loading.threads, workers=self.settings.server.workers))
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
@@ -202,7 +202,7 @@ class App:
             undo.callback(self.stop)
             console = sys.stderr if self.settings.logs.console else None
             self._journal = journal.keep(self.settings, clock=self.rooms.clock, console=console)
-            freeing.bound_threads(freeing.threads(self.settings.loading.threads))
+            freeing.bound_threads(freeing.threads(self.settings.loading.threads, workers=self.settings.server.workers))
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()
