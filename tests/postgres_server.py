@@ -80,6 +80,11 @@ class Server:
             time.sleep(0.025)
         raise AssertionError((self._folder / "log").read_text())
 
+    @property
+    def process(self) -> int | None:
+        """The number of its first process while it runs."""
+        return None if self._process is None else self._process.pid
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT ends every connection; SIGQUIT is a crash: nothing is written any more, the next start recovers."""
         if self._process is not None:

@@ -4,10 +4,10 @@ Two processes write at the same time, as two servers do that have more to keep t
 records with 10 features as the recorder then keeps together, each commit on disk. Ours encodes the records, folds their
 profile (two roles, ten columns), counts them and looks for outcomes that wait. The bare loop is psycopg's COPY (or
 sqlite3's ``executemany``) of the same rows in the same transactions, encoded before the clock starts, into the same
-table with the same indexes; it takes no turns. The better of the runs of each counts, in turns.
+table with the same indexes; it keeps no order and counts nothing. The best of the runs of each counts, in turns.
 
-Both writers record one model, whose predictions must become visible in the order of their numbers; on PostgreSQL also
-each its own, which they do beside each other.
+Both writers record one model; on PostgreSQL also each its own. Beside the rates stands what a record takes of the
+processors, writers and server together: that hardly changes when other programs use them too.
 
 Run: ``python benchmarks/store/group_commit.py [postgresql|sqlite|both] [folder]``. PostgreSQL is started from the
 machine's own programs, in a folder and on a port of its own, with fsync on.
@@ -23,11 +23,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import numpy as np
+import psutil
 import psycopg
 from postgres_server import Server, running
 
@@ -41,7 +42,7 @@ from modelkeep.store.postgresql import PostgresStore
 from modelkeep.store.seams import Store
 from modelkeep.store.sqlite import SqliteStore
 
-SIZE, GROUPS, WRITERS, RUNS = TOGETHER, 15, 2, 3
+SIZE, GROUPS, WRITERS, RUNS = TOGETHER, 15, 2, 5
 START = 1_795_000_000.0
 INPUTS = tuple(Field(name=f"input_{i}", kind="number") for i in range(10))
 
@@ -129,32 +130,52 @@ def _executed(address: str, encoded: list[list[tuple[Any, ...]]]) -> Callable[[]
 Make = Callable[[str, int, str], Callable[[], None]]
 
 
-def _writer(make: Make, address: str, writer: int, *, model: str, gate: Any) -> None:
+class Read(NamedTuple):
+    """Records a second of both writers together, and microseconds of the processors for each record."""
+
+    rate: float
+    effort: float
+
+
+def _writer(make: Make, address: str, writer: int, *, model: str, gate: Any, used: Any) -> None:
     work = make(address, writer, model)
     gc.freeze()  # what was made for the measurement is not collected in it
     gate.wait()
+    began = time.process_time()
     work()
+    used[writer - 1] = time.process_time() - began
     gate.wait()
     os._exit(0)
 
 
-def rate(make: Make, address: str, *, own: bool) -> float:
-    """Records a second of both writers together."""
+def _served(server: int | None) -> float:
+    """Seconds of the processors that a server has used, with those of its connections that are closed."""
+    if server is None:
+        return 0.0
+    first = psutil.Process(server)
+    every = [one.cpu_times() for one in (first, *first.children(recursive=True))]
+    closed = first.cpu_times()
+    return sum(one.user + one.system for one in every) + closed.children_user + closed.children_system
+
+
+def read(make: Make, address: str, *, own: bool, server: int | None) -> Read:
+    """One run of both writers."""
     context = multiprocessing.get_context("fork")
-    gate = context.Barrier(WRITERS + 1)
+    gate, used = context.Barrier(WRITERS + 1), context.Array("d", WRITERS)
     writers = []
     for n in range(WRITERS):
-        how = {"model": f"demand{n if own else 0}", "gate": gate}
+        how = {"model": f"demand{n if own else 0}", "gate": gate, "used": used}
         writers.append(context.Process(target=_writer, args=(make, address, n + 1), kwargs=how))
     for writer in writers:
         writer.start()
     gate.wait()
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _served(server)
     gate.wait()
-    taken = time.perf_counter() - began
+    taken, served = time.perf_counter() - began, _served(server) - before
     for writer in writers:
         writer.join()
-    return WRITERS * GROUPS * SIZE / taken
+    records = WRITERS * GROUPS * SIZE
+    return Read(records / taken, (sum(used) + served) / records * 1e6)
 
 
 def prepared(address: str) -> str:
@@ -175,15 +196,19 @@ def prepared(address: str) -> str:
     return address
 
 
-def measure(kind: str, fresh: Callable[[], str], *, own: bool = False) -> float:
+def measure(kind: str, fresh: Callable[[], str], *, own: bool = False, server: int | None = None) -> float:
     """Both in turns, each time into a store of its own; the ratio of the best runs."""
-    found: dict[str, list[float]] = {"ours": [], "bare": []}
+    found: dict[str, list[Read]] = {"ours": [], "bare": []}
     for _, (name, make) in itertools.product(range(RUNS), (("bare", bare), ("ours", ours))):
-        found[name].append(rate(make, prepared(fresh()), own=own))
-    best = {name: max(rates) for name, rates in found.items()}
+        found[name].append(read(make, prepared(fresh()), own=own, server=server))
+    best = {name: max(one.rate for one in some) for name, some in found.items()}
+    least = {name: min(one.effort for one in some) for name, some in found.items()}
     ratio = best["ours"] / best["bare"]
     print(f"{kind}: {best['ours']:,.0f} records/s; bare: {best['bare']:,.0f}; ratio {ratio:.2f}")
-    print("  every run:", {name: [f"{one:,.0f}" for one in rates] for name, rates in found.items()})
+    print(
+        f"  processor: {least['ours']:.1f} us a record; bare: {least['bare']:.1f}; {least['bare'] / least['ours']:.2f}"
+    )
+    print("  every run:", {name: [f"{one.rate:,.0f}" for one in some] for name, some in found.items()})
     return ratio
 
 
@@ -196,8 +221,9 @@ def main() -> None:
     ratios = []
     if kind in {"postgresql", "both"}:
         with running(durable=True) as server:
-            ratios.append(measure("PostgreSQL, two models", _databases(server), own=True))
-            ratios.append(measure("PostgreSQL, one model", _databases(server)))
+            process = server.process
+            ratios.append(measure("PostgreSQL, two models", _databases(server), own=True, server=process))
+            ratios.append(measure("PostgreSQL, one model", _databases(server), server=process))
     if kind in {"sqlite", "both"}:
         with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as name:
             numbers = itertools.count()
