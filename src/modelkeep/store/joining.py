@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, and_, bindparam, delete, func, select, update
 
-from modelkeep.given import GIVEN
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store import rows
 from modelkeep.store.hours import Hours, Shift
@@ -95,10 +94,11 @@ class Joining:
         found: dict[Address, list[Revision]] = {}
         shadows: list[_Id] = [(row[2], row[3]) for row in fresh.values() if row[2] is not None]
         for pairs in (list(fresh), shadows):
-            for writer, (low, high) in rows.spans([pair for pair in pairs if pair[0] < GIVEN]).items():
+            ours, given = rows.apart_given(pairs)
+            for writer, (low, high) in rows.spans(ours).items():
                 found |= self._outcomes.told_by_id(writer, low=low, high=high)
-            given: list[Address] = [pair for pair in pairs if pair[0] >= GIVEN]
-            found |= self._outcomes.chains(given)
+            if given:
+                found |= self._outcomes.chains(given)
         for model, tally in tallies.items():
             if tally.tolerance is not None:
                 mine = [Asked._make(row[: len(ASKED)]) for row in fresh.values() if row[4] == model]

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from modelkeep.given import GIVEN
 from modelkeep.nouns import Match, Outcome, Prediction
 from modelkeep.profile import Life, Slice, Sums
 from modelkeep.store import parts, rows, tables, turns
@@ -48,8 +47,8 @@ class SqlRecords:
     def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
         """See ``seams.Records.add``."""
         group = {row[:2]: row for row in self._keys.closed(predictions)}
-        models = {row[4] for row in group.values()}
-        turns.adding(self._connection, models=models, writers={pair[0] for pair in group})
+        models, writers = {row[4] for row in group.values()}, {pair[0] for pair in group}
+        turns.adding(self._connection, models=models, writers=writers)
         known = self._known(group)
         if known and next(iter(group)) in known:
             if len(known) < len(group):
@@ -66,8 +65,9 @@ class SqlRecords:
             self._joining.meet(fresh, tallies=self._tallies.asked(came))
 
     def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
-        known = self._joining.kept(pair for pair in group if pair[0] >= GIVEN)
-        for writer, (low, high) in rows.spans([pair for pair in group if pair[0] < GIVEN]).items():
+        ours, given = rows.apart_given(group)
+        known = self._joining.kept(given) if given else set()
+        for writer, (low, high) in rows.spans(ours).items():
             found = self._connection.execute(_SPAN, {"x_writer": writer, "x_low": low, "x_high": high})
             known |= {(w, seq) for w, seq in found if (w, seq) in group}
         return known

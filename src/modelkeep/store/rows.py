@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -10,6 +10,7 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Select, select
 
 from modelkeep.errors import BadInput
+from modelkeep.given import GIVEN
 from modelkeep.nouns import Match, Output, Prediction, Role, Value
 from modelkeep.store.tables import matches, predictions
 
@@ -119,13 +120,20 @@ def name(writer: int, seq: int) -> str:
     return f"{writer}-{seq}"
 
 
+def apart_given(pairs: Collection[tuple[int, int]]) -> tuple[Collection[tuple[int, int]], list[tuple[int, int]]]:
+    """The ids that were counted here, which lie close together, and those that were given, which lie anywhere."""
+    if not pairs or max(pairs)[0] < GIVEN:  # as nearly always: one look, and nothing is copied
+        return pairs, []
+    return [pair for pair in pairs if pair[0] < GIVEN], [pair for pair in pairs if pair[0] >= GIVEN]
+
+
 def spans(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
     """The lowest and highest seq of each writer.
 
     >>> spans([(2, 7), (1, 3), (2, 5)])
     {1: (3, 3), 2: (5, 7)}
     """
-    some = list(pairs)
+    some = pairs if isinstance(pairs, Collection) else list(pairs)
     if not some:
         return {}
     low, high = min(some), max(some)
