@@ -44,6 +44,13 @@ MODELS = {
     ),
     "LightGBM, 100 x 31 leaves": (None, Y),
 }
+try:
+    import xgboost
+except ImportError:
+    print("XGBoost is not installed: it is left out")
+else:
+    MODELS["XGBoost, 100 trees of depth 5"] = (xgboost.XGBRegressor(n_estimators=100, max_depth=5, n_jobs=1), Y)
+    MODELS["XGBoost, 100 trees, two classes"] = (xgboost.XGBClassifier(n_estimators=100, max_depth=5, n_jobs=1), LABELS)
 
 
 def timed(calls: dict[str, object], tables: list[np.ndarray]) -> dict[str, float]:
@@ -107,6 +114,7 @@ def measured(model: object, truth: np.ndarray) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
+    parser.add_argument("--only", default="", help="models whose name begins so")
     given = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -116,6 +124,8 @@ def main() -> None:
         f"{'us for one row / for a hundred':44}{'1 row':>10}{'100 rows':>10}{'x library, 1':>14}{'x library, 100':>16}"
     )
     for name, (model, truth) in MODELS.items():
+        if not name.startswith(given.only):
+            continue
         found[name] = measured(model, truth)
         print(name)
         theirs = found[name]["library"]
