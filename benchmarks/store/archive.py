@@ -80,15 +80,18 @@ def raw(count: int) -> dict[int, float]:
 class Writer(threading.Thread):
     """Records on while the archive works."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, *, name: int) -> None:
         super().__init__()
+        self._writer = name
         self._store, self.waits, self.over = store, [], False
 
     def run(self) -> None:
         number = 0
         while not self.over:
             number += 1
-            prediction = msgspec.structs.replace(made(number, 10**9)[0], id=f"10-{number}", at=DAYS * DAY + number)
+            prediction = msgspec.structs.replace(
+                made(number, 10**9)[0], id=f"{self._writer}-{number}", at=DAYS * DAY + number
+            )
             began = time.perf_counter()
             with self._store.write() as ledger:
                 ledger.records.add([prediction], [])
@@ -114,7 +117,12 @@ def main() -> None:
         hot, plain = store.size() / count, other.stat().st_size / count
         took_hot, days_hot = per_day(store)
 
-        archive, writer = Archive(store), Writer(store)
+        floor = Writer(store, name=11)
+        floor.start()
+        time.sleep(2)
+        floor.over = True
+        floor.join()
+        archive, writer = Archive(store), Writer(store, name=10)
         writer.start()
         began, sealed, longest = time.perf_counter(), 0, 0.0
         while some := archive.seal("demand", before=DAYS * DAY, at=1.0):
@@ -153,6 +161,10 @@ def main() -> None:
             "merging, s": round(merging, 1),
             "a writer beside it waited at most, ms": round(longest * 1000),
             "median, ms": round(sorted(writer.waits)[len(writer.waits) // 2] * 1000, 1),
+            "the same writer alone, at most and median, ms": (
+                round(max(floor.waits) * 1000),
+                round(sorted(floor.waits)[len(floor.waits) // 2] * 1000, 1),
+            ),
             "database before / after vacuum, MB": (round(vacuumed.before / 1e6, 1), round(vacuumed.after / 1e6, 1)),
             "30 days per day, ms of CPU (hot, archived)": (round(took_hot * 1000, 1), round(took * 1000, 1)),
             "largest difference from all rows": worst,

@@ -21,7 +21,7 @@ from modelkeep.store.archive.form import Record
 from modelkeep.store.archive.shelf import Partition, described
 from modelkeep.store.seams import Store
 
-BATCH = 1000
+BATCH = 250
 """So many rows leave the database in one transaction, at first."""
 _SMALLEST, _LARGEST = 100, 2000
 QUICK = 0.025
