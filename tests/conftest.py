@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from postgres_server import Server, programs, running
 
-RESULTS = Path(__file__).parent.parent / "build" / "rows.json"
+TESTS = Path(__file__).parent
+RESULTS = TESTS.parent / "build" / "rows.json"
+FIRST = ("workloads", "replaying", "faults", "edge", "operations")
+"""Where the longest are: they begin first, so that no process is left with one of them at the end."""
 found: dict[str, dict[str, str]] = {}
 
 
@@ -65,6 +68,19 @@ def database(postgres: Server, _shared_database: str) -> Iterator[str]:
     postgres.clean(_shared_database)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a costly fixture goes to one process: a module, or all about one workload."""
+    items.sort(key=lambda item: FIRST.index(_place(item)[0]) if _place(item)[0] in FIRST else len(FIRST))
+    for item in items:
+        parts = _place(item)
+        item.add_marker(pytest.mark.xdist_group("/".join(parts[:2] if parts[0] == "workloads" else parts)))
+
+
+def _place(item: pytest.Item) -> tuple[str, ...]:
+    return item.path.relative_to(TESTS).parts
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("row"):
         item.user_properties.extend(("row", row) for row in mark.args)
@@ -74,7 +90,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
         for name, row in report.user_properties:
             if name == "row":
-                found.setdefault(str(row), {})[report.nodeid] = report.outcome
+                test = report.nodeid.rpartition("@")[0] if report.nodeid.endswith(".py") else report.nodeid
+                found.setdefault(str(row), {})[test] = report.outcome
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
