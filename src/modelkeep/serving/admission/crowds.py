@@ -105,7 +105,8 @@ class Crowd:
         if each is None:
             return sorted(waiting, key=_rank), {}
         fresh = self._gate is None and at - self._rested < FRESH
-        if sum(one.rank == 0 for one in waiting) <= room:
+        urgent = sum(one.rank == 0 for one in waiting)
+        if urgent <= room or each * urgent < LINE:
             self._eased = at
         bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
         bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
