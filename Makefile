@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHECKLIST ?= ../shared/CHECKLIST.md
-export PYTHONDONTWRITEBYTECODE ?= 1
+# Tests start hundreds of processes: without bytecode on disk each would compile the product anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test check prove bars rows lock screenshot clean
 

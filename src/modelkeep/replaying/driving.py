@@ -61,14 +61,14 @@ class Served:
 
     def work(self) -> None:
         """Wait until nothing is due or running. Raises Unavailable after an hour."""
-        rooms, until = self._app.rooms, time.perf_counter() + PATIENCE
+        rooms, began = self._app.rooms, time.perf_counter()
         now = rooms.clock.now()
         self._app.wake()
-        while time.perf_counter() < until:
+        while (gone := time.perf_counter() - began) < PATIENCE:
             if self._app.runner.looked >= now and not self._busy(now):
                 rooms.router.refresh()
                 return
-            time.sleep(_LOOK)
+            time.sleep(min(_LOOK + gone / 50, 20 * _LOOK))  # what takes long is looked at less often
         raise Unavailable("the jobs of one step took longer than an hour", remedy="see: modelkeep jobs list")
 
     def _busy(self, now: float) -> bool:
