@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from contextlib import ExitStack
@@ -10,7 +11,8 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from making_models import BROKEN
+from making_models import BROKEN, DOUBLER, TRIPLER
+from msgspec import structs
 from served_house import served
 
 FUZZ = settings(
@@ -147,6 +149,7 @@ INFERS = {
     "fails": b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP64","data":[1,99]}]}',
     "one output": b'{"inputs":[%b],"outputs":[{"name":"y"}]}' % TENSOR,
     "as bytes": b'{"inputs":[%b],"parameters":{"binary_data_output":true}}' % TENSOR,
+    "named one": b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[2]}]}',
     "nonsense": b'{"inputs":[]}',
     "cut": b'{"inputs":[',
 }
@@ -161,6 +164,98 @@ def test_both_roads_infer_the_same(house, name):
         for word in ((rb'"\d+-\d+"', b"ID"), (rb"\d+-\d+$", b"ID")):
             body, same = re.sub(*word, body), re.sub(*word, same)
         assert (head[:12], body) == (other[:12], same), model
+
+
+def parted(said, *values, data=b"", size=None):
+    """Body and header of a request whose tensors' bytes follow its JSON."""
+    data = data or struct.pack(f"<{len(values)}d", *values)
+    size = len(data) if size is None else size
+    tensor = b'{"name":"x","shape":[%d],"datatype":"FP64","parameters":{"binary_data_size":%d}}' % (len(values), size)
+    content = b'{"inputs":[%b]%b}' % (tensor, said)
+    return content + data, b"Inference-Header-Content-Length: %d" % len(content)
+
+
+BYTES = b',"parameters":{"binary_data_output":true}'
+SOME = b',"outputs":[{"name":"prediction_id"},{"name":"y","parameters":{"binary_data":true}}]'
+PARTED = {
+    "bytes in": parted(b"", 1.0, 2.5),
+    "bytes in and out": parted(BYTES, 1.0, 2.5),
+    "bytes out": (INFERS["as bytes"], b"X-Nothing: at all"),
+    "some outputs as bytes": parted(SOME, 3.0),
+    "an output that there is not": parted(b',"outputs":[{"name":"z"}]', 3.0),
+    "the score of a number": parted(b',"outputs":[{"name":"score"}]', 3.0),
+    "too low": parted(BYTES, 1.0, -101.0),
+    "not a number": parted(b"", float("nan")),
+    "fails": parted(BYTES, 1.0, 99.0),
+    "too few bytes": parted(b"", 1.0, size=16),
+    "too many bytes": parted(b"", 1.0, data=bytes(12), size=8),
+    "no bytes": parted(b"", size=0),
+    "no length": (parted(b"", 1.0)[0], b"X-Nothing: at all"),
+    "a length of nothing": (parted(b"", 1.0)[0], b"Inference-Header-Content-Length: 0"),
+    "a length beyond": (parted(b"", 1.0)[0], b"Inference-Header-Content-Length: 900"),
+    "a length in words": (parted(b"", 1.0)[0], b"Inference-Header-Content-Length: ten"),
+    "a length in other digits": (parted(b"", 1.0)[0], b"Inference-Header-Content-Length: \xb2"),
+    "many": parted(BYTES, *[float(i % 90) for i in range(300)]),
+}
+
+
+@pytest.mark.parametrize("name", PARTED)
+def test_both_roads_read_and_write_bytes_alike(house, name):
+    body, header = PARTED[name]
+    for model in ("doubler", "doubler/versions/1", "doubler/versions/2", "broken", "sl%2Fash/versions/1", "nobody"):
+        path = f"/v2/models/{model}/infer"
+        found = [said(house, request(body, path=path, headers=[header, *more])) for more in ((), (ORDINARY,))]
+        (head, content), (other, same) = map(unnamed, found)
+        assert (head, content) == (other, same), model
+        if name in {"bytes in", "bytes in and out", "some outputs as bytes"} and b" 200 " in head[0]:
+            assert b"1.0" not in content
+            assert found[0][0].rpartition(b"x-request-id: ")[2][:18] == hot_names(house), model
+
+
+def unnamed(answer):
+    """Header lines in order, and the content: without what must differ."""
+    head, content = plainly(answer)
+    for pattern in (rb'"\d+-\d+"', rb"(?<=[\x00-\x1f])\d+-\d+"):
+        content = re.sub(pattern, b"ID", content)
+    head = re.sub(rb"header-content-length: \d+", b"M", head)
+    content = re.sub(rb'"binary_data_size":\d+', b"SIZE", content)
+    content = re.sub(rb"[\x00-\x1f]\x00\x00\x00ID", b"ID", content)
+    return sorted(re.sub(rb"RID.*", b"RID", head).lower().split(b"\r\n")), content
+
+
+def hot_names(house):
+    """How the names begin that the hot road gives to requests."""
+    return said(house, request())[0].rpartition(b"x-request-id: ")[2][:18]
+
+
+def test_a_named_version_draws_no_canary_and_leaves_with_its_promotion(tmp_path):
+    with served(tmp_path) as house:
+        for source in (DOUBLER, TRIPLER):
+            house.keep("doubler", source, released=source is DOUBLER)
+
+        def release(**fields):
+            with house.rooms.store.write() as ledger:
+                was = ledger.rollouts.get("doubler")
+                ledger.rollouts.put(structs.replace(was, since=was.since + 1.0, **fields), was)
+            house.rooms.router.refresh()
+
+        def values(path, *more):
+            found = [said(house, request(INFERS["named one"], path=path, headers=[*more])) for _ in range(5)]
+            return {json.loads(c)["outputs"][0]["data"][0] if b" 200 " in h else h[9:12] for h, c in found}
+
+        release(challenger=2, mode="canary", share=1.0)
+        one, two = (f"/v2/models/doubler/versions/{number}/infer" for number in (1, 2))
+        for more in ((), (ORDINARY,)):
+            assert values("/v2/models/doubler/infer", *more) == {6.0}
+            assert values(one, *more) == {4.0}
+            assert values(two, *more) == {b"404"}
+        release(champion=2, challenger=None, mode=None, share=0.0)
+        for more in ((), (ORDINARY,)):
+            assert values(one, *more) == {b"404"}
+            assert values(two, *more) == {6.0}
+        text = house.get("/metrics").text
+        route = 'endpoint="/v2/models/{model}/versions/{version}/infer",method="POST"'
+        assert f'ml_api_requests_total{{{route},status="200"}} 20.0' in text
 
 
 def test_a_large_batch_lets_single_rows_pass(tmp_path):

@@ -27,7 +27,7 @@ from modelkeep.edge.questions import Question, Reader
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.replies import Replies
 from modelkeep.edge.traffic import Traffic
-from modelkeep.errors import ModelkeepError, Overloaded
+from modelkeep.errors import BadInput, ModelkeepError, Overloaded
 from modelkeep.nouns import Outputs, Signature, Value
 from modelkeep.serving.admission.crowds import Crowd
 from modelkeep.serving.admission.gates import PRIORITIES
@@ -98,10 +98,13 @@ class Names:
 
 
 class Door:
-    """Answers the plain questions of one model on one route; ``asks`` knows how they are put."""
+    """Answers the plain questions of one model on one route; ``asks`` knows how they are put.
 
-    def __init__(self, model: str, gateway: Gateway, *, traffic: Traffic, asks: Asks) -> None:
-        self.model, self.asks = model, asks
+    ``version`` is the one that its callers have named (0 = none): when another is the champion, they hear so elsewhere.
+    """
+
+    def __init__(self, model: str, gateway: Gateway, *, traffic: Traffic, asks: Asks, version: int = 0) -> None:
+        self.model, self.asks, self._version = model, asks, version
         self.queue: list[Asked] = []
         self._gateway, self._traffic = gateway, traffic
         self._signature: Signature | None = None
@@ -118,7 +121,7 @@ class Door:
         if self._turns % LOOK == 1:
             self._room = self._gateway.room(self.model)
         room = self._room
-        route = self._gateway.routes.get(self.model)
+        route = self._route()
         crowded = (len(self.queue) > room or not self._crowd.quiet) and route is not None
         came = 0
         if route is not None and self.queue and self._gateway.slow(self.model):
@@ -134,7 +137,7 @@ class Door:
                 self._signature, self._read = route.signature, self.asks.reader(route.signature)
                 for one in (*asked, *self.queue):
                     one.question = None  # read by another signature
-            self._answer(asked, room, canary=route.rollout.mode == "canary")
+            self._answer(asked, room, canary=route.rollout.mode == "canary" and not self._version)
         if self._long:
             long = self._long.popleft()
             self._turn = [long.asked]
@@ -143,6 +146,12 @@ class Door:
             left = len(self.queue)
             self._crowd.turned(done=came - left, left=left, ticks=self._gateway.admission.now())
         return bool(self.queue or self._long)
+
+    def _route(self) -> Route | None:
+        """The route of the model, while the version that is named answers."""
+        route = self._gateway.routes.get(self.model)
+        named = self._version
+        return route if not named or (route is not None and route.rollout.champion == named) else None
 
     def _thin(self, route: Route, room: int) -> int:
         """Put the urgent first, and turn away who would wait too long, unread; how many are left."""
@@ -193,15 +202,15 @@ class Door:
         requests: list[str] = []
         read = self._read
         for place, one in enumerate(asked):
-            question = one.question or read(one.body)
-            if question is None or (canary and not question.single):
+            question = one.question or read(one.body, one.head.parted)
+            if question is None or (canary and len(question.rows) > 1):
                 one.line.elsewhere(one)
                 continue
             one.question = question
             n = len(question.rows)
             if n > 1 and len(rows) + n > max(room, FEW):
                 if not good:
-                    self._long.append(_Long(one, question))
+                    self._long.append(_Long(one, question, version=self._version or None))
                     continue
                 self.queue[:0] = asked[place:]
                 break
@@ -210,7 +219,8 @@ class Door:
             keys += question.keys
             requests += [one.request] * n
         if good:
-            self._burst(good, Burst(model=self.model, rows=rows, keys=keys, requests=requests))
+            pinned = self._version > 0
+            self._burst(good, Burst(model=self.model, rows=rows, keys=keys, requests=requests, pinned=pinned))
 
     def _burst(self, good: list[Asked], burst: Burst) -> None:
         try:
@@ -251,16 +261,22 @@ class Door:
         """Send the answers, and count them."""
         signature = self._signature
         assert signature is not None  # noqa: S101 - questions were read by it
+        wrong: list[tuple[Asked, BadInput]] = []
         for block in blocks:
             replies = Replies(block, signature=signature, model=self._name)
             start = 0
             for one in asked if block.places is None else [asked[place] for place in block.places]:
                 question = one.question
                 assert question is not None  # noqa: S101 - only those that were read are answered
-                one.line.answer(one, replies.whole(question, start, request=one.request))
+                try:
+                    one.line.answer(one, replies.whole(question, start, request=one.request))
+                except BadInput as complaint:  # it wants an output that there is not: the other road says so now, too
+                    wrong.append((one, complaint))
                 start += len(question.rows)
             self._traffic.answers(self.model, block.keys, seconds=block.seconds)
-        self._count(asked, status=200)
+        self._count([one for one in asked if all(one is not bad for bad, _ in wrong)] if wrong else asked, status=200)
+        for one, error in wrong:
+            self.refuse([one], error)
 
     def refuse(self, asked: list[Asked], error: ModelkeepError | Turned) -> None:
         """Answer all with the same refusal."""
@@ -288,9 +304,8 @@ class Door:
 class _Long:
     """A question of more rows than a slice has, on its way: nothing of it is recorded before all is answered."""
 
-    def __init__(self, asked: Asked, question: Question) -> None:
-        self.asked, self.question = asked, question
-        self.version: int | None = None
+    def __init__(self, asked: Asked, question: Question, *, version: int | None) -> None:
+        self.asked, self.question, self.version = asked, question, version
         self.done, self.seconds = 0, 0.0
         self.outputs = Outputs(values=[])
 
@@ -333,5 +348,5 @@ def _elsewhere(asked: Iterable[Asked]) -> None:
         one.line.elsewhere(one)
 
 
-def _nothing(_: bytes) -> Question | None:
+def _nothing(_: bytes, __: int = -1) -> Question | None:
     return None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 LENGTH = "Inference-Header-Content-Length"
 INFER = "/v2/models/{model}/infer"
+PINNED = "/v2/models/{model}/versions/{version}/infer"
 _INFER, _FRAMES = msgspec.json.Decoder(Infer), msgspec.json.Decoder(Frames)
 
 
@@ -226,7 +227,7 @@ def _parted(request: Request, body: bytes) -> tuple[Infer, bytes]:
     said = request.headers.get(LENGTH)
     if said is None:
         return _decoded(_INFER, body), b""
-    if not said.isdigit() or int(said) > len(body):
+    if not (said.isascii() and said.isdigit()) or int(said) > len(body):
         raise BadInput.of(LENGTH, expected=f"a length up to {len(body)}", got=repr(said)[:80])
     return _decoded(_INFER, body[: int(said)]), body[int(said) :]
 

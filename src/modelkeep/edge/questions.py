@@ -40,15 +40,15 @@ class Question:
 class Reader(Protocol):
     """Reads the bodies of one route for one signature."""
 
-    def __call__(self, body: bytes, /) -> Question | None:
-        """What a body asks, when it is plain."""
+    def __call__(self, body: bytes, parted: int = -1, /) -> Question | None:
+        """What a body asks, when it is plain; ``parted`` is the length of its JSON where bytes follow (-1: none do)."""
 
 
 def predictions(signature: Signature) -> Reader:
     """Reads bodies of ``/predict``: one row with perhaps a key, or several."""
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(body_of(signature)).decode
 
-    def read(body: bytes) -> Question | None:
+    def read(body: bytes, _: int = -1) -> Question | None:
         try:
             asked = decode(body)
         except WRONG:
@@ -65,20 +65,21 @@ def predictions(signature: Signature) -> Reader:
 
 
 def inferences(signature: Signature) -> Reader:
-    """Reads bodies of ``/infer`` in JSON."""
+    """Reads bodies of ``/infer``: JSON, perhaps with the bytes of tensors behind it."""
     fits = fitting(signature)
 
-    def read(body: bytes) -> Question | None:
+    def read(body: bytes, parted: int = -1) -> Question | None:
+        binary = b""
+        if parted >= 0:
+            body, binary = body[:parted], body[parted:]
         try:
             asked = _infer(body)
             if asked.parameters.keys() & {"subject", "for"}:
                 return None
-            rows, keys = tensors.rows_of(asked, signature)
+            rows, keys = tensors.rows_of(asked, signature, binary=binary)
         except (*WRONG, BadInput):
             return None
-        if asked.outputs is not UNSET or asked.parameters.get("binary_data_output") or not all(map(fits, rows)):
-            return None
-        return Question(rows, keys, single=False, infer=asked)
+        return Question(rows, keys, single=False, infer=asked) if all(map(fits, rows)) else None
 
     return read
 

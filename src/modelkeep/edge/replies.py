@@ -15,6 +15,10 @@ from modelkeep.nouns import Signature
 from modelkeep.serving.blocks import Block
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+BINARY = (
+    b"HTTP/1.1 200 OK\r\ninference-header-content-length: %d\r\ncontent-length: %d\r\n"
+    b"content-type: application/octet-stream\r\nx-request-id: %b\r\n\r\n%b"
+)
 _HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
 _encode = msgspec.json.encode
 
@@ -55,7 +59,10 @@ class Replies:
         return b'{"predictions":[%b]}' % ((row * len(seqs))[:-1] % tuple(pairs))
 
     def whole(self, question: Question, start: int, *, request: str) -> bytes:
-        """The whole answer to a question whose rows begin at ``start``: head and body."""
+        """The whole answer to a question whose rows begin at ``start``: head and body.
+
+        Raises BadInput for an output that there is not.
+        """
         name = request.encode()
         end = start + len(question.rows)
         if question.single:
@@ -65,7 +72,9 @@ class Replies:
         else:
             found = tensors.Columns.of(self._block, start=start, end=end)
             marks: tensors.Parameters = {"request_id": request}
-            content, _ = tensors.response(question.infer, found, signature=self._signature, parameters=marks)
+            content, size = tensors.response(question.infer, found, signature=self._signature, parameters=marks)
+            if size:
+                return BINARY % (size, len(content), name, content)
         return OK % (len(content), name, content)
 
 

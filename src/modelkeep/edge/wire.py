@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -34,17 +34,17 @@ WAYS = (
     (b"/v1/models/", b"/predict", Asks(route=ROUTE, reader=questions.predictions, refusal=refusal)),
     (b"/v2/models/", b"/infer", Asks(route=INFER, reader=questions.inferences, refusal=inference.refusal)),
 )
-VERSIONS = b"/versions/"
+NAMED = Asks(route=inference.PINNED, reader=questions.inferences, refusal=inference.refusal)
+"""How a version by its number is asked."""
+VERSIONS = "/versions/"
+PARTED = inference.LENGTH.lower().encode()
 LARGE = 1 << 20
 """Longer bodies are read by uvicorn, which holds back a caller who sends faster than they are taken."""
 HEADS, HEAD = 1024, 4096
 """So many heads are remembered, of so many bytes at most."""
 WIDEST = 64 * 1024
 """A head of more bytes is refused."""
-UNUSUAL = frozenset(
-    {b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"}
-    | {inference.LENGTH.lower().encode()}
-)
+UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"})
 RANKS = {b"critical": 0, b"normal": 1, b"batch": 2, b"low": 2}
 """The priorities as they are usually written; whoever writes another word is told so on the ordinary road."""
 DEEP = 256
@@ -57,13 +57,22 @@ _FAREWELL = (
 )
 
 
+class Said(NamedTuple):
+    """What headers say of a body: its length, the length of its JSON where bytes follow (-1: none do); and its name."""
+
+    size: int
+    parted: int
+    request: str
+
+
 class Head:
-    """What a head says that the hot road takes: where it leads, how long the body is, and how it was written."""
+    """What a head says that the hot road takes: where it leads, what the body is, and how it was written."""
 
-    __slots__ = ("door", "headers", "rank", "request", "size", "url")
+    __slots__ = ("door", "headers", "parted", "rank", "request", "size", "url")
 
-    def __init__(self, url: bytes, headers: list[tuple[bytes, bytes]], *, door: Door, size: int, request: str) -> None:
-        self.url, self.headers, self.door, self.size, self.request = url, headers, door, size, request
+    def __init__(self, url: bytes, headers: list[tuple[bytes, bytes]], *, door: Door, body: Said) -> None:
+        self.url, self.headers, self.door = url, headers, door
+        self.size, self.parted, self.request = body
         said = next((value for name, value in headers if name == b"x-priority"), b"")
         self.rank = RANKS.get(said, -1)
 
@@ -83,7 +92,7 @@ class Road:
         self.traffic = traffic
         self._gateway = gateway
         self._limit, self._token = min(limit, LARGE), token.encode()
-        self._doors: dict[tuple[str, str], Door] = {}
+        self._doors: dict[tuple[str, str, str], Door] = {}
         self._open: list[Door] = []
         self.more: Callable[[], None] | None = None
         """Takes connections that wait to be accepted; set by the server."""
@@ -132,17 +141,16 @@ class Road:
 
     def plain(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Head | None:
         """What a POST's head leads to, or None when the hot road does not take it."""
-        asks = _asks(url)
-        if asks is None:
+        way = _way(url)
+        if way is None:
             return None
         said = _said(headers)
-        if said is None or not 0 < said[0] <= self._limit:
+        if said is None or not 0 < said.size <= self._limit or said.parted > said.size:
             return None
-        model = url[len(asks[0]) : -len(asks[1])].decode("ascii")
-        door = self._door(unquote(model) if "%" in model else model, asks[2])
+        door = self._door(*way)
         if door is None or not self._admitted(headers):
             return None
-        return Head(url, headers, door=door, size=said[0], request=said[1])
+        return Head(url, headers, door=door, body=said)
 
     def _admitted(self, headers: list[tuple[bytes, bytes]]) -> bool:
         if not self._token:
@@ -160,25 +168,31 @@ class Road:
                 self.heads.clear()
             self.heads[data] = head
 
-    def _door(self, model: str, asks: Asks) -> Door | None:
-        door = self._doors.get((model, asks.route))
-        if door is None and model in self._gateway.routes:
-            door = Door(model, self._gateway, traffic=self.traffic, asks=asks)
-            self._doors[model, asks.route] = door
+    def _door(self, model: str, version: str, asks: Asks) -> Door | None:  # noqa: PLR0917 - what ``_way`` says
+        door = self._doors.get((model, version, asks.route))
+        route = None if door is not None else self._gateway.routes.get(model)
+        if route is not None and version in {"", str(route.rollout.champion)}:
+            door = Door(model, self._gateway, traffic=self.traffic, asks=asks, version=int(version or 0))
+            self._doors[model, version, asks.route] = door
         return door
 
 
-def _asks(url: bytes) -> tuple[bytes, bytes, Asks] | None:
-    """What stands before and behind the model's name in a hot path, and how it is asked."""
-    for way in WAYS:
-        if url.startswith(way[0]) and url.endswith(way[1]) and VERSIONS not in url:
-            return way
+def _way(url: bytes) -> tuple[str, str, Asks] | None:
+    """The model of a hot path, the version that it names ("" = none), and how it is asked."""
+    for before, after, asks in WAYS:
+        if url.startswith(before) and url.endswith(after):
+            name = url[len(before) : -len(after)].decode("ascii")
+            model = unquote(name) if "%" in name else name
+            if asks.route != INFER or VERSIONS not in model:
+                return model, "", asks
+            most, _, version = model.rpartition(VERSIONS)
+            return (most, version, NAMED) if version and "/" not in version else (model, "", asks)
     return None
 
 
-def _said(headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
-    """The length of the body and the request's name, or None for a head with something unusual in it."""
-    size, request = -1, ""
+def _said(headers: list[tuple[bytes, bytes]]) -> Said | None:
+    """What headers say, or None where something unusual is among them."""
+    size, parted, request = -1, -1, ""
     for name, value in headers:
         if name in UNUSUAL and (name != b"connection" or value.lower() != b"keep-alive"):
             return None
@@ -186,13 +200,17 @@ def _said(headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
             if size >= 0 or not value.isdigit() or len(value) > 9:
                 return None
             size = int(value)
+        elif name == PARTED:
+            if parted >= 0 or not value.isdigit() or len(value) > 9:
+                return None
+            parted = int(value)
         elif name == b"x-request-id":
             if request:
                 return None
             request = border.greet([(name, value)]).request_id
         elif name == b"x-priority" and value not in RANKS:
             return None
-    return size, request
+    return Said(size, parted, request)
 
 
 class Wire(HttpToolsProtocol):

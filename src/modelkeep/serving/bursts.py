@@ -27,12 +27,16 @@ _NEWEST = 0.2
 
 
 class Burst(Struct, frozen=True, kw_only=True):
-    """Rows for one model. ``keys`` and ``requests`` have one entry per row; an empty key draws by its request."""
+    """Rows for one model. ``keys`` and ``requests`` have one entry per row; an empty key draws by its request.
+
+    ``pinned`` says that the callers have named the champion: no canary is drawn.
+    """
 
     model: str
     rows: list[dict[str, Value]]
     keys: list[str]
     requests: list[str]
+    pinned: bool = False
 
     def of(self, places: Sequence[int]) -> Burst:
         """Some of its rows."""
@@ -82,7 +86,7 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 def arms(rollout: Rollout, burst: Burst) -> Iterable[tuple[int, Role, list[int] | None]]:
     """The versions that answer, in which role, and the places of their rows (None = all of them)."""
-    if rollout.mode != "canary":
+    if rollout.mode != "canary" or burst.pinned:
         return ((rollout.champion, "champion", None),)
     found: dict[tuple[int, Role], list[int]] = {}
     pick = rollout.pick
