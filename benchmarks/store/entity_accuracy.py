@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 
 from modelkeep.nouns import Prediction
 from modelkeep.store import rows, tables
-from modelkeep.store.hours import rows_between
+from modelkeep.store.scoring import Part, rows_between
 from modelkeep.store.sqlite import SqliteStore
 
 DAYS = 90
@@ -76,7 +76,7 @@ def _rows(numbers: range, count: int) -> Iterator[tuple[tuple[Any, ...], str]]:
 
 def plan(store: SqliteStore, *, start: float, end: float, key: str) -> str:
     """What SQLite says it does to answer for one entity."""
-    query = rows_between("demand", start=start, end=end, key=key)
+    query = rows_between("demand", start=start, end=end, part=Part(key=key))
     text = str(query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
     with store._reader.begin() as connection:  # noqa: SLF001 - only SQLite itself explains its plans
         found = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + text.replace("%", "%%"))

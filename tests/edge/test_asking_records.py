@@ -85,6 +85,31 @@ def test_thirty_days_are_thirty_points_with_n_and_interval(house):
     assert house.get("/v1/models/m/accuracy", bucket="hour", days=1000).status_code == 422
 
 
+def test_a_forecast_is_scored_by_how_far_ahead_it_looked(house):
+    """A day ahead this model errs by 1, two days ahead by 2, three by 4."""
+    now = house.rooms.clock.now()
+    house.post("/v1/models/m/external", {"signature": NUMBER})
+    wrong = {1: 1.0, 2: 2.0, 3: 4.0}
+    asked = [(d, n, now - 6 * DAY + 3600 * n) for d in wrong for n in range(20)]
+    send(
+        house,
+        "m",
+        [{"id": f"{d} {n}", "prediction": 10.0 + wrong[d], "at": at, "for": at + d * DAY} for d, n, at in asked],
+    )
+    tell(house, "m", [(f"{d} {n}", 10.0) for d, n, _ in asked])
+    path = "/v1/models/m/accuracy"
+    found = house.get(path, leads="0s,1d,2d,3d,30d", bucket="day", lead="2d..").json()
+    assert [(one["least"] / DAY, one["n"], one["metrics"].get("mae")) for one in found["by_lead"]] == [
+        (0, 0, None), (1, 0, None), (2, 20, 2.0), (3, 20, 4.0)
+    ]  # fmt: skip
+    assert (found["have"], found["metrics"]["mae"]) == (40, 3.0)
+    assert sum(point["n"] for point in found["points"]) == 40
+    assert house.get(path, lead="1d..2d").json()["metrics"]["mae"] == 1.0
+    assert house.get(path, lead="..3d", key="nobody").json()["have"] == 0
+    for asked_so in ({"lead": "2d"}, {"lead": "3d..1d"}, {"leads": "1d"}, {"leads": "2d,1d"}, {"lead": "soon.."}):
+        assert house.get(path, **asked_so).status_code == 422
+
+
 def test_labels_that_are_not_due_are_scored_nowhere(house):
     """A customer who has not left yet may still leave: who left is known at once, who stays after the horizon."""
     now = house.rooms.clock.now()

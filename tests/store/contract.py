@@ -4,6 +4,7 @@ The fixture gives a migrated, empty store; nothing here knows which.
 """
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from modelkeep.errors import BadInput, Conflict, LeaseLost, NotFound
 from modelkeep.nouns import Field, Outcome, Policy, Rollout, Signature, Version
 from modelkeep.profile import Sums
-from modelkeep.store.seams import Store, Told
+from modelkeep.store.seams import Part, Store, Told
 
 NUMBERS = Signature(inputs=(Field(name="hour", kind="integer"),), output=Field(name="demand", kind="number"))
 
@@ -355,6 +356,33 @@ class SumsContract:
             found = sums(store, start, end, key=key)["model"]
             assert found.n == len(mine)
             assert found.square == pytest.approx(math.fsum((n * 0.1 - 3.7) ** 2 for n in mine), rel=1e-12)
+
+    def test_a_series_and_its_leads_are_as_exact_as_every_row(self, store: Store) -> None:
+        random = np.random.default_rng(8)
+        at = np.append(random.uniform(0, 6 * HOUR, 150), [HOUR, 2 * HOUR, 1000.0])
+        lead = random.choice([0.0, 600.0, HOUR, 86400.0], len(at))
+        many = range(len(at))
+        one = [
+            prediction(n, at=float(at[n]), target=float(at[n] + lead[n]), output=n * 0.1, key=f"k{n % 3}") for n in many
+        ]
+        add(store, *one)
+        tell(store, *(told(n, 3.7) for n in many))
+        cuts = [1000.0, HOUR, HOUR, 9000.0, 4 * HOUR, 5.5 * HOUR, 6 * HOUR]
+        for part in (Part(), Part(key="k1"), Part(lead=(600.0, 86400.0)), Part(version=2), Part(role="shadow")):
+            mine = [n for n in many if part.key in {None, f"k{n % 3}"} and not part.version and not part.role]
+            mine = [n for n in mine if part.lead is None or part.lead[0] <= lead[n] < part.lead[1]]
+            with store.read() as ledger:
+                series = ledger.records.series("demand", cuts=cuts, part=part)
+                leads = ledger.records.leads("demand", start=500.0, end=5 * HOUR, cuts=[0.0, HOUR, 1e9], part=part)
+            for found, (low, high) in zip(series, pairwise(cuts), strict=True):
+                errors = [abs(n * 0.1 - 3.7) for n in mine if low <= at[n] < high]
+                assert (found.n, found.absolute) == (len(errors), pytest.approx(math.fsum(errors), rel=1e-12))
+            for ahead, (low, high) in zip(leads, pairwise([0.0, HOUR, 1e9]), strict=True):
+                errors = [abs(n * 0.1 - 3.7) for n in mine if low <= lead[n] < high and 500 <= at[n] < 5 * HOUR]
+                found = ahead["model"]
+                assert (found.n, found.absolute) == (len(errors), pytest.approx(math.fsum(errors), rel=1e-12))
+        with store.read() as ledger:
+            assert ledger.records.pairs("demand", start=0.0, end=6 * HOUR, part=Part()) == len(at)
 
     def test_a_mistyped_outcome_leaves_no_trace(self, store: Store) -> None:
         add(store, *(prediction(n, at=float(n)) for n in range(1, 4)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -13,6 +15,7 @@ from modelkeep.operations.act import DurationText, ModelName, MomentText, Operat
 from modelkeep.operations.models import known
 from modelkeep.profile import Sums
 from modelkeep.quantities import DAY, HOUR, WEEK, seconds
+from modelkeep.store.scoring import Part
 from modelkeep.watch.intervals import Interval
 from modelkeep.watch.performance import accuracy as measured_accuracy
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from modelkeep.app import App
     from modelkeep.store.seams import Ledger
 
+READ = 2_000_000
+"""So many records are read at most for a question about leads, which no sum answers."""
 BUCKETS = {"hour": HOUR, "day": DAY, "week": WEEK}
 MOST = 1000
 """A series has at most so many points."""
@@ -34,6 +39,10 @@ class ReadAccuracy(Struct, frozen=True, kw_only=True):
     With ``bucket`` there are ``points`` too, one for each hour, day or week (UTC, weeks from Monday); ``days`` asks for
     the last so many days, today included. Labels of predictions that are younger than the policy's ``horizon`` are left
     out, because those that come early are not like the others; ``immature`` takes them in.
+
+    A forecast's lead is how long after it was asked comes the moment that it is about. ``lead`` keeps those within
+    bounds (the first belongs to it, the second not), ``leads`` cuts the pairs into ``by_lead``. Sums do not know leads:
+    every record of the window is read, of one key or at most 2,000,000.
     """
 
     model: ModelName
@@ -46,6 +55,8 @@ class ReadAccuracy(Struct, frozen=True, kw_only=True):
     bucket: Literal["hour", "day", "week"] | None = None
     days: Annotated[int, Meta(description="The last so many days", ge=1, le=1000)] | None = None
     immature: Annotated[bool, Meta(description="Score labels before their horizon too")] = False
+    lead: Annotated[str, Meta(description="Only these leads, such as 6h..1d, 6h.. or ..1d", max_length=100)] = ""
+    leads: Annotated[str, Meta(description="Score these leads apart, such as 0s,6h,1d,3d", max_length=1000)] = ""
 
 
 class Errors(Struct, frozen=True, kw_only=True):
@@ -70,6 +81,16 @@ class Point(Struct, frozen=True, kw_only=True):
     mature: bool
 
 
+class Ahead(Struct, frozen=True, kw_only=True):
+    """The pairs whose lead is from ``least`` seconds on and below ``below``; metrics from two pairs on."""
+
+    least: float
+    below: float
+    n: int
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+
+
 class Accuracy(Struct, frozen=True, kw_only=True):
     """How far the answers were from the truth, beside the automatic baselines on the same predictions.
 
@@ -90,13 +111,14 @@ class Accuracy(Struct, frozen=True, kw_only=True):
     baselines: dict[str, Errors]
     immature: int = 0
     points: tuple[Point, ...] = ()
+    by_lead: tuple[Ahead, ...] = ()
 
 
 def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
     """Measure accuracy over any window: exact for its bounds, however late the outcomes came.
 
     Fewer than 10 pairs are said to be too few. Raises NotFound for an unknown model or version, BadInput for a bad
-    window.
+    window or lead, or where too many records had to be read for leads.
     """
     now = app.rooms.clock.now()
     start, end = _bounds(request, now=now)
@@ -107,9 +129,14 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
         rollout = ledger.rollouts.get(request.model)
         policy = ledger.versions.policy(request.model, rollout.policy if rollout else None)
         ripe = end if request.immature or not policy.horizon else min(end, now - policy.horizon)
-        found = _sums(ledger, request, start=start, end=max(ripe, start))
-        young = _sums(ledger, request, start=max(ripe, start), end=end)["model"].n if ripe < end else 0
-        points = tuple(_points(ledger, request, start=start, end=end, ripe=ripe)) if request.bucket else ()
+        ripe = max(ripe, start)
+        part, cuts = _part(request), _cuts(request.leads)
+        if part.lead or cuts:
+            _bearable(ledger, request, start=start, end=end)
+        found = _sums(ledger, request, part=part, start=start, end=ripe)
+        young = _sums(ledger, request, part=part, start=ripe, end=end)["model"].n if ripe < end else 0
+        points = tuple(_points(ledger, request, part=part, span=(start, ripe, end))) if request.bucket else ()
+        ahead = ledger.records.leads(request.model, start=start, end=ripe, cuts=cuts, part=part) if cuts else []
     measured = {name: measured_accuracy(sums) for name, sums in found.items()}
     mine = measured.pop("model")
     return Accuracy(
@@ -130,6 +157,7 @@ def accuracy(app: App, request: ReadAccuracy) -> Accuracy:
         },
         immature=young,
         points=points,
+        by_lead=tuple(_ahead(sums["model"], bounds) for sums, bounds in zip(ahead, pairwise(cuts), strict=True)),
     )
 
 
@@ -148,27 +176,63 @@ def _bounds(request: ReadAccuracy, *, now: float) -> tuple[float, float]:
     return start, end
 
 
-def _sums(ledger: Ledger, request: ReadAccuracy, *, start: float, end: float) -> dict[str, Sums]:
-    return ledger.records.sums(
-        request.model, start=start, end=end, version=request.version, key=request.key or None, role=request.role
-    )
+def _part(request: ReadAccuracy) -> Part:
+    lead = None
+    if request.lead:
+        low, dots, high = request.lead.partition("..")
+        lead = seconds(low, "lead") if low else -math.inf, seconds(high, "lead") if high else math.inf
+        if not dots or not lead[0] < lead[1]:
+            raise BadInput.of("lead", expected="bounds such as 6h..1d, 6h.. or ..1d", got=repr(request.lead))
+    return Part(version=request.version, key=request.key or None, role=request.role, lead=lead)
 
 
-def _points(ledger: Ledger, request: ReadAccuracy, *, start: float, end: float, ripe: float) -> Iterator[Point]:
-    """Every bucket that begins before ``end``, whether anything happened in it or not."""
+def _cuts(text: str) -> list[float]:
+    cuts = [seconds(one, "leads") for one in text.split(",")] if text else []
+    if text and (len(cuts) < 2 or any(high <= low for low, high in pairwise(cuts))):
+        raise BadInput.of("leads", expected="two or more durations that rise, such as 0s,6h,1d", got=repr(text))
+    return cuts
+
+
+def _bearable(ledger: Ledger, request: ReadAccuracy, *, start: float, end: float) -> None:
+    """Raise BadInput where a question about leads had to read too many records."""
+    if request.key:
+        return
+    pairs = ledger.records.pairs(request.model, start=start, end=end, part=_part(request))
+    if pairs > READ:
+        raise BadInput.of(
+            "lead" if request.lead else "leads",
+            expected=f"a window with at most {READ:,} labelled predictions, or one key: each is read for its lead",
+            got=f"{pairs:,}",
+        )
+
+
+def _sums(ledger: Ledger, request: ReadAccuracy, *, part: Part, start: float, end: float) -> dict[str, Sums]:
+    if part.lead is not None:
+        return ledger.records.leads(request.model, start=start, end=end, cuts=part.lead, part=part)[0]
+    return ledger.records.sums(request.model, start=start, end=end, version=part.version, key=part.key, role=part.role)
+
+
+def _points(ledger: Ledger, request: ReadAccuracy, *, part: Part, span: tuple[float, float, float]) -> Iterator[Point]:
+    """Every bucket that begins before the end, whether anything happened in it or not: start, ripe and end."""
+    start, ripe, end = span
     size, shift = BUCKETS[request.bucket or "day"], _MONDAY if request.bucket == "week" else 0.0
     first = (start - shift) // size * size + shift
-    if (end - first) / size > MOST:
-        raise BadInput.of("bucket", expected=f"at most {MOST} points", got=f"{(end - first) / size:.0f}")
-    while first < end:
-        low, high = max(first, start), min(first + size, end)
-        sums = _sums(ledger, request, start=low, end=max(min(high, ripe), low))
-        one = measured_accuracy(sums["model"], need=LEAST)
+    number = math.ceil((end - first) / size)
+    if number > MOST:
+        raise BadInput.of("bucket", expected=f"at most {MOST} points", got=str(number))
+    begins = [first + place * size for place in range(number)]
+    cuts = [min(max(at, start), ripe) for at in (*begins, end)]
+    for begin, sums in zip(begins, ledger.records.series(request.model, cuts=cuts, part=part), strict=True):
+        one = measured_accuracy(sums, need=LEAST)
         yield Point(
-            start=stamp(first), end=stamp(first + size), n=one.n, metrics=one.metrics, intervals=one.intervals,
-            mature=high <= ripe,
+            start=stamp(begin), end=stamp(begin + size), n=one.n, metrics=one.metrics, intervals=one.intervals,
+            mature=min(begin + size, end) <= ripe,
         )  # fmt: skip
-        first += size
+
+
+def _ahead(sums: Sums, bounds: tuple[float, float]) -> Ahead:
+    one = measured_accuracy(sums, need=LEAST)
+    return Ahead(least=bounds[0], below=bounds[1], n=one.n, metrics=one.metrics, intervals=one.intervals)
 
 
 OPERATIONS = (

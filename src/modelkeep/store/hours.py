@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, delete, select
 
 from modelkeep import profile as profiles_of
 from modelkeep.nouns import Output
-from modelkeep.profile import REFERENCES, Profile, Slice, Sums
+from modelkeep.profile import REFERENCES, Profile, Slice
 from modelkeep.quantities import HOUR
-from modelkeep.store.exact import Exact, pack, summed, unpack
+from modelkeep.store.exact import Exact, pack, unpack
 from modelkeep.store.folding import Folded
 from modelkeep.store.rows import Asked, unpack_refs, value_of
 from modelkeep.store.sealing import Keys
-from modelkeep.store.tables import error_sums, matches, profiles, replace_rows, rows_among, upsert
+from modelkeep.store.tables import error_sums, profiles, replace_rows, rows_among, upsert
 
 _Place = tuple[str, int, str, float]
 _NAMES = {len(names): names for names in REFERENCES.values()} | {3: REFERENCES["number"][:3]}
@@ -35,22 +35,12 @@ class Shift(NamedTuple):
     new: str | None
 
 
-class Older(Protocol):
-    """Rows like those of ``rows_between`` that are not in the database any more."""
-
-    def __call__(
-        self, model: str, *, start: float, end: float, version: int | None, key: str | None, role: str | None
-    ) -> Sequence[tuple[str, str, bytes | None]]:
-        """Output, value and references."""
-
-
 class Hours:
     """The hourly rows of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._keys = Keys(connection)
-        self.older: Older | None = None
 
     def fold(self, folded: Sequence[Folded]) -> None:
         """Add profiles to the hours that they are of."""
@@ -134,58 +124,12 @@ class Hours:
         query = select(c.version, c.role).distinct().where(c.model == model, c.hour >= hour_of(start), c.hour < end)
         return sorted((row.version, row.role) for row in self._connection.execute(query))
 
-    def sums(
-        self, model: str, *, start: float, end: float, version: int | None, key: str | None, role: str | None
-    ) -> dict[str, Sums]:
-        """See ``seams.Records.sums``."""
-        parts: dict[str, list[Exact]] = {"model": [Exact()]}
-        first, last = math.ceil(start / HOUR) * HOUR, math.floor(end / HOUR) * HOUR
-        if key is not None or first >= last:
-            edges = [(start, end)]
-        else:
-            edges = [(start, first), (last, end)]
-            for found in self._whole(model, start=first, end=last, version=version, role=role):
-                for name, exact in found.items():
-                    parts.setdefault(name, []).append(exact)
-        for low, high in edges:
-            if low < high:
-                query = rows_between(model, start=low, end=high, version=version, key=key, role=role)
-                every: list[Sequence[Any]] = list(self._connection.execute(query))
-                if self.older is not None:
-                    every += self.older(model, start=low, end=high, version=version, key=key, role=role)
-                for name, exact in of_rows(every).items():
-                    parts.setdefault(name, []).append(exact)
-        return {name: summed(many) for name, many in parts.items()}
-
-    def _whole(
-        self, model: str, *, start: float, end: float, version: int | None, role: str | None
-    ) -> Iterator[dict[str, Exact]]:
-        c = error_sums.c
-        query = select(c.body).where(c.model == model, c.hour >= start, c.hour < end, _role(c.role, role))
-        if version is not None:
-            query = query.where(c.version == version)
-        for (body,) in self._connection.execute(query):
-            yield unpack(body)
-
-
-def rows_between(
-    model: str, *, start: float, end: float, version: int | None = None, key: str | None = None, role: str | None = None
-) -> Select[tuple[str, str, bytes | None]]:
-    """The rows whose pairs ``sums`` adds up: served by ``matches_by_key`` or ``matches_by_time``."""
-    c = matches.c
-    query = select(c.output, c.value, c.refs).where(c.model == model, c.at >= start, c.at < end, _role(c.role, role))
-    if key is not None:
-        query = query.where(c.key == key)
-    if version is not None:
-        query = query.where(c.version == version)
-    return query
-
 
 def of_rows(rows: Iterable[Sequence[Any]]) -> dict[str, Exact]:
-    """The exact sums of rows of ``rows_between``."""
+    """The exact sums of rows that begin with output, value and references."""
     numbers: dict[str, tuple[list[float], list[float]]] = {}
     found: dict[str, Exact] = {}
-    for output, value, refs in rows:
+    for output, value, refs, *_ in rows:
         truth = value_of(value)
         if truth is None:
             continue
@@ -224,10 +168,6 @@ def _nan(value: Output) -> bool:
 def hour_of(at: float) -> float:
     """The moment on the hour at or before ``at``."""
     return math.floor(at / HOUR) * HOUR
-
-
-def _role(column: ColumnElement[str], role: str | None) -> ColumnElement[bool]:
-    return column != "shadow" if role is None else column == role
 
 
 def _named(place: _Place) -> dict[str, str | int | float]:

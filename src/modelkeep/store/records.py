@@ -15,6 +15,7 @@ from modelkeep.store import parts, rows, tables, turns
 from modelkeep.store.hours import Hours
 from modelkeep.store.joining import Joining
 from modelkeep.store.living import Lives
+from modelkeep.store.scoring import Part, Scoring
 from modelkeep.store.sealing import NUMBER, Keys
 from modelkeep.store.seams import Extent, Folded, Hits, Sought, Told, Whereabouts
 from modelkeep.store.searching import Searching
@@ -39,6 +40,7 @@ class SqlRecords:
         self._keys = Keys(connection)
         self._tallies = Tallies(connection)
         self._hours = Hours(connection)
+        self._scoring = Scoring(connection)
         self._lives = Lives(connection)
         self._joining = Joining(connection, hours=self._hours, tallies=self._tallies)
 
@@ -175,7 +177,22 @@ class SqlRecords:
         role: str | None = None,
     ) -> dict[str, Sums]:
         """See ``seams.Records.sums``; ``model`` is always there, with ``n`` 0 when nothing is known."""
-        return self._hours.sums(model, start=start, end=end, version=version, key=key, role=role)
+        part = Part(version=version, key=key, role=role)
+        return self._scoring.sums(model, start=start, end=end, part=part)
+
+    def series(self, model: str, *, cuts: Sequence[float], part: Part) -> list[Sums]:
+        """See ``seams.Records.series``."""
+        return self._scoring.series(model, cuts=cuts, part=part)
+
+    def leads(
+        self, model: str, *, start: float, end: float, cuts: Sequence[float], part: Part
+    ) -> list[dict[str, Sums]]:
+        """See ``seams.Records.leads``."""
+        return self._scoring.leads(model, start=start, end=end, cuts=cuts, part=part)
+
+    def pairs(self, model: str, *, start: float, end: float, part: Part) -> int:
+        """See ``seams.Records.pairs``."""
+        return self._scoring.pairs(model, start=start, end=end, part=part)
 
     def slices(self, model: str, version: int, *, role: str, start: float, end: float) -> list[Slice]:
         """See ``seams.Records.slices``."""

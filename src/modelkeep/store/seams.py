@@ -32,6 +32,7 @@ from modelkeep.store.archive.cold import Cold
 from modelkeep.store.archive.vault import Vault
 from modelkeep.store.folding import Folded as Folded  # noqa: PLC0414 - whoever fills a store knows it from here
 from modelkeep.store.people import Access, Consent, Erased
+from modelkeep.store.scoring import Part as Part  # noqa: PLC0414 - whoever asks a store knows it from here
 from modelkeep.store.sealing import Keys
 from modelkeep.store.timing import Slow
 from modelkeep.store.turns import Scope
@@ -200,6 +201,21 @@ class Records(Protocol):
         profiles, the rest (and any ``key``) from the rows. ``role`` None means what was answered to
         callers (every role but shadow).
         """
+
+    def series(self, model: str, *, cuts: Sequence[float], part: Part) -> list[Sums]:
+        """The model's own error sums between each two of ``cuts`` (moments that never fall), in one question.
+
+        As exact as ``sums``. Hours that no cut lies within cost next to nothing; a ``key`` or a ``lead`` costs its
+        rows.
+        """
+
+    def leads(
+        self, model: str, *, start: float, end: float, cuts: Sequence[float], part: Part
+    ) -> list[dict[str, Sums]]:
+        """``sums`` between each two of ``cuts``, which are leads (target - at, seconds): from every row of the time."""
+
+    def pairs(self, model: str, *, start: float, end: float, part: Part) -> int:
+        """How many rows at most are read for a ``lead`` in the hours of that time, every key."""
 
     def slices(self, model: str, version: int, *, role: str, start: float, end: float) -> list[Slice]:
         """Hourly profiles with ``start <= hour < end``, in time order."""

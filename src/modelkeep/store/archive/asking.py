@@ -98,8 +98,8 @@ class Asking:
 
     def pairs(
         self, model: str, *, start: float, end: float, version: int | None, key: str | None, role: str | None
-    ) -> list[tuple[str, str, bytes | None]]:
-        """Output, value and baselines' answers of the predictions with ``start <= at < end`` whose outcome is known."""
+    ) -> list[tuple[Any, ...]]:
+        """Output, value, baselines' answers, at and target where ``start <= at < end`` and the outcome is known."""
         partitions = self.shelf.partitions(model, at=(start, end))
         where, values = [f"{_WITHIN} AND value IS NOT NULL"], list[object]([start, end])
         where.append("role <> 'shadow'" if role is None else "role = ?")
@@ -109,8 +109,7 @@ class Asking:
                 where.append(f"{name} = ?")
                 values.append(wanted)
         live = self.shelf.live(partitions)
-        found = self._cold.ask(live, "output, value, refs", where=" AND ".join(where), values=values)
-        return [(output, value, refs) for output, value, refs in found]
+        return self._cold.ask(live, 'output, value, refs, "at", target', where=" AND ".join(where), values=values)
 
     def first_targets(self, model: str, keys: Sequence[str]) -> dict[str, float]:
         """The earliest target that each key was asked about."""

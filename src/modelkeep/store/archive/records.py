@@ -26,7 +26,7 @@ class LongRecords(SqlRecords):
         super().__init__(connection)
         self._asking = Asking(connection, cold)
         self._thawing = Thawing(connection, cold, tallies=self._tallies)
-        self._hours.older = self._asking.pairs
+        self._scoring.older = self._asking.pairs
         self._lives: Lives = _LongLives(connection, self._asking)
 
     # -------------------------------------------------------------------------------------------- writing
