@@ -40,6 +40,7 @@ from modelkeep.jobs.rotating import rotate, switched_on
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.jobs.saving import save
 from modelkeep.jobs.schedule import Schedule
+from modelkeep.jobs.scoring import score
 from modelkeep.jobs.slots import Wanted
 from modelkeep.jobs.training import retrain
 from modelkeep.jobs.watching import deliver, watch
@@ -78,6 +79,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "tidy": tidy,
         "archive": archive,
         "save": save,
+        "score": score,
         "vacuum": upkeep.vacuum,
         "purge_history": upkeep.purge_history,
         "purge_logs": upkeep.purge_logs,
@@ -102,8 +104,8 @@ class App:
     >>> with App.open(Settings(folder=Path(tempfile.mkdtemp()))) as app:
     ...     sorted(app.tasks)
     ['archive', 'audit_collection', 'backup', 'capacity', 'comply', 'deliver', 'emergency', 'erase', 'erase_here',
-     'purge_history', 'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'tidy', 'train',
-     'vacuum', 'verify_collection', 'watch']
+     'purge_history', 'purge_logs', 'release', 'report', 'retrain', 'roll_back', 'rotate', 'save', 'score', 'tidy',
+     'train', 'vacuum', 'verify_collection', 'watch']
     """
 
     def __init__(

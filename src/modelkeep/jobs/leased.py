@@ -1,7 +1,7 @@
 """One run of a leased job: what a task sees of it, and how whatever it does is kept under its lease."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -22,7 +22,9 @@ class Leased:
     lease and another took the job over, it changes nothing and raises LeaseLost.
     """
 
-    def __init__(self, job: Job, *, store: Store, clock: Clock, seconds: float) -> None:
+    def __init__(
+        self, job: Job, *, store: Store, clock: Clock, seconds: float, heard: Callable[[Step], None] | None = None
+    ) -> None:
         if job.lease is None:
             raise LeaseLost(f"job {job.id!r} is not leased")
         self._job = job
@@ -31,6 +33,7 @@ class Leased:
         self._store = store
         self._clock = clock
         self._seconds = seconds
+        self._heard = heard
         self._stepped = time.perf_counter()
         self._gone = ""
 
@@ -87,6 +90,8 @@ class Leased:
                 ),
             )
         self._stepped = now
+        if self._heard is not None:
+            self._heard(step)
 
     def renew(self, ledger: Ledger) -> None:
         """Hold the lease for its whole length from now on."""

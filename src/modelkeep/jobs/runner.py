@@ -24,7 +24,7 @@ from modelkeep.jobs.leased import Leased
 from modelkeep.jobs.rooms import Again, Done, Rooms, Task
 from modelkeep.jobs.schedule import Schedule
 from modelkeep.jobs.slots import Slots, Wanted
-from modelkeep.nouns import Job
+from modelkeep.nouns import Job, Lease, Step
 from modelkeep.store.seams import Ledger
 
 log = logging.getLogger("modelkeep.jobs")
@@ -150,6 +150,31 @@ class Runner:
             self._run(run)
             ran.append(run.job)
         return ran
+
+    def run_now(self, job: Job, *, heard: Callable[[Step], None] | None = None) -> Job:
+        """Run one new job in this thread, past the queue; how it ended. ``heard`` is told each step.
+
+        It is kept, shown and cancelled like any other. Ctrl-C cancels it. Raises StoreUnavailable.
+        """
+        clock, seconds = self._rooms.clock, self._pace.lease
+        lease = Lease(runner=self.name, until=clock.now() + seconds, token=1)
+        mine = structs.replace(job, state="running", lease=lease, attempts=1)
+        with self._rooms.store.write("work") as ledger:
+            ledger.jobs.add(mine)
+        run = Leased(mine, store=self._rooms.store, clock=clock, seconds=seconds, heard=heard)
+        with self._guard:
+            self._held[job.id] = run
+        beat = threading.Thread(target=self._beat, name="jobs-beat", daemon=True)
+        self._threads.append(beat)
+        beat.start()
+        try:
+            self._run(run)
+        except KeyboardInterrupt:
+            with self._rooms.store.write("work") as ledger:
+                ledger.jobs.cancel(job.id, clock.now())
+            raise
+        with self._rooms.store.read() as ledger:
+            return ledger.jobs.get(job.id)
 
     @property
     def running(self) -> list[Job]:

@@ -40,6 +40,7 @@ from modelkeep.operations import (
     rotating,
     saving,
     saying,
+    scoring,
     status,
     training,
 )
@@ -67,6 +68,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *alerts.OPERATIONS,
     *checking.OPERATIONS,
     *jobs.OPERATIONS,
+    *scoring.OPERATIONS,
     *maintenance.OPERATIONS,
     *saving.OPERATIONS,
     *history.OPERATIONS,

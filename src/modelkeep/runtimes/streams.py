@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from modelkeep.errors import BadInput
+from modelkeep.nouns import Field
 from modelkeep.runtimes.tables import plain_value
 
 LINES = frozenset({".ndjson", ".jsonl"})
@@ -19,6 +21,7 @@ ARROW = frozenset({".arrow", ".feather", ".ipc"})
 TABLES = {".csv": "read_csv", ".tsv": "read_csv", ".txt": "read_csv", ".gz": "read_csv"} | dict.fromkeys(
     (".parquet", ".pq"), "read_parquet"
 )
+TRUTHS = {"true": True, "false": False}
 # What a column of a text file may be. Not BOOLEAN: DuckDB takes yes and no for it, and a model answers with the texts.
 _TYPES = ["BIGINT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "VARCHAR"]
 
@@ -135,3 +138,19 @@ def _object(line: bytes) -> dict[str, Any] | Bad:
     except (ValueError, RecursionError) as cause:
         return Bad(why=f"no JSON: {cause}")
     return found if isinstance(found, dict) else Bad(why=f"no JSON object: {type(found).__name__}")
+
+
+def as_kind(value: Any, field: Field) -> Any:
+    """A value of a file as the model knows it: a file of text has no truths, and its classes may look like numbers."""
+    if field.kind == "boolean" and isinstance(value, str):
+        return TRUTHS.get(value.lower(), value)
+    if field.kind in {"category", "text"} and isinstance(value, int | float) and not isinstance(value, bool):
+        return as_text(value)
+    return value
+
+
+def as_text(value: Any) -> str:
+    """A value of a file as a name: 17.0 and 17 are the same."""
+    if isinstance(value, float) and value.is_integer() and math.isfinite(value):
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value)

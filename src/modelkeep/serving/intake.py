@@ -62,11 +62,12 @@ class Intake:
         """Ids for records that their service gave none."""
         return self._recorder.new_ids(n)
 
-    def take(self, predictions: Sequence[Prediction]) -> Taken:
+    def take(self, predictions: Sequence[Prediction], *, elsewhere: bool = True) -> Taken:
         """Keep records that are not known yet; the answer comes when they are on disk.
 
-        While the store is away they wait in the spool, and which of them are known is seen when it is back. Raises
-        Conflict while collection is off, StoreUnavailable when neither store nor disk takes them, TimedOut.
+        Those that were not made ``elsewhere`` are not counted among what came from there. While the store is away they
+        wait in the spool, and which of them are known is seen when it is back. Raises Conflict while
+        collection is off, StoreUnavailable when neither store nor disk takes them, TimedOut.
         """
         if not self._recorder.enabled:
             raise Conflict("collection is off: nothing is recorded", remedy="modelkeep collection on")
@@ -82,7 +83,7 @@ class Intake:
             ) from None
         self._note(fresh)
         repeated = len(allowed) - len(fresh)
-        for p in allowed:
+        for p in allowed if elsewhere else ():
             self.count(p.model, "received")
             if p.flag:
                 self.count(p.model, "flagged")

@@ -27,6 +27,7 @@ TRAINING = "modelkeep.edge.cli.training"
 FETCHING = "modelkeep.edge.cli.fetching"
 MIGRATING = "modelkeep.edge.cli.migrating"
 LOADING = "modelkeep.edge.cli.loading"
+SCORING = "modelkeep.edge.cli.scoring"
 QUESTIONS = "modelkeep.edge.cli.questions"
 RESTORING = "modelkeep.edge.cli.restoring"
 PROVING = "modelkeep.edge.cli.proving"
@@ -85,6 +86,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Answers": {
         "predict": (FILES, "Ask a model for one answer or many; every answer is recorded"),
+        "score": (
+            SCORING,
+            "Answer every row of a file with a model, in order, by several processes, as durable work",
+        ),
         "bench": (BENCHING, "Ask the server as many clients do, and tell rates and percentiles: predict"),
         "explain": (TRAINING, "Tell what each input added to a model's answer; nothing is recorded"),
         "predictions": (QUESTIONS, "Predictions as they were recorded: list, show, review, load, archive, export"),
@@ -132,7 +137,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "devices": (WORKLOADS, "Device failures, anomalies, health scores and maintenance"),
     },
     "Work": {
-        "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel"),
+        "jobs": (ACTS, "Jobs and tasks: list, show, tasks, history, run, cancel, answers"),
         "maintenance": (ACTS, "Keep the house in order: vacuum, purge-history, purge-logs"),
         "archive": (ACTS, "Old predictions in files: list"),
         "backup": (

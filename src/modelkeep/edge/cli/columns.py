@@ -7,6 +7,7 @@ LISTS = {
     "saved": "backups", "check": "findings", "archive_files": "files", "archive": "models",
     "backups": "backups", "accesses": "accesses", "review": "predictions", "configuration": "settings",
     "recipes": "recipes", "reports": "reports", "loaded": "models", "statements": "statements",
+    "answers": "answers",
 }  # fmt: skip
 """For each act that lists something: the field with the rows."""
 
@@ -31,9 +32,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "review": (
         "id=prediction_id", "at", "version", "key", "prediction", "truth", "off_by", "~features", "~error",
     ),
+    "answers": (
+        "row", "id", "prediction_id", "key", "prediction", "score", "low", "high", "~error",
+    ),
     "points": ("start", "n", "metrics", "intervals", "mature"),
     "worst": ("rating", "at", "prediction_id", "model", "by", "~comment"),
-    "problems": ("line", "code", "~message"),
+    "problems": ("line", "row", "code", "~message"),
     "readings": ("name", "subject", "value", "level", "n", "at", "~detail"),
     "reading_series": ("at", "value", "level", "n", "detail"),
     "alerts": ("id", "severity", "state", "since=timestamp", "subject", "~message", "~command"),

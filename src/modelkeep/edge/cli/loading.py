@@ -179,7 +179,7 @@ def _loaded(operation: Act, reach: Reach, *, file: Path, which: Which, row: Row,
     asked = {**query, **({"dry_run": True} if which.dry_run else {})}
     read = which.skip
     total: Any = None
-    with _taking(operation, reach, asked=asked) as take, _bar(file.name) as moved:
+    with _taking(operation, reach, asked=asked) as take, bar(file.name) as moved:
         try:
             for piece in pieces(file, size=AT_ONCE, skip=which.skip):
                 result = take(_sent(piece, row))
@@ -236,9 +236,9 @@ def _over_http(operation: Act, reach: Reach, *, asked: Mapping[str, Any], lines:
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[float], None]]:
+def bar(name: str) -> Iterator[Callable[[float], None]]:
     """A progress bar on standard error, gone when the file is through."""
     parts = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*parts, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda done: bar.update(task, completed=done)
+    with Progress(*parts, console=Console(file=sys.stderr), transient=True) as shown:
+        task = shown.add_task(name, total=1.0)
+        yield lambda done: shown.update(task, completed=done)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from modelkeep.errors import BadInput
-from modelkeep.nouns import Field, Signature
+from modelkeep.nouns import Signature
+from modelkeep.runtimes.streams import as_kind, as_text
 
 FIELDS = (
     "id", "prediction", "key", "at", "for", "version", "role", "latency_ms", "score", "error", "subject", "request_id",
@@ -19,7 +18,6 @@ FIELDS = (
 )  # fmt: skip
 """What a row of predictions may say beside features."""
 OUTCOMES = ("prediction_id", "actual", "key", "for", "at", "source")
-TRUTHS = {"true": True, "false": False}
 
 
 class Names(Struct, frozen=True, kw_only=True):
@@ -94,7 +92,7 @@ def prediction_of(row: Mapping[str, Any], names: Names, *, signature: Signature)
         record["prediction"] = as_kind(record["prediction"], signature.output)
     for name in ("id", "key", "subject", "error", "request_id", "role"):
         if name in record:
-            record[name] = _text(record[name])
+            record[name] = as_text(record[name])
     low, high = record.pop("low", None), record.pop("high", None)
     if low is not None and high is not None:
         record["interval"] = [low, high]
@@ -121,20 +119,5 @@ def outcome_of(row: Mapping[str, Any], names: Names, *, signature: Signature) ->
     told["actual"] = as_kind(truth, signature.output)
     for name in ("prediction_id", "key", "source"):
         if name in told:
-            told[name] = _text(told[name])
+            told[name] = as_text(told[name])
     return told
-
-
-def as_kind(value: Any, field: Field) -> Any:
-    """A value of a file as the model knows it: a file of text has no truths, and its classes may look like numbers."""
-    if field.kind == "boolean" and isinstance(value, str):
-        return TRUTHS.get(value.lower(), value)
-    if field.kind in {"category", "text"} and isinstance(value, int | float) and not isinstance(value, bool):
-        return _text(value)
-    return value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and math.isfinite(value):
-        return str(int(value))
-    return value if isinstance(value, str) else json.dumps(value)

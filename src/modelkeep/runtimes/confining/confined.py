@@ -59,9 +59,7 @@ def bounds_of(version: Version, policy: Policy) -> Bounds | None:
 
 def load(version: Version, locate: Callable[[str], Path], *, bounds: Bounds) -> Loaded:
     """Load a version into a process of its own. Raises BadArtifact and NotFound as ``runtimes.load`` does."""
-    digests = [version.artifact, version.features, version.runner.plan if version.runner else None]
-    files = {digest: str(locate(digest)) for digest in digests if digest}
-    confined = Confined(version, files, bounds=bounds)
+    confined = Confined(version, files_of(version, locate), bounds=bounds)
     ready = confined.start()
     return Loaded(
         version=version,
@@ -73,6 +71,12 @@ def load(version: Version, locate: Callable[[str], Path], *, bounds: Bounds) -> 
         close=confined.close,
         ends=lambda: confined.ended,
     )
+
+
+def files_of(version: Version, locate: Callable[[str], Path]) -> dict[str, str]:
+    """Where the files of a version are, by digest. Raises BadArtifact and NotFound as ``locate`` does."""
+    digests = [version.artifact, version.features, version.runner.plan if version.runner else None]
+    return {digest: str(locate(digest)) for digest in digests if digest}
 
 
 class Confined:
@@ -99,6 +103,16 @@ class Confined:
         """The process that answers now."""
         return None if self._child is None else self._child.pid
 
+    @property
+    def peak(self) -> int | None:
+        """The most bytes that the process that answers now ever had in memory; None where the system does not count."""
+        return None if self._child is None else self._child.peak
+
+    def step_back(self, niceness: int) -> None:
+        """Let others on the machine go first."""
+        if self._child is not None:
+            self._child.step_back(niceness)
+
     def start(self) -> Ready:
         """Start the process and load the version. Raises BadArtifact."""
         with self._lock:
@@ -121,10 +135,13 @@ class Confined:
             raise self._strange(found)
         return found.explanation
 
-    def close(self) -> None:
-        """End the process for good, when the call that it may be in has ended or taken as long as it may."""
+    def close(self, patience: float | None = None) -> None:
+        """End the process for good, when the call that it may be in has ended or taken ``patience`` seconds.
+
+        Without a word it may take as long as a call may.
+        """
         self._closed = True
-        idle = self._lock.acquire(timeout=self._bounds.limit)
+        idle = self._lock.acquire(timeout=self._bounds.limit if patience is None else patience)
         try:
             if self._child is not None:
                 self._child.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import signal
 import socket
 import struct
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 
 import msgspec
@@ -42,6 +44,21 @@ class Child:
             return int(self._handle.memory_info().rss)
         except psutil.Error:
             return 0
+
+    @property
+    def peak(self) -> int | None:
+        """The most bytes that it ever had in memory, as the system counted them; None where nobody counts, or gone."""
+        try:
+            told = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", told, re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
+
+    def step_back(self, niceness: int) -> None:
+        """Let others on the machine go first."""
+        with suppress(psutil.Error):
+            self._handle.nice(niceness)
 
     def kill(self) -> None:
         """End it now, whatever it does, with all that it started."""

@@ -1,0 +1,184 @@
+"""Scoring a file: every row is answered, in order, as durable work."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from modelkeep.errors import BadInput, Conflict, ModelkeepError
+from modelkeep.jobs import scorers, scoring
+from modelkeep.jobs.scored_rows import Reading, source_of
+from modelkeep.jobs.scoring import Scored, Scoring, Table
+from modelkeep.nouns import Job, Step, Version
+from modelkeep.operations import jobs, uploads
+from modelkeep.operations.act import By, ModelName, Operation
+from modelkeep.operations.jobs import JobId, JobView
+from modelkeep.operations.models import known
+from modelkeep.operations.uploads import Digest
+from modelkeep.runtimes.streams import columns
+from modelkeep.store import answers
+from modelkeep.store.answers import RowAnswer
+
+if TYPE_CHECKING:
+    from modelkeep.app import App
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """Which model, and the file (sent to ``/v1/files`` before) whose rows it is to answer.
+
+    ``names`` maps inputs, and ``id``, ``key``, ``for`` and ``subject``, to the file's columns where they are called
+    differently. ``number`` is the champion by default.
+    """
+
+    model: ModelName
+    file: Digest
+    file_format: Table = "csv"
+    source: Annotated[str, Meta(description="What the file is called", max_length=500)] = ""
+    number: Annotated[int, Meta(description="Number of the version", ge=1, le=2**31)] | None = None
+    names: Annotated[dict[str, str], Meta(description="Our fields to the file's columns")] = {}
+    workers: Annotated[int, Meta(description="Processes; 0 = by the cores, at most 2", ge=0, le=64)] = 0
+    batch: Annotated[int, Meta(description="Rows that are asked together", ge=1, le=10_000)] = 100
+    record: Annotated[bool, Meta(description="Record the answers like any other")] = True
+    dry_run: Annotated[bool, Meta(description="Only read the rows and name those that do not fit")] = False
+    by: By = ""
+
+
+class ListAnswers(Struct, frozen=True, kw_only=True):
+    """Which job's answers, from where on (the ``next`` of the page before)."""
+
+    id: JobId
+    after: Annotated[int, Meta(description="What the page before gave as next", ge=0)] = 0
+    limit: Annotated[int, Meta(description="At most so many answers", ge=1, le=10_000)] = 1000
+
+
+class RowAnswers(Struct, frozen=True, kw_only=True):
+    """Answers in the order of the file; ``next`` is where the next page begins, None after the last."""
+
+    answers: tuple[RowAnswer, ...]
+    next: int | None
+
+
+def score(app: App, request: Score, *, heard: Callable[[Step], None] | None = None) -> JobView:
+    """Answer every row of a file with a model, in the order of the file, by several processes, as durable work.
+
+    Where a server runs the job is answered at once and works on; elsewhere it has ended, and ``heard`` was told each
+    step. Raises NotFound naming near models, Conflict when nobody answers for the model, BadInput naming the column
+    that is missing, or why the file cannot be read.
+    """
+    version = _version(app, request)
+    scoring.forget(app.rooms)
+    name = f"score-{uuid.uuid4().hex[:12]}"
+    folder = scoring.folder_of(app.rooms, name)
+    folder.mkdir(mode=0o750, parents=True)
+    try:
+        table = scoring.table_of(folder, request.file_format)
+        uploads.received(app, request.file).replace(table)
+        _check(table, request, version=version)
+        job = _job(app, name, request=request, version=version)
+        if not app.serving:
+            return jobs.view(app.runner.run_now(job, heard=heard))
+        with app.rooms.store.write() as ledger:
+            ledger.jobs.add(job)
+    except (ModelkeepError, KeyboardInterrupt):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    app.wake()
+    return jobs.view(job)
+
+
+def list_answers(app: App, request: ListAnswers) -> RowAnswers:
+    """List the answers of a job that has scored a file, in the order of the file; they are kept for a day.
+
+    Raises NotFound, and Conflict when it has not ended well, or its answers were let go.
+    """
+    with app.rooms.store.read() as ledger:
+        job = ledger.jobs.get(request.id)
+    if job.task != scoring.TASK:
+        raise Conflict(
+            f"job {job.id!r} is a {job.task}: it has scored no file", remedy="modelkeep jobs list --task score"
+        )
+    if job.state != "done":
+        raise Conflict(f"job {job.id!r} is {job.state}", remedy=f"see how far it is: modelkeep jobs show {job.id}")
+    path = scoring.answers_of(scoring.folder_of(app.rooms, job.id))
+    if not path.is_file():
+        raise Conflict(f"the answers of job {job.id!r} are not kept any more", remedy="score the file again")
+    found, following = answers.page(path, after=request.after, limit=request.limit)
+    return RowAnswers(answers=tuple(found), next=following)
+
+
+def _version(app: App, request: Score) -> Version:
+    """The version that answers. Raises NotFound, Conflict."""
+    with app.rooms.store.read() as ledger:
+        known(ledger, request.model)
+        rollout = ledger.rollouts.get(request.model)
+        number = request.number or (rollout.champion if rollout else None)
+        found = None if number is None else ledger.versions.get(request.model, number)
+    if found is None or found.external:
+        raise app.rooms.client.unreleased(request.model)
+    if rollout is not None and rollout.disabled and request.number is None:
+        raise Conflict(
+            f"model {request.model!r} is disabled: {rollout.disabled}", remedy=f"modelkeep enable {request.model}"
+        )
+    if request.record and not request.dry_run and (rollout is None or rollout.champion != number):
+        raise Conflict(
+            f"{found.name} is not the champion, and only answers of the champion are recorded",
+            remedy="score without recording: --no-record (record false)",
+        )
+    return found
+
+
+def _check(table: Path, request: Score, *, version: Version) -> None:
+    """Raise BadInput for a file that cannot be read, has no row, or not the columns that the version takes."""
+    reading = Reading(signature=version.signature, names=request.names)
+    name = request.source or "the file"
+    try:
+        has = columns(table)
+    except BadInput as refusal:
+        raise BadInput(refusal.message.replace(table.name, name), remedy=refusal.remedy) from None
+    if not has:
+        raise BadInput(f"{name} has no row", remedy="is it the file that you mean?")
+    reading.check(has, file=name, model=version.name)
+
+
+def _job(app: App, name: str, *, request: Score, version: Version) -> Job:
+    at = app.rooms.clock.now()
+    asked = Scoring(
+        model=version.model,
+        number=version.number,
+        form=request.file_format,
+        source=source_of(request.file, request.names),
+        workers=scorers.count(request.workers),
+        batch=request.batch,
+        names=request.names,
+        record=request.record,
+        dry=request.dry_run,
+    )
+    return Job(
+        id=name,
+        task=scoring.TASK,
+        due=at,
+        created=at,
+        arguments=Raw(msgspec.json.encode(asked)),
+        subject=version.model,
+        by=request.by,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        name="score", method="POST", path="/v1/models/{model}/score", request=Score, result=JobView, run=score,
+        status=202,
+    ),
+    Operation(
+        name="answers", method="GET", path="/v1/jobs/{id}/answers", request=ListAnswers, result=RowAnswers,
+        run=list_answers, words=("jobs", "answers"), plain=("id",),
+    ),
+)  # fmt: skip
+
+__all__ = ["OPERATIONS", "ListAnswers", "Score", "Scored", "list_answers", "score"]
