@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelkeep.store.exact import Exact, grow, pack, summed, unpack
+from modelkeep.store.exact import Exact, Totals, grow, pack, unpack
 
 floats = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
 
@@ -38,7 +38,12 @@ def test_packing_and_merging_keep_every_bit(
         for answer, truth in some:
             exact.pair(answer, truth)
     kept = unpack(pack({"model": one}))["model"]
-    assert summed([kept, two]) == both.sums()
+    every, model = Totals(), Totals()
+    for body in (pack({"model": one, "mean": two}), pack({"model": two})):
+        every.every(body)
+        model.model(body)
+    assert every.sums() == {"model": both.sums(), "mean": two.sums()}
+    assert model.sums() == {"model": both.sums()}
     kept.merge(two)
     assert kept.sums() == both.sums()
     for answer, truth in first + second:

@@ -8,8 +8,7 @@ do not overlap (Shewchuk 1997, as in ``math.fsum``), whose exact total it is: us
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Mapping
 
 import msgspec
 
@@ -104,7 +103,9 @@ class Exact:
 
     def sums(self) -> Sums:
         """The totals, each rounded once."""
-        return summed([self])
+        total = Totals()
+        total.exact({"model": self})
+        return total.sums()["model"]
 
     def _count(self, confusion: dict[str, dict[str, int]], sign: int) -> None:
         for truth, row in confusion.items():
@@ -124,25 +125,87 @@ def pack(sums: dict[str, Exact]) -> bytes:
 
 def unpack(data: bytes) -> dict[str, Exact]:
     """The inverse of ``pack``."""
-    return {name: _exact(packed) for name, packed in _decoder.decode(data).items()}
+    found = {}
+    for name, (n, relative_n, parts, confusion) in _decoder.decode(data).items():
+        exact = found[name] = Exact()
+        exact.n, exact.relative_n, exact.parts, exact.confusion = n, relative_n, parts, confusion
+    return found
 
 
-def unpack_model(data: bytes) -> dict[str, Exact]:
-    """The model's own part of ``unpack``, in a quarter of the time."""
-    packed = _model.decode(data).model
-    return {} if packed is None else {"model": _exact(packed)}
+class Totals:
+    """What very many hours come to by answerer, each total rounded once: as their merger, in a tenth of the time.
+
+    The hours' floats are put together in flat lists and their own objects go at once: the garbage collector, which
+    would else take three quarters of the time, sees nothing of them. ``model`` is always there.
+    """
+
+    __slots__ = ("_by_name",)
+
+    def __init__(self) -> None:
+        self._by_name = {"model": _Total()}
+
+    def every(self, data: bytes) -> None:
+        """Add what was packed of one hour."""
+        for name, packed in _decoder.decode(data).items():
+            self._of(name).add(packed)
+
+    def model(self, data: bytes) -> None:
+        """Add the model's own part of an hour alone: the others are passed over, a quarter of the time."""
+        packed = _model.decode(data).model
+        if packed is not None:
+            self._by_name["model"].add(packed)
+
+    def exact(self, found: Mapping[str, Exact]) -> None:
+        """Add exact sums by name."""
+        for name, one in found.items():
+            self._of(name).add((one.n, one.relative_n, one.parts, one.confusion))
+
+    def sums(self) -> dict[str, Sums]:
+        """The totals by name."""
+        return {name: total.sums() for name, total in self._by_name.items()}
+
+    def _of(self, name: str) -> _Total:
+        total = self._by_name.get(name)
+        if total is None:
+            total = self._by_name[name] = _Total()
+        return total
+
+
+class _Total:
+    __slots__ = ("columns", "counts")
+
+    def __init__(self) -> None:
+        self.counts = Exact()
+        self.columns: tuple[list[float], ...] = tuple([] for _ in range(_FIELDS))
+
+    def add(self, packed: _Packed) -> None:
+        n, relative_n, parts, confusion = packed
+        self.counts.n += n
+        self.counts.relative_n += relative_n
+        if confusion:
+            self.counts._count(confusion, 1)  # noqa: SLF001 - of the same module
+        for column, some in zip(self.columns, parts, strict=True):
+            column.extend(some)
+
+    def sums(self) -> Sums:
+        error, absolute, square, relative, truth, truth_square = map(math.fsum, self.columns)
+        return Sums(
+            n=self.counts.n,
+            error=error,
+            absolute=absolute,
+            square=square,
+            relative=relative,
+            relative_n=self.counts.relative_n,
+            truth=truth,
+            truth_square=truth_square,
+            confusion=self.counts.confusion,
+        )
 
 
 def count(data: bytes) -> int:
     """How many pairs of the model's own were packed."""
     packed = _count.decode(data).model
     return 0 if packed is None else packed[0]
-
-
-def _exact(packed: _Packed) -> Exact:
-    exact = Exact.__new__(Exact)
-    exact.n, exact.relative_n, exact.parts, exact.confusion = packed
-    return exact
 
 
 def plain(data: bytes) -> dict[str, tuple[float, ...]]:
@@ -153,29 +216,6 @@ def plain(data: bytes) -> dict[str, tuple[float, ...]]:
         wrong = n - sum(row.get(true, 0) for true, row in confusion.items()) if confusion else absolute
         found[name] = (float(n), float(wrong), error, absolute, square, truth, truth_square)
     return found
-
-
-def summed(many: Sequence[Exact]) -> Sums:
-    """The totals of any number of exact sums, each rounded once: those of their merger, in a tenth of the time."""
-    counts = Exact()
-    for exact in many:
-        counts.n += exact.n
-        counts.relative_n += exact.relative_n
-        if exact.confusion:
-            counts._count(exact.confusion, 1)  # noqa: SLF001 - of the same kind
-    every = (chain.from_iterable(exact.parts[place] for exact in many) for place in range(_FIELDS))
-    error, absolute, square, relative, truth, truth_square = map(math.fsum, every)
-    return Sums(
-        n=counts.n,
-        error=error,
-        absolute=absolute,
-        square=square,
-        relative=relative,
-        relative_n=counts.relative_n,
-        truth=truth,
-        truth_square=truth_square,
-        confusion=counts.confusion,
-    )
 
 
 def _within(value: Output) -> Output:

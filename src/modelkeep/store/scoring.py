@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -16,13 +17,12 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from modelkeep.profile import Sums
 from modelkeep.quantities import HOUR
-from modelkeep.store.exact import Exact, count, summed, unpack, unpack_model
+from modelkeep.store.exact import Totals, count
 from modelkeep.store.hours import hour_of, of_rows
 from modelkeep.store.tables import error_sums, matches
 
 PIECE = 100_000
 """So many rows are in memory at a time, or those of one hour."""
-_Bins = list[dict[str, list[Exact]]]
 _Row = Sequence[Any]
 
 
@@ -62,31 +62,31 @@ class Scoring:
         """See ``seams.Records.sums``."""
         if start >= end:
             return {"model": Sums()}
-        (found,) = self._timed(model, cuts=(start, end), part=part, read=unpack)
-        return {name: summed(many) for name, many in found.items()}
+        (found,) = self._timed(model, cuts=(start, end), part=part, read=Totals.every)
+        return found.sums()
 
     def series(self, model: str, *, cuts: Sequence[float], part: Part) -> list[Sums]:
         """See ``seams.Records.series``."""
-        return [summed(found["model"]) for found in self._timed(model, cuts=cuts, part=part, read=unpack_model)]
+        return [found.sums()["model"] for found in self._timed(model, cuts=cuts, part=part, read=Totals.model)]
 
     def leads(
         self, model: str, *, start: float, end: float, cuts: Sequence[float], part: Part
     ) -> list[dict[str, Sums]]:
         """See ``seams.Records.leads``."""
-        bins = _bins(len(cuts) - 1)
+        bins = [Totals() for _ in pairwise(cuts)]
         for low, high in self._pieces(model, start=start, end=end, part=part):
             _sort(self._rows(model, start=low, end=high, part=part), bins, cuts=cuts, by=_lead)
-        return [{name: summed(many) for name, many in found.items()} for found in bins]
+        return [found.sums() for found in bins]
 
     def pairs(self, model: str, *, start: float, end: float, part: Part) -> int:
         """See ``seams.Records.pairs``."""
         return sum(n for _, n in self._counted(model, start=start, end=end, part=part))
 
     def _timed(
-        self, model: str, *, cuts: Sequence[float], part: Part, read: Callable[[bytes], dict[str, Exact]]
-    ) -> _Bins:
+        self, model: str, *, cuts: Sequence[float], part: Part, read: Callable[[Totals, bytes], None]
+    ) -> list[Totals]:
         """What lies between each two of ``cuts`` (moments that never fall)."""
-        bins, start, end = _bins(len(cuts) - 1), cuts[0], cuts[-1]
+        bins, start, end = [Totals() for _ in pairwise(cuts)], cuts[0], cuts[-1]
         if part.key is not None or part.lead is not None:
             spans = list(self._pieces(model, start=start, end=end, part=part))
         else:
@@ -95,8 +95,7 @@ class Scoring:
             c, whole = error_sums.c, set(broken)
             for hour, body in self._connection.execute(_hours(model, c.body, start=start, end=end, part=part)):
                 if hour not in whole:
-                    for name, exact in read(body).items():
-                        bins[bisect_right(cuts, hour) - 1].setdefault(name, []).append(exact)
+                    read(bins[bisect_right(cuts, hour) - 1], body)
         for low, high in spans:
             _sort(self._rows(model, start=low, end=high, part=part), bins, cuts=cuts, by=_asked)
         return bins
@@ -159,10 +158,6 @@ def _lead(row: _Row) -> float:
     return lead
 
 
-def _bins(number: int) -> _Bins:
-    return [{"model": []} for _ in range(number)]
-
-
 def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Spans in order, those that touch as one."""
     found: list[tuple[float, float]] = []
@@ -174,7 +169,7 @@ def _joined(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def _sort(rows: Sequence[_Row], bins: _Bins, *, cuts: Sequence[float], by: Callable[[_Row], float]) -> None:
+def _sort(rows: Sequence[_Row], bins: Sequence[Totals], *, cuts: Sequence[float], by: Callable[[_Row], float]) -> None:
     """Add the sums of rows to the bin that each belongs to; what lies outside all of them is left out."""
     shares: dict[int, list[_Row]] = {}
     if len(bins) == 1 and by is _asked:
@@ -184,5 +179,4 @@ def _sort(rows: Sequence[_Row], bins: _Bins, *, cuts: Sequence[float], by: Calla
             shares.setdefault(bisect_right(cuts, by(row)) - 1, []).append(row)
     for place, some in shares.items():
         if 0 <= place < len(bins):
-            for name, exact in of_rows(some).items():
-                bins[place].setdefault(name, []).append(exact)
+            bins[place].exact(of_rows(some))
