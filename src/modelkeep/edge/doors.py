@@ -31,7 +31,6 @@ from modelkeep.errors import BadInput, ModelkeepError, Overloaded
 from modelkeep.nouns import Outputs, Signature, Value
 from modelkeep.serving.admission.crowds import Crowd
 from modelkeep.serving.admission.gates import PRIORITIES
-from modelkeep.serving.blocks import Block
 from modelkeep.serving.bursts import Burst, Kept
 from modelkeep.serving.routes import Route
 
@@ -236,7 +235,7 @@ class Door:
         elif kept.waits:
             _Waiting(self, good, kept=kept)
         else:
-            self.finish(good, kept.blocks)
+            self.finish(good, kept)
 
     def _slice(self, long: _Long, room: int) -> None:
         """Ask for the next rows of a long question; the last of them answers it."""
@@ -257,13 +256,13 @@ class Door:
         else:
             self._kept([long.asked], kept)
 
-    def finish(self, asked: list[Asked], blocks: list[Block]) -> None:
+    def finish(self, asked: list[Asked], kept: Kept) -> None:
         """Send the answers, and count them."""
         signature = self._signature
         assert signature is not None  # noqa: S101 - questions were read by it
         wrong: list[tuple[Asked, BadInput]] = []
-        for block in blocks:
-            replies = Replies(block, signature=signature, model=self._name)
+        for block, outputs in zip(kept.blocks, kept.outputs, strict=True):
+            replies = Replies(block, outputs, signature=signature, model=self._name)
             start = 0
             for one in asked if block.places is None else [asked[place] for place in block.places]:
                 question = one.question
@@ -338,7 +337,7 @@ class _Waiting:
             return
         error = next((found for wait in self._kept.waits if (found := wait.exception()) is not None), None)
         if error is None:
-            self._door.finish(self._asked, self._kept.blocks)
+            self._door.finish(self._asked, self._kept)
         else:
             self._door.refuse(self._asked, error if isinstance(error, ModelkeepError) else fault())
 

@@ -11,8 +11,10 @@ from modelkeep.edge import refusals, tensors
 from modelkeep.edge.questions import Question
 from modelkeep.edge.refusals import Turned
 from modelkeep.errors import ModelkeepError
-from modelkeep.nouns import Signature
+from modelkeep.nouns import Outputs, Signature
+from modelkeep.operations.predictions import MemberView
 from modelkeep.serving.blocks import Block
+from modelkeep.serving.calling import membership
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
 BINARY = (
@@ -24,9 +26,9 @@ _encode = msgspec.json.encode
 
 
 class Replies:
-    """What the answers of one block say."""
+    """What the answers of one block say; ``outputs`` is what was answered, an ensemble's members among it."""
 
-    def __init__(self, block: Block, *, signature: Signature, model: bytes) -> None:
+    def __init__(self, block: Block, outputs: Outputs, *, signature: Signature, model: bytes) -> None:
         if signature.output.numeric:
             self._values = _encode(block.outputs)[1:-1].split(b",")
         else:
@@ -36,7 +38,8 @@ class Replies:
         self._after = b'","model":%b,"version":%d,"role":"%b","latency_ms":%b,"request_id":"' % (
             model, block.version, block.role.encode(), _encode(block.seconds * 1000),
         )  # fmt: skip
-        self._simple = block.scores is None and block.intervals is None
+        self._joined = None if outputs.weights is None else outputs
+        self._simple = block.scores is None and block.intervals is None and self._joined is None
 
     def single(self, place: int, request: bytes) -> bytes:
         """The answer to one row: what ``operations.predictions.answered`` would say."""
@@ -47,7 +50,15 @@ class Replies:
         more = b"" if block.scores is None else b',"score":%b' % _encode(block.scores[place])
         if block.intervals is not None:
             more += b',"interval":%b' % _encode(block.intervals[place])
+        if self._joined is not None:
+            more += self._members(self._joined, place)
         return b'{"prediction":%b%b%d%b%b"%b}' % (*parts, more)
+
+    def _members(self, outputs: Outputs, place: int) -> bytes:
+        """The members that weighed in on a row, and the space in which they add up."""
+        told, version = membership(outputs, place), self._block.version
+        found = [MemberView(model=name, version=version, weight=w, prediction=own) for name, w, own in told.parts]
+        return (b',"members":%b' % _encode(found) if found else b"") + b',"link":%b' % _encode(told.link)
 
     def several(self, start: int, end: int, *, request: bytes) -> bytes:
         """The answer to several rows."""

@@ -42,7 +42,7 @@ def opened(ensemble: Ensemble, signature: Signature, *, coded: bool) -> Opened:
             whole=msgspec.json.encode(bare),
         )  # fmt: skip
 
-    return Opened(answer=answer, explain=None if reason else whole.explain, unexplained=reason, several=True, plan=plan)
+    return Opened(answer=answer, explain=None if reason else whole.explain, unexplained=reason, plan=plan)
 
 
 def run(

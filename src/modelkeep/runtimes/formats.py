@@ -53,7 +53,7 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     ``matrix`` answers the signature's inputs as numbers, categories coded by ``codes`` (see ``Loaded.matrix``); None
     where the model must see rows. ``plan`` reads the model as data, for a runner that needs no library; it gets the
     names of the prepared inputs, for a model that names none, and answers None when it is not that simple.
-    ``runner`` is who answers; ``several`` says that it is several models that answer as one.
+    ``runner`` is who answers.
     All callables raise whatever the library raises.
     """
 
@@ -63,7 +63,6 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     matrix: Callable[[Matrix], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
     runner: str = "library"
-    several: bool = False
     plan: Callable[[tuple[str, ...]], Plan | None] | None = None
 
 

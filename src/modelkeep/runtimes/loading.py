@@ -33,7 +33,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     true and false are 1 and 0, and the value of a category is its place in ``codes``, UNSEEN when it is not there.
     ``codes`` has an entry for each category among the columns. It raises and answers as ``predict`` does.
 
-    ``runner`` is who answers: the name of a runner, or ``library``; ``several`` says that it is an ensemble.
+    ``runner`` is who answers: the name of a runner, or ``library``.
 
     ``hands`` is how many calls it can do at the same time, 0 = as many as anybody likes; ``close`` lets go of what it
     holds beside memory (a process of its own), and ``ends`` says how many such processes have ended in its service and
@@ -48,7 +48,6 @@ class Loaded(Struct, frozen=True, kw_only=True):
     matrix: Callable[[Matrix], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
     runner: str = "library"
-    several: bool = False
     hands: int = 0
     close: Callable[[], None] | None = None
     ends: Callable[[], tuple[int, str]] | None = None
@@ -110,7 +109,6 @@ def load(
         matrix=None if prepare is not None else _by_matrix(opened, version, remark=remark),
         codes=opened.codes,
         runner=opened.runner,
-        several=opened.several,
     )
 
 

@@ -83,7 +83,6 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
         matrix=table if found.sources == tuple(f.name for f in version.signature.inputs) else None,
         codes=found.codes,
         runner=name,
-        several=bool(found.members),
     )
 
 

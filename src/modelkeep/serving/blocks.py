@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct, structs
 
@@ -51,6 +51,11 @@ class Block(Struct, frozen=True, kw_only=True, array_like=True):
                 intervals=None if self.intervals is None else [self.intervals[row]],
                 places=None,
             )
+
+    def only(self, names: Collection[str]) -> Block:
+        """The same with those features alone."""
+        kept = [{name: value for name, value in row.items() if name in names} for row in self.features]
+        return structs.replace(self, features=kept)
 
     def predictions(self) -> Iterator[Prediction]:
         """The same as records, in order.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -78,9 +79,13 @@ class Burst(Struct, frozen=True, kw_only=True):
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """What was answered, a block for each version. ``waits`` are done when it is on disk; empty when nobody waits."""
+    """What was answered: a block for each version, and what beside it is told and not kept (an ensemble's members).
+
+    ``waits`` are done when it is on disk; empty when nobody waits.
+    """
 
     blocks: list[Block]
+    outputs: list[Outputs]
     waits: list[Future[None]]
 
 
@@ -103,7 +108,7 @@ class Pace:
     def __init__(self) -> None:
         self._slopes: dict[str, float] = {}
         self._late: set[str] = set()
-        self._takes: dict[str, tuple[Loaded, Callable[[dict[str, Value]], tuple[Value, ...]] | None]] = {}
+        self._takes: dict[str, tuple[Loaded, Callable[[dict[str, Value]], tuple[Any, ...]] | None]] = {}
 
     def retain(self, names: Collection[str]) -> None:
         """Forget every version but these, so that what was unloaded leaves memory."""
@@ -148,7 +153,7 @@ class Pace:
         return again
 
 
-def _taking(loaded: Loaded) -> Callable[[dict[str, Value]], tuple[Value, ...]] | None:
+def _taking(loaded: Loaded) -> Callable[[dict[str, Value]], tuple[Any, ...]] | None:
     """What takes a row's numbers in the order of the matrix; None when some may be missing, or are no numbers."""
     inputs = loaded.version.signature.inputs
     plain = all(field.numeric and not field.nullable for field in inputs)

@@ -96,12 +96,17 @@ def answers(outputs: Outputs, *, seconds: float, number: int) -> list[Got]:
 
 def _joined(found: list[Got], outputs: Outputs, *, number: int) -> None:
     """Tell of each row which members it was answered by, and which are lacking."""
-    own, weights = outputs.members or {}, outputs.weights or {}
     for i, got in enumerate(found):
-        parts = tuple((name, weight[i], own[name][i]) for name, weight in weights.items() if weight[i])
-        got.members = Members(parts, outputs.link)
+        got.members = membership(outputs, i)
         if outputs.degraded is not None and outputs.degraded[i]:
             got.reason, got.why, got.stand_in = "degraded", outputs.degraded[i], number
+
+
+def membership(outputs: Outputs, row: int) -> Members:
+    """The members of an ensemble that weighed in on a row of its answer."""
+    own, weights = outputs.members or {}, outputs.weights or {}
+    parts = tuple((name, weight[row], own[name][row]) for name, weight in weights.items() if weight[row])
+    return Members(parts, outputs.link)
 
 
 def unasked(n: int, *, reason: Reason, why: str, seconds: float = 0.0) -> list[Got]:

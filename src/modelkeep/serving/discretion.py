@@ -44,8 +44,8 @@ def read(ledger: Ledger) -> Consents:
 
 
 def guarded(privacy: Privacy) -> bool:
-    """Whether anything must be looked at before a prediction is recorded."""
-    return privacy.consent == "required" or bool(privacy.keep)
+    """Whether it must be looked at who is meant before a prediction is recorded."""
+    return privacy.consent == "required"
 
 
 def standing(ledger: Ledger, policy: Policy) -> Policy:

@@ -113,6 +113,7 @@ class Gateway:
         self._recorder, self._clock = recorder, clock
         self._routes: Routes = MappingProxyType({})
         self._quick: Mapping[tuple[str, int], Loaded] = {}
+        self._tiered: frozenset[str] = frozenset()
         self.admission = admission or Admission()
         self._lines = Lines(self.admission)
         self.caches = Caches()
@@ -145,6 +146,7 @@ class Gateway:
             for number, loaded in route.loaded.items()
             if loaded.seconds < FAST and not loaded.hands and not route.policy.cache.on
         }
+        self._tiered = frozenset(model for model, route in routes.items() if route.lighter is not None)
         old, self._routes = self._routes, MappingProxyType(dict(routes))
         self._recorder.renew()
         current = {(model, number) for model, route in routes.items() for number in route.loaded}
@@ -190,9 +192,10 @@ class Gateway:
                 if rollout.mode is not None and not ask.pinned:
                     version, role = rollout.pick((ask.keys[0] if ask.keys else "") or ask.request)
                 quick = self._quick.get((ask.model, version))
-                if quick is not None and route.lighter is None:
+                if quick is not None and ask.model not in self._tiered:
                     start = perf_counter()
-                    self._turn_away_late(route, quick, ask.priority or route.policy.priority, now=start)
+                    if self._turns.waited(start) >= LEAST or (ask.model, version) in self.admission.gates:
+                        self._turn_away_late(route, quick, ask.priority or route.policy.priority, now=start)
                     self.admission.inline = quick, start
                     try:
                         got = answers(quick.predict(rows), seconds=perf_counter() - start, number=version)
@@ -208,7 +211,7 @@ class Gateway:
         """Raise Overloaded for a call that has waited too long for its turn in the event loop."""
         waited = self._turns.waited(now)
         model, version = route.rollout.model, loaded.version.number
-        if waited < LEAST and self.admission.known(model, version) is None:
+        if waited < LEAST and (model, version) not in self.admission.gates:
             return
         gate, fresh = self._lines.gate(loaded), self._turns.fresh(now)
         refusal = gate.waits(waited, priority, fresh=fresh, at=self.admission.now())
@@ -252,7 +255,7 @@ class Gateway:
         route = self._routes.get(model)
         if route is None or route.rollout.disabled or route.guarded:
             return None
-        at, blocks = self._clock.now(), []
+        at, blocks, outputs = self._clock.now(), [], []
         for version, role, places in arms(route.rollout, burst):
             mine = burst if places is None else burst.of(places)
             got = self._called(model, version, mine.rows)
@@ -260,7 +263,8 @@ class Gateway:
                 return None
             name = self._recorder.new_range(len(mine.rows))
             blocks.append(mine.block(*got, name=name, version=version, role=role, at=at, places=places))
-        return self._recorded(route, blocks)
+            outputs.append(got[0])
+        return self._recorded(route, blocks, outputs=outputs)
 
     def ask(
         self, model: str, rows: list[dict[str, Value]], *, version: int | None
@@ -274,7 +278,7 @@ class Gateway:
             return None
         version = version or route.rollout.champion
         got = self._called(model, version, rows)
-        return None if got is None else (version, *got)
+        return None if got is None or got[0].weights is not None else (version, *got)
 
     def keep(self, burst: Burst, outputs: Outputs, *, version: int | None, seconds: float) -> Kept | None:
         """Record and count what ``ask`` answered part by part; None when the model is gone meanwhile."""
@@ -283,12 +287,12 @@ class Gateway:
             return None
         name = self._recorder.new_range(len(burst.rows))
         block = burst.block(outputs, seconds, name=name, version=version, role="champion", at=self._clock.now())
-        return self._recorded(route, [block])
+        return self._recorded(route, [block], outputs=[outputs])
 
     def _called(self, model: str, version: int, rows: list[dict[str, Value]]) -> tuple[Outputs, float] | None:  # noqa: PLR0917
         """One call in the event loop; None when it is not to be made there, or failed."""
         loaded = self._quick.get((model, version))
-        if loaded is None or loaded.several:
+        if loaded is None:
             return None
         start = perf_counter()
         self.admission.inline = loaded, start
@@ -301,12 +305,13 @@ class Gateway:
         seconds = perf_counter() - start
         if self._pace.note(loaded, len(rows), seconds=seconds):
             self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
-        return outputs, seconds
+        return None if outputs.degraded is not None else (outputs, seconds)
 
-    def _recorded(self, route: Route, blocks: list[Block]) -> Kept:
+    def _recorded(self, route: Route, blocks: list[Block], *, outputs: list[Outputs]) -> Kept:
         """Hand what a burst answered to the recorder, the counters and the shadows."""
         model, mode = route.rollout.model, route.rollout.mode
-        waits = [self._recorder.take_block(block) for block in blocks]
+        keep = frozenset(route.policy.privacy.keep)
+        waits = [self._recorder.take_block(block.only(keep) if keep else block) for block in blocks]
         for block in blocks:
             n, version = block.size, block.version
             self.counters.predictions[model, version, block.role] += n
@@ -316,7 +321,7 @@ class Gateway:
             vitals.note(block.seconds, failed=0.0)
             if mode == "shadow" or block.role == "canary":
                 asyncio.get_running_loop().call_soon(self._shadows.follow, route, tuple(block.predictions()))
-        return Kept(blocks=blocks, waits=waits if self._recorder.durability == "sync" else [])
+        return Kept(blocks=blocks, outputs=outputs, waits=waits if self._recorder.durability == "sync" else [])
 
     async def _parts(self, ask: Ask, route: Route) -> list[_Part]:
         """The unusual cases: batches, slow versions, and rows that do not fit."""

@@ -34,7 +34,7 @@ class Route(Struct, frozen=True, kw_only=True):
 
     ``signature`` is the champion's, the contract with callers; ``fits`` is its quick check. ``absent`` says why a
     version that the rollout names is not loaded; ``asleep`` are those that are loaded at the first question.
-    ``guarded`` says that not everything may be recorded.
+    ``guarded`` says that only those may be recorded who consent.
     """
 
     rollout: Rollout

@@ -53,7 +53,8 @@ class Admission:
         self._calm, self._settle, self._share = calm, settle, share
         self.told = told
         self.now = now
-        self._gates: dict[tuple[str, int], Gate] = {}
+        self.gates: dict[tuple[str, int], Gate] = {}
+        """The gate of every version that has had a line."""
         self._easings: dict[str, Easing] = {}
         self._known: dict[tuple[str, int], State] = {}
         self.hung: Callable[[Hung], None] | None = None
@@ -67,12 +68,12 @@ class Admission:
     def gate(self, loaded: Loaded, *, hands: int, most: int) -> Gate:
         """The gate of a version, made when it is first needed."""
         model, version = loaded.version.model, loaded.version.number
-        gate = self._gates.get((model, version))
+        gate = self.gates.get((model, version))
         if gate is None or gate.limit.hands != hands:
             limit = Limit(hands=hands, most=most, own=loaded.seconds)
             share = self._share
             pressure = Pressure(calm=self._calm, settle=self._settle, used=share)
-            gate = self._gates[model, version] = Gate(model, version, limit=limit, pressure=pressure, share=share)
+            gate = self.gates[model, version] = Gate(model, version, limit=limit, pressure=pressure, share=share)
         return gate
 
     def easing(self, work: str) -> Easing:
@@ -85,19 +86,19 @@ class Admission:
 
     def known(self, model: str, version: int) -> Gate | None:
         """The gate of a version, or None while it has had no line."""
-        return self._gates.get((model, version))
+        return self.gates.get((model, version))
 
     def retain(self, versions: Container[tuple[str, int]]) -> None:
         """Forget the gates of all other versions."""
-        for name in [name for name in list(self._gates) if name not in versions]:
-            del self._gates[name]
+        for name in [name for name in list(self.gates) if name not in versions]:
+            del self.gates[name]
             self._told.discard(name)
             self._known.pop(name, None)
 
     def look(self) -> None:
         """Tell what has changed since the last look. Belongs to one thread."""
         at = self.now()
-        for name, gate in list(self._gates.items()):
+        for name, gate in list(self.gates.items()):
             state, was = gate.pressure.look(at), self._known.get(name, "normal")
             if state != was:
                 self._known[name] = state
@@ -140,7 +141,7 @@ class Admission:
     def state(self) -> State:
         """The worst state of any version."""
         at = self.now()
-        found = [gate.pressure.look(at) for gate in list(self._gates.values())]
+        found = [gate.pressure.look(at) for gate in list(self.gates.values())]
         return max(found, key=STATES.index, default="normal")
 
     @property
@@ -151,7 +152,7 @@ class Admission:
     def views(self) -> list[GateView]:
         """How every gate stands, by model and version."""
         at = self.now()
-        return [gate.view(at) for _, gate in sorted(self._gates.items())]
+        return [gate.view(at) for _, gate in sorted(self.gates.items())]
 
     def _changed(self, change: Change) -> None:
         view = change.now
