@@ -299,6 +299,38 @@ class App:
         done: Job = acts.train_table(self, table, wanted=wanted, data_source=data_source)
         return done
 
+    def score(
+        self,
+        model: str,
+        file: str | Path,
+        *,
+        out: str | Path,
+        names: Mapping[str, str] | None = None,
+        workers: int = 0,
+        batch: int = 100,
+        record: bool = True,
+    ) -> Job:
+        """Answer every row of a file with a model (or ``model@number``), in order, and write the answers to ``out``.
+
+        ``names`` maps inputs, ``id``, ``key``, ``for`` and ``subject`` to the file's columns; ``workers`` processes (0
+        = by the cores) are asked ``batch`` rows at a time. The job that is returned has ended; its result counts the
+        rows without an answer. Raises NotFound, Conflict when nobody answers or the job failed, and BadInput naming
+        the column that is missing.
+        """
+        acts = import_module("modelkeep.operations.scoring")
+        plain, at, number = model.rpartition("@")
+        wanted = acts.Score(
+            model=plain if at else model,
+            file="",
+            number=int(number) if at else None,
+            names=dict(names or {}),
+            workers=workers,
+            batch=batch,
+            record=record,
+        )
+        done: Job = acts.score_file(self, Path(file), out=Path(out), wanted=wanted)
+        return done
+
     def say_consent(self, subject: str, *, granted: bool, by: str = "") -> None:
         """Keep that a person may be recorded, or may not be any more; it holds from the next request on.
 

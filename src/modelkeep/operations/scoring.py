@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +22,20 @@ from modelkeep.operations.act import By, ModelName, Operation
 from modelkeep.operations.jobs import JobId, JobView
 from modelkeep.operations.models import known
 from modelkeep.operations.uploads import Digest
-from modelkeep.runtimes.streams import columns
+from modelkeep.runtimes.streams import columns, suffix
 from modelkeep.store import answers
-from modelkeep.store.answers import RowAnswer
+from modelkeep.store.answers import Form, RowAnswer
 
 if TYPE_CHECKING:
     from modelkeep.app import App
+
+_TABLES: dict[str, Table] = {
+    ".tsv": "csv", ".txt": "csv", ".pq": "parquet", ".jsonl": "ndjson", ".feather": "arrow", ".ipc": "arrow",
+}  # fmt: skip
+_OUT: dict[str, Form] = {
+    ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+_GLANCE = 0.2
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -90,6 +99,55 @@ def score(app: App, request: Score, *, heard: Callable[[Step], None] | None = No
         raise
     app.wake()
     return jobs.view(job)
+
+
+def score_file(app: App, file: Path, *, out: Path, wanted: Score) -> Job:
+    """Score a file of this machine, and write its answers to another, which is whole or not there; the ended job.
+
+    Raises as ``score`` does, BadInput for a name that says no format, Conflict when the job did not end well.
+    """
+    form, kind = out_form(out), table_form(file)
+    incoming = uploads.Incoming(app)
+    try:
+        with file.open("rb") as rows:
+            while piece := rows.read(1 << 20):
+                incoming.write(piece)
+        digest = incoming.done()
+    finally:
+        incoming.drop()
+    job = score(app, msgspec.structs.replace(wanted, file=digest, file_format=kind, source=wanted.source or file.name))
+    pause = threading.Event()
+    while job.state in {"waiting", "running"} and app.serving:
+        pause.wait(_GLANCE)
+        job = jobs.show_job(app, jobs.OneJob(id=job.id))
+    if job.state != "done":
+        raise Conflict(f"job {job.id!r} is {job.state}: {job.error}", remedy=f"modelkeep jobs show {job.id}")
+    result = msgspec.json.decode(job.result, type=Scored)
+    answers.write(out, _pages(app, job.id), form=form, columns=result.columns)
+    with app.rooms.store.read() as ledger:
+        return ledger.jobs.get(job.id)
+
+
+def _pages(app: App, job: str) -> Iterator[tuple[RowAnswer, ...]]:
+    after: int | None = 0
+    while after is not None:
+        page = list_answers(app, ListAnswers(id=job, after=after, limit=5000))
+        yield page.answers
+        after = page.next
+
+
+def table_form(path: Path) -> Table:
+    """How a file is read, by its ending. Raises BadInput for another, and when it is not there."""
+    ending = suffix(path)
+    return _TABLES.get(ending) or msgspec.convert(ending[1:], type=Table)
+
+
+def out_form(path: Path) -> Form:
+    """How answers are written, by the ending. Raises BadInput."""
+    found = _OUT.get(path.suffix.lower())
+    if found is None:
+        raise BadInput.of("out", expected="a .csv, .ndjson or .parquet file", got=str(path))
+    return found
 
 
 def list_answers(app: App, request: ListAnswers) -> RowAnswers:
@@ -181,4 +239,14 @@ OPERATIONS = (
     ),
 )  # fmt: skip
 
-__all__ = ["OPERATIONS", "ListAnswers", "Score", "Scored", "list_answers", "score"]
+__all__ = [
+    "OPERATIONS",
+    "ListAnswers",
+    "Score",
+    "Scored",
+    "list_answers",
+    "out_form",
+    "score",
+    "score_file",
+    "table_form",
+]

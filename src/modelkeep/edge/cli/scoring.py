@@ -21,15 +21,9 @@ from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.training import ENDED
 from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
 from modelkeep.operations import named
-from modelkeep.runtimes.streams import suffix
+from modelkeep.operations.scoring import out_form, table_form
 from modelkeep.store import answers as written
 
-FORMS = {
-    ".tsv": "csv", ".txt": "csv", ".pq": "parquet", ".jsonl": "ndjson", ".feather": "arrow", ".ipc": "arrow",
-}  # fmt: skip
-OUT: dict[str, written.Form] = {
-    ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".pq": "parquet",
-}  # fmt: skip
 GLANCE = 0.2
 PAGE = 5000
 Do = Callable[[str, Mapping[str, Any]], Any]
@@ -71,9 +65,9 @@ def score(
 
     def act() -> int:
         form = _form(out, file=file, how=how)
-        reach, ending = Reach(common), suffix(file)
+        reach = Reach(common)
         asked: dict[str, Any] = {
-            "model": model, "file_format": FORMS.get(ending, ending[1:]), "source": file.name,
+            "model": model, "file_format": table_form(file), "source": file.name,
             "names": Names.of(how.map).names, "workers": how.workers, "batch": how.batch, "record": how.record,
             "dry_run": how.dry_run, "by": acts.me(),
         }  # fmt: skip
@@ -94,13 +88,12 @@ def _form(out: Path | None, *, file: Path, how: How) -> written.Form | None:
         if how.dry_run:
             return None
         raise Wrongly("where to? write --out FILE, or --dry-run to look at the rows only")
-    if out.suffix.lower() not in OUT:
-        raise Wrongly(f"--out {out}: expected a .csv, .ndjson or .parquet file")
+    form = out_form(out)
     if out.exists() and file.exists() and out.samefile(file):
         raise Wrongly(f"--out {out} is the file that is read")
     if not out.absolute().parent.is_dir():
         raise Wrongly(f"--out {out}: there is no folder {str(out.parent)!r}")
-    return OUT[out.suffix.lower()]
+    return form
 
 
 @contextmanager
