@@ -206,6 +206,7 @@ def test_python_and_rest_answer_the_same(sessions, tmp_path):
     with served(tmp_path / "data") as house:
         house.keep("doubler")
         job = house.app.score("doubler", sessions, out=tmp_path / "out.csv", names={"key": "customer"}, batch=30)
+        assert house.get(f"/v1/jobs/{job.id}/answers").status_code == 409, "what was written is not kept twice"
         assert (job.state, json.loads(bytes(job.result))["answered"]) == ("done", 200)
         digest = house.client.put(
             "/v1/files", content=sessions.read_bytes(), headers={"content-type": "application/octet-stream"}
@@ -223,7 +224,11 @@ def test_python_and_rest_answer_the_same(sessions, tmp_path):
         assert len(found) == 200
         lines = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
         assert [row["prediction_id"] for row in found] == [line["prediction_id"] for line in lines]
-        assert house.get(f"/v1/jobs/{job.id}/answers", after=7).status_code == 422
+        place = f"/v1/jobs/{asked.json()['id']}/answers"
+        assert house.get(place, after=7).status_code == 422
+        assert house.client.delete(place).json()["dropped"]
+        assert not house.client.delete(place).json()["dropped"]
+        assert not list((house.folder / "work").glob("score-*"))
 
 
 @pytest.mark.row("TUN-11")

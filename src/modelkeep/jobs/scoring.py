@@ -113,8 +113,8 @@ class Started(Struct, frozen=True, kw_only=True):
 
 
 def folder_of(rooms: Rooms, job: str) -> Path:
-    """Where a job has its file and its answers."""
-    return rooms.folder / "work" / f"{_PREFIX}{job.removeprefix(_PREFIX)}"
+    """Where a job has its file and its answers: any server of the store may work on it."""
+    return rooms.common / "work" / f"{_PREFIX}{job.removeprefix(_PREFIX)}"
 
 
 def table_of(folder: Path, form: Table) -> Path:
@@ -130,7 +130,7 @@ def answers_of(folder: Path) -> Path:
 def forget(rooms: Rooms) -> int:
     """Let go of answers that nobody has fetched in time, and of what cancelled jobs have left; how many."""
     before, gone = rooms.clock.now() - KEPT, 0
-    for folder in sorted((rooms.folder / "work").glob(f"{_PREFIX}*")):
+    for folder in sorted((rooms.common / "work").glob(f"{_PREFIX}*")):
         with rooms.store.read() as ledger:
             try:
                 job = ledger.jobs.get(folder.name)

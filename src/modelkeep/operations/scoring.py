@@ -19,7 +19,7 @@ from modelkeep.jobs.scoring import Scored, Scoring, Table
 from modelkeep.nouns import Job, Step, Version
 from modelkeep.operations import jobs, uploads
 from modelkeep.operations.act import By, ModelName, Operation
-from modelkeep.operations.jobs import JobId, JobView
+from modelkeep.operations.jobs import JobId, JobView, OneJob
 from modelkeep.operations.models import known
 from modelkeep.operations.uploads import Digest
 from modelkeep.runtimes.streams import columns, suffix
@@ -73,6 +73,13 @@ class RowAnswers(Struct, frozen=True, kw_only=True):
     next: int | None
 
 
+class Dropped(Struct, frozen=True, kw_only=True):
+    """Whether there were answers to let go of."""
+
+    id: str
+    dropped: bool
+
+
 def score(app: App, request: Score, *, heard: Callable[[Step], None] | None = None) -> JobView:
     """Answer every row of a file with a model, in the order of the file, by several processes, as durable work.
 
@@ -87,7 +94,7 @@ def score(app: App, request: Score, *, heard: Callable[[Step], None] | None = No
     folder.mkdir(mode=0o750, parents=True)
     try:
         table = scoring.table_of(folder, request.file_format)
-        uploads.received(app, request.file).replace(table)
+        shutil.move(uploads.received(app, request.file), table)
         _check(table, request, version=version)
         job = _job(app, name, request=request, version=version)
         if not app.serving:
@@ -119,11 +126,12 @@ def score_file(app: App, file: Path, *, out: Path, wanted: Score) -> Job:
     pause = threading.Event()
     while job.state in {"waiting", "running"} and app.serving:
         pause.wait(_GLANCE)
-        job = jobs.show_job(app, jobs.OneJob(id=job.id))
+        job = jobs.show_job(app, OneJob(id=job.id))
     if job.state != "done":
         raise Conflict(f"job {job.id!r} is {job.state}: {job.error}", remedy=f"modelkeep jobs show {job.id}")
     result = msgspec.json.decode(job.result, type=Scored)
     answers.write(out, _pages(app, job.id), form=form, columns=result.columns)
+    drop_answers(app, OneJob(id=job.id))
     with app.rooms.store.read() as ledger:
         return ledger.jobs.get(job.id)
 
@@ -155,19 +163,37 @@ def list_answers(app: App, request: ListAnswers) -> RowAnswers:
 
     Raises NotFound, and Conflict when it has not ended well, or its answers were let go.
     """
+    job = _scored(app, request.id)
+    path = scoring.answers_of(scoring.folder_of(app.rooms, job.id))
+    if not path.is_file():
+        raise Conflict(f"the answers of job {job.id!r} are not kept any more", remedy="score the file again")
+    found, following = answers.page(path, after=request.after, limit=request.limit)
+    return RowAnswers(answers=tuple(found), next=following)
+
+
+def drop_answers(app: App, request: OneJob) -> Dropped:
+    """Let go of the answers of a job that has scored a file, once they are fetched.
+
+    Raises NotFound, and Conflict when it is no such job or has not ended.
+    """
+    job = _scored(app, request.id)
+    folder = scoring.folder_of(app.rooms, job.id)
+    dropped = folder.is_dir()
+    shutil.rmtree(folder, ignore_errors=True)
+    return Dropped(id=job.id, dropped=dropped)
+
+
+def _scored(app: App, name: str) -> Job:
+    """A job that has scored a file to its end. Raises NotFound, Conflict."""
     with app.rooms.store.read() as ledger:
-        job = ledger.jobs.get(request.id)
+        job = ledger.jobs.get(name)
     if job.task != scoring.TASK:
         raise Conflict(
             f"job {job.id!r} is a {job.task}: it has scored no file", remedy="modelkeep jobs list --task score"
         )
     if job.state != "done":
         raise Conflict(f"job {job.id!r} is {job.state}", remedy=f"see how far it is: modelkeep jobs show {job.id}")
-    path = scoring.answers_of(scoring.folder_of(app.rooms, job.id))
-    if not path.is_file():
-        raise Conflict(f"the answers of job {job.id!r} are not kept any more", remedy="score the file again")
-    found, following = answers.page(path, after=request.after, limit=request.limit)
-    return RowAnswers(answers=tuple(found), next=following)
+    return job
 
 
 def _version(app: App, request: Score) -> Version:
@@ -236,6 +262,10 @@ OPERATIONS = (
     Operation(
         name="answers", method="GET", path="/v1/jobs/{id}/answers", request=ListAnswers, result=RowAnswers,
         run=list_answers, words=("jobs", "answers"), plain=("id",),
+    ),
+    Operation(
+        name="drop_answers", method="DELETE", path="/v1/jobs/{id}/answers", request=OneJob, result=Dropped,
+        run=drop_answers,
     ),
 )  # fmt: skip
 

@@ -78,6 +78,7 @@ def score(
             if job["state"] == "done" and out is not None and form is not None:
                 pages = _pages(do, job["id"])
                 written.write(out, pages, form=form, columns=job["result"]["columns"])
+                do("drop_answers", {"id": job["id"]})
         return _told(job, out, as_json=common.json)
 
     return guarded(act)
