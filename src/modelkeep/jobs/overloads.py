@@ -128,21 +128,27 @@ class Demoting:
 
 
 class Gates:
-    """How every gate stands, and how processes of versions fared since the last look."""
+    """How every gate stands, and how processes of versions fared since the last look.
+
+    What ended between two looks is told at the second, also of a version that has left meanwhile (a canary that was
+    rolled back); a look later it is told once more, with nothing new, so that it is not the newest word for ever.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
+        self._open: set[str] = set()
 
     def __call__(self, rooms: Rooms) -> Iterable[Reading]:
         """The readings; a version that takes no line has no gate, one in the server's process no ``process``."""
         now = rooms.clock.now()
         for view in rooms.gateway.admission.views():
             yield reading(view, at=now)
-        for name, loaded in rooms.router.shelf.loaded.items():
-            if loaded.ends is not None:
-                ends, why = loaded.ends()
-                fresh = ends - min(self._seen.get(name, 0), ends)
-                self._seen[name] = ends
+        here = rooms.router.shelf.loaded
+        for name, (ends, why) in rooms.router.shelf.ends().items():
+            fresh = max(ends - self._seen.get(name, 0), 0)
+            if fresh or name in here or name in self._open:
+                self._seen[name] = max(ends, self._seen.get(name, 0))
+                (self._open.add if fresh else self._open.discard)(name)
                 said = f"it {why}" if why else "no process of it has ended"
                 yield Reading(
                     name="process", subject=name, value=float(fresh), level="critical" if fresh else "ok", at=now,

@@ -93,6 +93,8 @@ class Shelf:
         self._bounds: dict[str, Bounds | None] = {}
         self._shared: WeakValueDictionary[str, Opened] = WeakValueDictionary()
         self._leaving: list[Loaded] = []
+        self._ended: dict[str, tuple[int, str]] = {}
+        """How often processes of versions that have left had ended, and how the last one did."""
         self._held: dict[str, Held] = {}
         self._counted: Mapping[str, int] = {}
         self._failures: Mapping[str, str] = {}
@@ -110,6 +112,18 @@ class Shelf:
     def loaded(self) -> Mapping[str, Loaded]:
         """Every version in memory by ``model@version``."""
         return MappingProxyType(self._loaded)
+
+    def ends(self) -> dict[str, tuple[int, str]]:
+        """By ``model@version``: how many processes have ended in its service, and how the last one did.
+
+        One that has left is told of like one that is here: what ended it must not leave with it.
+        """
+        with self._lock:
+            found = dict(self._ended)
+            for name, loaded in self._loaded.items():
+                if loaded.ends is not None:
+                    found[name] = _added(found.get(name), loaded.ends())
+        return found
 
     def held(self) -> list[Held]:
         """The models in memory, the one that was asked last first."""
@@ -179,11 +193,27 @@ class Shelf:
                 )
                 for model, numbers in models.items()
             }
-        for loaded in gone:
+            so_far = [self._count(loaded, since=0) for loaded in gone]
+        for loaded, ends in zip(gone, so_far, strict=True):
             if loaded.close is not None:
-                farewell = threading.Timer(GRACE, loaded.close)
+                farewell = threading.Timer(GRACE, self._part, (loaded, ends))
                 farewell.daemon = True
                 farewell.start()
+
+    def _part(self, loaded: Loaded, ends: int) -> None:
+        """Close a version, and count what ended while it still had callers."""
+        if loaded.close is not None:
+            loaded.close()
+        with self._lock:
+            self._count(loaded, since=ends)
+
+    def _count(self, loaded: Loaded, *, since: int) -> int:
+        """Keep how often processes of a version that leaves have ended beyond ``since``; how often in all."""
+        ends, why = (0, "") if loaded.ends is None else loaded.ends()
+        if ends > since:
+            name = loaded.version.name
+            self._ended[name] = _added(self._ended.get(name), (ends - since, why))
+        return ends
 
     def _note(self) -> None:
         """Take in who was asked since the last look: the hot path itself notes nothing but its counts."""
@@ -225,6 +255,11 @@ class Shelf:
         freeing.limit_threads()
         milliseconds = round((time.perf_counter() - start) * 1000, 3)
         _log.info("model_loaded", extra=extra | {"load_ms": milliseconds, "runner": loaded.runner, "why": why})
+
+
+def _added(before: tuple[int, str] | None, more: tuple[int, str]) -> tuple[int, str]:
+    """Two counts of ends with their reasons as one."""
+    return more if before is None else (before[0] + more[0], more[1] or before[1])
 
 
 def released(models: Collection[str], release: Callable[[Collection[str]], None]) -> Released:
