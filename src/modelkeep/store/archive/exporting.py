@@ -12,13 +12,13 @@ from msgspec import Struct
 from modelkeep.errors import BadSettings, StoreUnavailable
 from modelkeep.store import durable
 from modelkeep.store.archive.paging import Span
-from modelkeep.store.archive.snapshot import Snapshot, taken
+from modelkeep.store.archive.snapshot import WINDOW, taken
 from modelkeep.store.seams import Store
 
 Form = Literal["parquet", "csv", "arrow", "ndjson"]
 Say = Callable[[int], None]
 _FORMS: dict[Form, str] = {
-    "parquet": "(FORMAT parquet, COMPRESSION zstd)",
+    "parquet": "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20_000)",
     "csv": "(FORMAT csv, HEADER true, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ')",
     "ndjson": "(FORMAT json, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ')",
 }
@@ -33,8 +33,10 @@ class Only(Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
-def write(store: Store, span: Span, *, only: Only, target: Path, form: Form, say: Say) -> int:
+def write(store: Store, span: Span, *, only: Only, target: Path, form: Form, say: Say, window: int = WINDOW) -> int:
     """Write records to ``target``, whole or not at all; how many. ``say`` is told how many are copied by then.
+
+    About ``window`` rows are in memory at a time, however many there are.
 
     Raises StoreUnavailable when the disk fails, BadSettings when Arrow is wanted and pyarrow is missing.
     """
@@ -44,16 +46,17 @@ def write(store: Store, span: Span, *, only: Only, target: Path, form: Form, say
         if wanted is not None:
             conditions.append(f"{name} = ?")
             values.append(wanted)
-    query = f"SELECT * FROM predictions WHERE {' AND '.join(conditions)} ORDER BY asked, id"
+    where = " AND ".join(conditions)
     try:
         with (
             durable.beside(target.parent) as part,
             taken(store, span=span, tables=["predictions"], most=2**62, closed=False, say=say) as snapshot,
         ):
             if arrow is None:
-                count = snapshot.write(query, values, target=part, form=_FORMS[form])
+                count = snapshot.write(where, values, target=part, form=_FORMS[form], window=window)
             else:
-                count = _written(arrow, snapshot, query=query, values=values, part=part)
+                reader = snapshot.batches(where, values, rows=ROWS, window=window)
+                count = _written(arrow, reader, part=part)
             durable.seal(part)
             durable.settle(part, target)
     except OSError as fault:
@@ -63,8 +66,7 @@ def write(store: Store, span: Span, *, only: Only, target: Path, form: Form, say
     return count
 
 
-def _written(arrow: Any, snapshot: Snapshot, *, query: str, values: list[Any], part: Path) -> int:
-    reader = snapshot.batches(query, values, rows=ROWS)
+def _written(arrow: Any, reader: Any, *, part: Path) -> int:
     count = 0
     with arrow.OSFile(str(part), "wb") as sink, arrow.ipc.new_file(sink, reader.schema) as file:
         for batch in reader:

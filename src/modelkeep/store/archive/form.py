@@ -56,6 +56,8 @@ REVISION = _kinds(outcomes)
 CHAIN = "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in REVISION.items()) + ")[]"
 KINDS: Mapping[str, str] = {**_kinds(predictions), **_PACKED, **MATCHED, "chain": CHAIN}
 """Every column of a file, with its type in DuckDB. ``body`` is there only where a person's key must open it."""
+SHOWN = {name: kind for name, kind in KINDS.items() if kind in {"BIGINT", "DOUBLE", "VARCHAR"}}
+"""The columns of a file that questions and exports look at: everything but bytes and chains."""
 HOT = tuple(column.name for column in predictions.columns)
 _REVISIONS = tuple(REVISION)
 
@@ -128,6 +130,14 @@ def columns(records: Sequence[Record]) -> dict[str, list[Any]]:
         told = [dict(zip(_REVISIONS, revision, strict=True)) for revision in record.chain]
         found["chain"][place] = msgspec.json.encode(told).decode()
     return found
+
+
+def shown(found: Sequence[Sequence[Any]], bodies: Sequence[bytes]) -> dict[str, list[Any]]:
+    """Rows of ``rows.PREDICTIONS`` and the columns ``MATCHED`` behind them, with their opened bodies, as ``SHOWN``."""
+    apart = rows.all_apart(bodies)
+    names = [*(column.name for column in rows.PREDICTIONS.selected_columns), *MATCHED]
+    page = {name: list(values) for name, values in zip(names, zip(*found, strict=True), strict=True) if name in SHOWN}
+    return page | {name: apart[name] for name in _PACKED}
 
 
 def record(row: Sequence[Any]) -> Record:

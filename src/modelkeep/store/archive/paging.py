@@ -8,8 +8,9 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, and_, select
 
-from modelkeep.store.archive.form import HOT, MATCHED, REVISION, Record, columns
-from modelkeep.store.sealing import Keys
+from modelkeep.store import rows
+from modelkeep.store.archive.form import REVISION, shown
+from modelkeep.store.sealing import NUMBER, Keys, sealed
 from modelkeep.store.tables import matches, outcomes, predictions, readings
 
 _MATCH = ("number", "outcome", "value", "told", "revision")
@@ -26,7 +27,7 @@ class Span(Struct, frozen=True, kw_only=True):
 def pages(connection: Connection, span: Span, *, size: int) -> Iterator[dict[str, list[Any]]]:
     """Predictions with their outcomes, in the order of recording; without what was told of them before it counted."""
     p, m, after, keys = predictions.c, matches.c, 0, Keys(connection)
-    query = select(*(p[name] for name in HOT), *(m[name].label(f"m_{name}") for name in _MATCH)).select_from(
+    query = rows.PREDICTIONS.add_columns(*(m[name].label(f"m_{name}") for name in _MATCH)).select_from(
         predictions.outerjoin(matches, and_(m.writer == p.writer, m.seq == p.seq))
     )
     if span.model is not None:
@@ -36,16 +37,14 @@ def pages(connection: Connection, span: Span, *, size: int) -> Iterator[dict[str
     if span.end is not None:
         query = query.where(p.at < span.end)
     while True:
-        found = connection.execute(query.where(p.number > after).order_by(p.number).limit(size)).all()
+        result = connection.execute(query.where(p.number > after).order_by(p.number).limit(size))
+        found = result.cursor.fetchall()  # the driver's own tuples: nothing is made of a row but its columns
+        result.close()
         if not found:
             return
-        after = found[-1][HOT.index("number")]
-        records = [Record(tuple(row[: len(HOT)]), None, ()) for row in found]
-        opened = keys.all_opened(record.row for record in records)
-        page = columns([record.opened(row) for record, row in zip(records, opened, strict=True)])
-        for place, name in enumerate(MATCHED):
-            page[name] = [row[len(HOT) + place] for row in found]
-        yield page
+        after = found[-1][NUMBER]
+        opened = keys.all_opened(found) if any(map(sealed, found)) else found
+        yield shown(found, [row[NUMBER - 1] for row in opened])
 
 
 def told_pages(connection: Connection, *, size: int) -> Iterator[dict[str, list[Any]]]:
