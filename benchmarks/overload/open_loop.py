@@ -23,6 +23,9 @@ STAMPED = 35
 IDLE = 3.0
 """The server closes a connection that was idle for five seconds; whoever uses one then may find it closing."""
 PATIENCE = 60.0
+OVERDUE = 0.05
+"""A request that this side would send so many seconds late is left out and counted: sent at last, with all others that
+are late, it would be a burst that nobody meant to send."""
 BODY = b'{"features": {"x": %d.5}}'
 HEAD = b"POST /v1/models/%b/predict HTTP/1.1\r\nhost: x\r\nx-priority: %b\r\ncontent-length: %d\r\n%b\r\n%b"
 
@@ -56,7 +59,7 @@ class Caller:
     def __init__(self, port, model, *, more=b""):
         self.port, self.model, self.more = port, model.encode(), more
         self.poll, self.busy, self.free = select.epoll(), {}, []
-        self.made, self.number, self.answers = 0, 0, []
+        self.made, self.number, self.answers, self.left_out = 0, 0, [], Counter()
 
     def ask(self, priority, due):
         """Send one request now that was due at a moment."""
@@ -120,13 +123,19 @@ class Caller:
 
 
 def push(caller, rates, seconds):
-    """Ask so many times a second of each priority; every answer, those in the end that never came included."""
+    """Ask so many times a second of each priority; every answer, those in the end that never came included.
+
+    What this side is too late for is not asked, and counted in ``caller.left_out``.
+    """
     plan = sorted((i / rate, p) for p, rate in rates.items() for i in range(int(rate * seconds)))
     began, place = time.time() + 0.05, 0
     while place < len(plan):
         due, priority = plan[place]
         wait = began + due - time.time()
-        if wait <= 0:
+        if wait < -OVERDUE:
+            caller.left_out[priority] += 1
+            place += 1
+        elif wait <= 0:
             caller.ask(priority, began + due)
             place += 1
             caller.take(0.0) if place % 4 == 0 else None
@@ -206,6 +215,7 @@ def main():
         rates = {p: float(r) for p, r in (one.split("=") for one in asked.rates.split(","))}
         before = time.process_time()
         found = told(push(caller, rates, asked.seconds), asked.seconds)
+        found["left_out"] = dict(caller.left_out)
         found["own_cpu"] = round((time.process_time() - before) / asked.seconds, 3)
     found["connections"] = caller.made
     caller.close()

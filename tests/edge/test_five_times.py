@@ -39,6 +39,8 @@ def fine(found, *, goodput=0.9):
     by, shed = found["by"], found["shed"]
     busy = 1 / found["core"]  # a machine with other work takes its time from the server
     share = "with_an_equal_share_of_the_core" if found["model"] == "loop" else "of_capacity"  # others sleep beside it
+    if found["times_asked"] < 2.5:
+        pytest.skip(f"the machine left the asking side no time to ask for more than it did: {found['times_asked']}")
     assert found[f"goodput_{share}"] >= goodput
     assert by["critical"]["success"] >= 0.999
     assert by["critical"]["served_p95_ms"] < 200 * busy
