@@ -22,7 +22,7 @@ from modelkeep.errors import Conflict, LeaseLost, NotFound, Refused, StoreUnavai
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.jobs.scored_rows import Reading, Recording, Row, line
 from modelkeep.jobs.scorers import THREADS, Scorers
-from modelkeep.nouns import Policy, Version
+from modelkeep.nouns import Policy, Prediction, Version
 from modelkeep.quantities import DAY
 from modelkeep.runtimes.streams import pieces
 from modelkeep.serving.calling import Got
@@ -36,6 +36,7 @@ KEPT = DAY
 NAMED = 100
 """So many rows with problems are named; all are counted."""
 _STEPS = 20
+_TOGETHER = 2000
 _LOOK = 0.5
 _PREFIX = "score-"
 
@@ -211,6 +212,7 @@ class Course:
         self._recording = Recording(version=version, at=run.job.created, request=run.job.id, source=asked.source)
         self._began = self._looked = time.monotonic()
         self._first = reached.scored.rows
+        self._unkept: list[Prediction] = []
         self._told = int(reached.scored.done * _STEPS)
 
     def checked(self) -> Reached:
@@ -252,7 +254,7 @@ class Course:
         answers.add(
             [line(row, got, prediction_id=ids.get(row.number, "")) for row, got in zip(batch.rows, every, strict=True)]
         )
-        self._note(batch.rows, every, done=batch.done)
+        self._note(batch.rows, every, done=batch.done, recorded=bool(ids))
         seconds = time.monotonic() - self._began
         peak = scorers.peak
         self._reached = structs.replace(
@@ -307,7 +309,17 @@ class Course:
             return {}
         pairs = [(row, got) for row, got in zip(rows, every, strict=True) if not row.problem]
         made = {row.number: self._recording.prediction(row, got) for row, got in pairs}
-        taken = self._rooms.intake.take(list(made.values()), elsewhere=False)
+        self._unkept += made.values()
+        if len(self._unkept) >= _TOGETHER:
+            self._keep()
+        return {number: prediction.id for number, prediction in made.items()}
+
+    def _keep(self) -> None:
+        """Wait until the records that have gathered are on disk: one wait for many batches."""
+        if not self._unkept:
+            return
+        taken = self._rooms.intake.take(self._unkept, elsewhere=False)
+        self._unkept = []
         scored = self._reached.scored
         self._reached = structs.replace(
             self._reached,
@@ -318,9 +330,8 @@ class Course:
                 withheld=scored.withheld + taken.withheld,
             ),
         )
-        return {number: prediction.id for number, prediction in made.items()}
 
-    def _note(self, rows: Sequence[Row], every: Sequence[Got], *, done: float) -> None:
+    def _note(self, rows: Sequence[Row], every: Sequence[Got], *, done: float, recorded: bool = False) -> None:
         """Count what became of some rows."""
         before = self._reached.scored
         failed = [got.value is None for got in every] or [False] * len(rows)
@@ -336,13 +347,14 @@ class Course:
             answered=before.answered + (len(rows) - refused - lost if every else 0),
             refused=before.refused + refused,
             failed=before.failed + lost,
-            columns=_columns(before.columns, rows, every, recorded=before.recorded + before.repeated > 0),
+            columns=_columns(before.columns, rows, every, recorded=recorded),
             problems=(*before.problems, *found)[:NAMED],
         )
         self._reached = structs.replace(self._reached, scored=scored, last=rows[-1].number)
 
     def _step(self, answers: Answers, *, ended: bool = False) -> None:
         """Remember what is on disk, and say how far it is."""
+        self._keep()  # what the memo passes over is on disk, answers and records
         self._reached = structs.replace(self._reached, size=answers.certain(), ended=ended)
         scored = self._reached.scored
         share = "" if ended else f", {scored.done:.0%}"
