@@ -91,3 +91,60 @@ def test_a_model_that_misbehaves_is_ended_replaced_charged_and_rolled_back(folde
 
 def state(live, name):
     return json.loads(live.get(f"/v1/models/{name}").content)["rollout"]
+
+
+GREEDY = (
+    "import ctypes, os\nheld = b'x' * 10**10 if os.path.exists({flag!r}) else b''\n"
+    "def predict(row):\n    if row['x'] == 777:\n        ctypes.string_at(0)\n    return 2.0\n"
+)
+"""Ten gigabytes from the moment when there is a file: when it is loaded, or when another process takes its place."""
+
+
+@pytest.mark.prove
+def test_a_model_too_large_to_load_dies_alone_and_is_out(tmp_path, up):
+    """One cannot be loaded when it is released; of the other, no process can be started again after a crash."""
+    folder = tmp_path / "data"
+    flags = {name: tmp_path / f"{name} is large" for name in ("at once", "again")}
+    trial = Trial(shadow=0.0, canary=(0.5,), stage=3600.0, last=7200.0, look=1.0)
+    with opened(folder) as app:
+        for name in ("at-once", "again", "steady"):
+            policy = Policy(model=name, limit=1.0, memory=300_000_000, trial=trial)
+            with app.rooms.store.write() as ledger:
+                policy = adopt(ledger, policy, who="test", why="", at=1.0)
+            keep(app, name, GOOD)
+            with app.rooms.store.write() as ledger:
+                ledger.rollouts.put(first(name, 1, policy=policy.number, at=app.rooms.clock.now()), None)
+            if name != "steady":
+                keep(app, name, GREEDY.format(flag=str(flags[name.replace("-", " ")])))
+    live = up(folder)
+    flags["at once"].touch()
+    for name in ("at-once", "again"):
+        begun = live.run("release", f"{name}@2", "--force", "--why", "a test")
+        print(name, begun.returncode, begun.stdout, begun.stderr)
+    until(lambda: state(live, "again")["mode"] == "canary", what="the canary that loads begins")
+    flags["again"].touch()
+    found = {name: [] for name in ("at-once", "again")}
+    threads = [threading.Thread(target=crowd, args=(live.port, name, said)) for name, said in found.items()]
+    for thread in threads:
+        thread.start()
+    beside = []
+    while any(thread.is_alive() for thread in threads):
+        beside.append(live.predict(1.0, model="steady"))
+        time.sleep(0.02)
+    for name, replies in found.items():
+        assert {reply.status for reply in replies} == {200}, name
+        assert {reply.json["prediction"] for reply in replies} == {1.0}, name
+    assert {reply.status for reply in beside} == {200}
+    until(lambda: all(state(live, name)["mode"] is None for name in found), within=30, what="both are rolled back")
+    with store_of(folder) as ledger:
+        for name in found:
+            rows = [p for p in ledger.records.latest(name, limit=1000) if p.version == 2]
+            print(name, len(rows), {p.error for p in rows})
+            assert all(p.error for p in rows)
+            assert len(rows) <= 40
+            assert ledger.rollouts.get(name).champion == 1
+    told = [(alert["type"], alert["subject"]) for alert in json.loads(live.get("/v1/alerts").content)["alerts"]]
+    print(told)
+    assert sorted(told) == [("deployment", "again@2"), ("deployment", "at-once@2")]
+    assert live.process.poll() is None
+    assert live.log.count("it could not be started again") + live.log.count("cannot be loaded") < 30, "a crash loop"
