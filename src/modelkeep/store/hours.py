@@ -15,7 +15,7 @@ from modelkeep.profile import REFERENCES, Profile, Slice
 from modelkeep.quantities import HOUR
 from modelkeep.store.exact import Exact, pack, unpack
 from modelkeep.store.folding import Folded
-from modelkeep.store.rows import Asked, unpack_refs, value_of
+from modelkeep.store.rows import UNKNOWN, Asked, all_refs, unpack_refs, value_of, values_of
 from modelkeep.store.sealing import Keys
 from modelkeep.store.tables import error_sums, profiles, replace_rows, rows_among, upsert
 
@@ -126,23 +126,46 @@ class Hours:
 
 
 def of_rows(rows: Iterable[Sequence[Any]]) -> dict[str, Exact]:
-    """The exact sums of rows that begin with output, value and references."""
-    numbers: dict[str, tuple[list[float], list[float]]] = {}
+    """The exact sums of rows that begin with output, value and references.
+
+    Each column is decoded in one go: row by row takes five times as long.
+    """
+    some = [row for row in rows if row[0] != UNKNOWN and row[1] != UNKNOWN]
     found: dict[str, Exact] = {}
-    for output, value, refs, *_ in rows:
-        truth = value_of(value)
-        if truth is None:
-            continue
-        for name, answer in named_answers(output, refs):
-            if isinstance(answer, bool | str) or isinstance(truth, bool | str):
-                found.setdefault(name, Exact()).pair(answer, truth)
-            else:
-                said, true = numbers.setdefault(name, ([], []))
-                said.append(float(answer))
-                true.append(float(truth))
-    for name, (said, true) in numbers.items():
-        found.setdefault(name, Exact()).numbers(np.array(said), np.array(true))
+    if not some:
+        return found
+    truths = values_of([row[1] for row in some])
+    _add(found, "model", answers=values_of([row[0] for row in some]), truths=truths)
+    told = [(row[2], truth) for row, truth in zip(some, truths, strict=True) if row[2]]
+    pairs = list(zip(all_refs([refs for refs, _ in told]), (truth for _, truth in told), strict=True))
+    for length in {len(refs) for refs, _ in pairs}:
+        mine = [pair for pair in pairs if len(pair[0]) == length]
+        beside = [truth for _, truth in mine]
+        for name, said in zip(_NAMES.get(length, ()), zip(*(refs for refs, _ in mine), strict=True), strict=False):
+            _add(found, name, answers=said, truths=beside)
     return found
+
+
+def _add(found: dict[str, Exact], name: str, *, answers: Sequence[Output | None], truths: Sequence[Output]) -> None:
+    """Add the pairs of one answerer, without those in which it knew nothing."""
+    exact = Exact()
+    if {*map(type, answers), *map(type, truths)} <= {float, int}:
+        said, true = np.array(answers, dtype=float), np.array(truths, dtype=float)
+        unknown = np.isnan(said)
+        exact.numbers(*((said[~unknown], true[~unknown]) if unknown.any() else (said, true)))
+    else:
+        numbers: list[tuple[float, float]] = []
+        for answer, truth in zip(answers, truths, strict=True):
+            if answer is None or _nan(answer):
+                continue
+            if isinstance(answer, bool | str) or isinstance(truth, bool | str):
+                exact.pair(answer, truth)
+            else:
+                numbers.append((float(answer), float(truth)))
+        if numbers:
+            exact.numbers(*np.array(numbers).T)
+    if exact.n:
+        found.setdefault(name, Exact()).merge(exact)
 
 
 def answers(asked: Asked) -> list[tuple[str, Output]]:
