@@ -11,7 +11,7 @@ demo: .venv/demo
 	@$(BIN)/modelkeep demo $(DEMO)
 
 test: .venv/dev
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not prove"
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "not prove"
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from postgres_server import Server, programs, running
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 RESULTS = TESTS.parent / "build" / "rows.json"
@@ -68,17 +70,30 @@ def database(postgres: Server, _shared_database: str) -> Iterator[str]:
     postgres.clean(_shared_database)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a costly fixture goes to one process: a module, or all about one workload."""
-    items.sort(key=lambda item: FIRST.index(_place(item)[0]) if _place(item)[0] in FIRST else len(FIRST))
-    for item in items:
-        parts = _place(item)
-        item.add_marker(pytest.mark.xdist_group("/".join(parts[:2] if parts[0] == "workloads" else parts)))
+    """The longest begin first."""
+    items.sort(key=lambda item: _turn(item.nodeid))
 
 
-def _place(item: pytest.Item) -> tuple[str, ...]:
-    return item.path.relative_to(TESTS).parts
+def _turn(test: str) -> int:
+    folder = test.split("/")[1]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
+
+
+class Together(LoadScopeScheduling):
+    """What shares a costly fixture goes to one process: a file, or all about one workload."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """What must stay together."""
+        file = nodeid.partition("::")[0]
+        parts = file.split("/")
+        return "/".join(parts[:3]) if parts[1] == "workloads" else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How tests are shared out among processes."""
+    return Together(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -90,8 +105,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
         for name, row in report.user_properties:
             if name == "row":
-                test = report.nodeid.rpartition("@")[0] if report.nodeid.endswith(".py") else report.nodeid
-                found.setdefault(str(row), {})[test] = report.outcome
+                found.setdefault(str(row), {})[report.nodeid] = report.outcome
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
