@@ -22,6 +22,10 @@ _TYPES: Mapping[Kind, str] = {
 }
 
 
+WORDS = {"pandas_analyze_sample": "0"}
+"""The setting of a connection that reads ``arrays``: an object is a text, nothing is guessed from a sample."""
+
+
 def type_of(field: Field) -> str:
     """How DuckDB keeps the values of a column."""
     return _TYPES[field.kind]
@@ -41,7 +45,7 @@ class Duck:
         """A connection of one's own to the database."""
         with self._lock:
             if self._database is None:
-                config = {"autoinstall_known_extensions": "false", "threads": "1"}
+                config = {"autoinstall_known_extensions": "false", "threads": "1", **WORDS}
                 self._database = duckdb().connect(config=config)
             return self._database.cursor()
 
@@ -58,10 +62,6 @@ class Duck:
                 self._database.close()
             self._database = None
             self.life += 1
-
-
-WORDS = "SET pandas_analyze_sample = 0"
-"""For a connection that reads ``arrays``: what is an object is a text, and nothing is guessed from a sample."""
 
 
 def arrays(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> dict[str, Any]:

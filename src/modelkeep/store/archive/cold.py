@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from msgspec import Struct
 from modelkeep.errors import NotFound, StoreUnavailable
 from modelkeep.store import durable
 from modelkeep.store.archive.form import KINDS, REVISION, Record, columns, record
-from modelkeep.store.duck import Duck, duckdb, quoted, said, text
+from modelkeep.store.duck import Duck, arrays, duckdb, quoted, said, text
 from modelkeep.store.folder import FolderFiles
 
 ROWS = 20_000
@@ -100,15 +100,24 @@ class Cold:
 
     def write(self, records: Sequence[Record]) -> Written:
         """Keep records in a new file. Raises StoreUnavailable."""
-        taken, bound = list[str](), list[Any]()
+        taken, bound, page = list[str](), list[Any](), dict[str, list[Any]]()
+        kinds = dict[str, str]()
         for name, values in columns(records).items():
             kind = "VARCHAR" if name == "chain" else KINDS[name]
             # Most columns say one thing: said once, it costs nothing. (0.0 and -0.0 are equal and not the same.)
-            alike = not isinstance(values[0], float) and values.count(values[0]) == len(values)
-            taken.append(f"{'?' if alike else 'unnest(?'}::{kind}{'' if alike else '[])'} AS {quoted(name)}")
-            bound.append(values[0] if alike else values)
-        rows = f"SELECT * REPLACE (from_json(chain, '{_CHAIN}') AS chain) FROM (SELECT {', '.join(taken)})"
-        return self._copy(f"{rows} ORDER BY writer, seq", bound)
+            if name != "seq" and not isinstance(values[0], float) and values.count(values[0]) == len(values):
+                taken.append(f"?::{kind} AS {quoted(name)}")
+                bound.append(values[0])
+                continue
+            page[name], kinds[name], place = values, kind, quoted(name)
+            if kind == "BLOB":
+                page[name], kinds[name] = [None if value is None else value.hex() for value in values], "VARCHAR"
+                place = f"unhex({place})"
+            elif kind == "DOUBLE" and any(value != value for value in values):  # noqa: PLR0124 - only NaN is not itself
+                page[name], kinds[name] = [None if value is None else repr(value) for value in values], "VARCHAR"
+            taken.append(f"{place}::{kind} AS {quoted(name)}")
+        rows = f"SELECT * REPLACE (from_json(chain, '{_CHAIN}') AS chain) FROM (SELECT {', '.join(taken)} FROM page)"
+        return self._copy(f"{rows} ORDER BY writer, seq", bound, page=arrays(page, kinds))
 
     def merge(self, live: Live, *, where: str = "TRUE", values: Sequence[Any] = (), bare: bool = False) -> Written:
         """Write the records for which ``where`` holds to a new file; ``bare`` leaves their features out."""
@@ -244,9 +253,11 @@ class Cold:
         files = f"read_parquet([{paths}], union_by_name = true, filename = true)"
         return f"(SELECT {_NULLS} WHERE FALSE UNION ALL BY NAME SELECT * FROM {files})"
 
-    def _copy(self, query: str, values: Sequence[Any]) -> Written:
+    def _copy(self, query: str, values: Sequence[Any], *, page: Mapping[str, Any] | None = None) -> Written:
         with self._disk("write"), durable.beside(self.folder) as part, self._duck.cursor() as cursor:
             form = _FORM.format(secrets.token_hex(16))
+            if page is not None:
+                cursor.register("page", page)
             self._run(cursor, f"COPY ({query}) TO {text(part)} {form}", values=values)
             size = part.stat().st_size
             digest = self._files.take(part)

@@ -159,6 +159,7 @@ class Snapshot:
             _view(self._cursor, _among(self._parts, low=low, high=high), span=self._span, low=low, high=high)
             done.append(self.folder / f"ordered-{len(done):06d}.parquet")
             self._copied(query, values, target=done[-1], form=_SCRATCH)
+        self._cursor.execute("SET threads = 1")  # two would hold many groups of rows back to keep them in order
         files = ", ".join(text(path, glob=True) for path in done)
         return f"SELECT * REPLACE (CAST(features AS JSON) AS features) FROM read_parquet([{files}])"
 
@@ -208,12 +209,16 @@ def taken(
     """
     with tempfile.TemporaryDirectory(prefix="modelkeep-") as scratch:
         folder = Path(scratch)
-        config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "threads": "2"}
+        config = {
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "threads": "2",
+            **WORDS,
+        }
         with duckdb().connect(config=config | {"memory_limit": MEMORY, "temp_directory": str(folder)}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
             connection.execute("SET enable_external_file_cache = false")  # else all that was read stays in memory
-            connection.execute(WORDS)
             copying = _Copying(store, connection, folder=folder, span=span, most=most, say=say)
             allowed = copying.run(tables)
             if closed:

@@ -23,11 +23,15 @@ from modelkeep.store.seams import Store
 
 BATCH = 250
 """So many rows leave the database in one transaction, at first."""
-_SMALLEST, _LARGEST = 100, 2000
-QUICK = 0.025
-"""Seconds that such a transaction shall take: the batches grow or shrink towards it."""
-SLICES = 5
-"""So many batches have a file together."""
+_SMALLEST, _LARGEST = 200, 2000
+QUICK = 0.015
+"""Seconds that such a transaction shall take until it is forced to disk: the batches grow or shrink towards it."""
+SEALED = 5000
+"""So many rows have a file together when they leave the database."""
+BREATH = 0.0005
+"""Seconds between two batches that are read: whoever else runs in this process need not wait for its turn."""
+OFTEN = 4
+"""After so many transactions the next one waits as long as they take, also where nobody seems to record."""
 TRIES = 8
 """So often a change is tried whose rows are changed by others meanwhile."""
 GRACE = 900.0
@@ -55,18 +59,28 @@ def _nothing(_: str) -> None:
 class Archive:
     """The work on the archive of one store; any number of processes may call it, one at a time does something.
 
-    A day of ``large`` rows or more is merged into a file of its own, smaller days of a month into one file. Raises
-    StoreUnavailable when the store has no archive, or its disk fails: then nothing was lost.
+    ``together`` rows are sealed into one file at most. A day of ``large`` rows or more is merged into a file of its
+    own, smaller days of a month into one file. Raises StoreUnavailable when the store has no archive, or its disk
+    fails: then nothing was lost.
     """
 
-    def __init__(self, store: Store, *, pause: Callable[[str], None] = _nothing, large: int = LARGE) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        pause: Callable[[str], None] = _nothing,
+        large: int = LARGE,
+        together: int = SEALED,
+    ) -> None:
         if store.cold is None:
             raise StoreUnavailable("this store has no folder for an archive", remedy="open it with one")
         self._store = store
         self.cold: Cold = store.cold
         self._pause = pause
-        self._large = large
+        self._large, self._together = large, together
         self._batch = BATCH
+        self._turns = 0
+        self._seen: int | None = None
 
     # --------------------------------------------------------------------------------------------- sealing
 
@@ -82,18 +96,21 @@ class Archive:
         for _ in range(TRIES):
             with self.cold.lock():
                 with self._store.read() as ledger:
-                    oldest = ledger.archive.old(model, before=before, limit=self._batch * SLICES)
-                    batch = ledger.archive.gather(model, oldest)
-                if not batch.records:
+                    oldest = ledger.archive.old(model, before=before, limit=self._together)
+                    records = list[Record]()
+                    for start in range(0, len(oldest), BATCH):
+                        records += ledger.archive.gather(model, oldest[start : start + BATCH]).records
+                        time.sleep(BREATH)
+                if not records:
                     return 0
-                written, about = self.cold.write(batch.records), described(batch.records)
+                written, about = self.cold.write(records), described(records)
                 self._pause("archive.written")
-                ids = [record.id for record in batch.records]
+                ids = [record.id for record in records]
                 with self._store.write() as ledger:
                     partition = ledger.archive.announce(model, written, about=about, ids=ids, at=at)
                     self._pause("archive.announcing")
                 self._pause("archive.announced")
-                taken = self._take(partition, batch.records)
+                taken = self._take(partition, records)
                 if taken:
                     return taken
         return 0
@@ -104,11 +121,17 @@ class Archive:
         while start < len(records):
             some = records[start : start + self._batch]
             start += len(some)
-            began = time.perf_counter()
             with self._store.write() as ledger:
+                began = time.perf_counter()
+                newest = ledger.archive.newest()
                 taken += ledger.archive.take(partition, some)
+                self._paced(time.perf_counter() - began)
                 self._pause("archive.taking")
-            self._paced(time.perf_counter() - began)
+            took = time.perf_counter() - began
+            self._turns += 1
+            if newest != self._seen or self._turns % OFTEN == 0:
+                time.sleep(took)  # somebody records: the next turn is theirs
+            self._seen = newest
             self._pause("archive.sealed")
         return taken
 

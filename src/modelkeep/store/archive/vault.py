@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from modelkeep.nouns import Prediction
 from modelkeep.store import rows
@@ -18,7 +18,10 @@ from modelkeep.store.archive.sealing import Batch
 from modelkeep.store.archive.shelf import Id, Partition, Shelf
 from modelkeep.store.sealing import Keys
 from modelkeep.store.sealing import sealed as is_sealed
+from modelkeep.store.tables import predictions
 from modelkeep.store.tallying import Tallies
+
+_NEWEST = select(func.max(predictions.c.number))
 
 
 class Vault(Shelf):
@@ -76,6 +79,10 @@ class Vault(Shelf):
         sealing.remove(self._connection, batch)
         self.unstrike(partition, [record.id for record in batch.records])
         return len(batch.records)
+
+    def newest(self) -> int:
+        """The highest number of a prediction in the database, which grows while somebody records; 0 without any."""
+        return self._connection.execute(_NEWEST).scalar() or 0
 
     def drop(self, batch: Batch) -> None:
         """Delete a batch from the database for good: it is older than anybody wants it. Sums and profiles stay."""
