@@ -1,6 +1,5 @@
 """More photos than can be looked at closely: each is looked at less closely meanwhile, and as before afterwards."""
 
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,9 +49,11 @@ def test_photos_are_looked_at_less_closely_while_too_many_come(url):
     while look()[0] != "high":
         assert time.monotonic() < end, "it does not come back by itself"
         time.sleep(0.1)
-    alone = {tier: statistics.median(look(tier=tier)[2] for _ in range(3)) for tier in ("low", "high")}
-    print(alone)
-    assert alone["low"] < 0.8 * alone["high"]
+    # The least of each: what other work on the machine adds to.
+    turns = [(look(tier="low")[2], look(tier="high")[2]) for _ in range(6)]
+    low_alone, high_alone = (min(took) for took in zip(*turns, strict=True))
+    print(low_alone, high_alone)
+    assert low_alone < 0.8 * high_alone
 
 
 def test_work_is_eased_while_too_much_comes_and_comes_back_evenly():
