@@ -1,3 +1,5 @@
+import shutil
+
 import httpx
 import pytest
 from yard import NEW, installed
@@ -10,6 +12,9 @@ from modelkeep.workloads.weight import POLICY
 from modelkeep.workloads.weight.preparing import prepare
 from modelkeep.workloads.weight.simulator import METALS, START, simulate
 from modelkeep.workloads.weight.training import train
+
+NOW = START + 30 * 86400.0
+FLAGS = {"server.listen": [0], "watch.every": "0s", "workloads": ["weight"], "loading.isolate": False}
 
 
 @pytest.fixture(scope="session")
@@ -29,18 +34,23 @@ def trained(scrap):
 
 @pytest.fixture
 def clock():
-    return ManualClock(START + 30 * 86400.0)
+    return ManualClock(NOW)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, trained):
+    """A data folder with the ensemble as a version that answers: made once, and copied."""
+    folder = tmp_path_factory.mktemp("made") / "data"
+    with App.open(settings.load(folder=folder, environ={}, flags=FLAGS), clock=ManualClock(NOW)) as one:
+        installed(one, trained)
+    return folder
 
 
 @pytest.fixture
-def app(tmp_path, clock, trained):
-    found = settings.load(
-        folder=tmp_path / "data",
-        environ={},
-        flags={"server.listen": [0], "watch.every": "0s", "workloads": ["weight"], "loading.isolate": False},
-    )
-    with App.open(found, clock=clock) as one:
-        installed(one, trained)
+def app(tmp_path, clock, made):
+    shutil.copytree(made, tmp_path / "data")
+    with App.open(settings.load(folder=tmp_path / "data", environ={}, flags=FLAGS), clock=clock) as one:
+        one.rooms.router.refresh()
         yield one
 
 
