@@ -4,8 +4,10 @@ Its callers are answered by the champion, its neighbour does not notice, and peo
 """
 
 import json
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from live_server import Client, store_of, until
@@ -147,4 +149,9 @@ def test_a_model_too_large_to_load_dies_alone_and_is_out(tmp_path, up):
     print(told)
     assert sorted(told) == [("deployment", "again@2"), ("deployment", "at-once@2")]
     assert live.process.poll() is None
+    status = Path(f"/proc/{live.process.pid}/status")
+    if status.exists():
+        most = int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024
+        print(f"the server held {most:.0f} MB at most")
+        assert most < 500, "the server itself has loaded it"
     assert live.log.count("it could not be started again") + live.log.count("cannot be loaded") < 30, "a crash loop"

@@ -13,6 +13,7 @@ from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.nouns import Field, Outcome, Policy, Prediction, Rollout, Signature, Trial, Version
 from modelkeep.runtimes import inspect
+from modelkeep.serving.shelf import Keeping, Shelf
 from modelkeep.store.folder import FolderFiles
 from modelkeep.store.sqlite import SqliteStore
 
@@ -25,8 +26,9 @@ SIGNATURE = Signature(inputs=(Field(name="x", kind="number", low=0, high=1),), o
 class Routes:
     """The serving side as these tests have it: the rollouts in force, read when a task says so."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, *, files: FolderFiles, clock: ManualClock) -> None:
         self.store = store
+        self.shelf = Shelf(files, clock, keeping=Keeping(), uses=dict)
         self.failures: dict[str, str] = {}
         self.rollouts: dict[str, Rollout] = {}
         self.refresh()
@@ -41,9 +43,10 @@ def rooms_of(folder: Path, at: float = START) -> Rooms:
     store.migrate()
     clock = ManualClock(at)
     book = Book(rules.DEFAULT, {"log": LogChannel()}, clock=clock)
+    files = FolderFiles(folder / "files")
     return Rooms(
-        clock=clock, store=store, files=FolderFiles(folder / "files"), folder=folder, book=book,
-        recorder=None, gateway=None, router=Routes(store),
+        clock=clock, store=store, files=files, folder=folder, book=book,
+        recorder=None, gateway=None, router=Routes(store, files=files, clock=clock),
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Policy, Version
 from modelkeep.profile import merged
 from modelkeep.quantities import DAY
-from modelkeep.runtimes.loading import load
 from modelkeep.runtimes.signatures import example
 
 
@@ -111,21 +110,18 @@ def _tried(rooms: Rooms, version: Version, *, whole: bool) -> tuple[Finding, flo
         return _unasked("loads", "its file is not the one that was registered"), math.nan
     fix = f"modelkeep rollback {version.model}"
     try:
-        loaded = load(version, rooms.files.path)
+        with rooms.router.shelf.aside(version) as loaded:
+            started = perf_counter()
+            try:
+                loaded.predict([example(version.signature)])
+            except ModelkeepError as failed:
+                said = f"it loads, and does not answer a row made up from its signature: {failed.message}"
+                return Finding(question="loads", fine=None, detail=said, fix=fix), math.nan
+            took = perf_counter() - started
     except StoreUnavailable:
         raise
     except ModelkeepError as broken:
         return Finding(question="loads", fine=False, detail=broken.message, fix=fix), math.nan
-    started = perf_counter()
-    try:
-        loaded.predict([example(version.signature)])
-    except ModelkeepError as failed:
-        said = f"it loads, and does not answer a row made up from its signature: {failed.message}"
-        return Finding(question="loads", fine=None, detail=said, fix=fix), math.nan
-    finally:
-        if loaded.close is not None:
-            loaded.close()
-    took = perf_counter() - started
     return Finding(question="loads", fine=True, detail=f"it answered one row in {took * 1000:.3g} ms"), took
 
 

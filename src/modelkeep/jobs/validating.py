@@ -9,7 +9,7 @@ from modelkeep.errors import BadArtifact, BelowPolicy, ModelFailed, NotFound
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.nouns import Match, Output, Policy, Prediction, Version
 from modelkeep.rollout.rounds import CAP
-from modelkeep.runtimes import Loaded, load
+from modelkeep.runtimes import Loaded
 from modelkeep.watch.intervals import Interval, mean
 
 LEAST = 30
@@ -56,15 +56,27 @@ def validate(rooms: Rooms, version: Version, *, policy: Policy, force: bool, why
             else []
         )
     try:
-        mine = load(version, rooms.files.path)
+        with rooms.router.shelf.aside(version) as mine:
+            return _looked(mine, rooms=rooms, champion=champion, rows=rows, allowed=policy.guards.loss)
     except (BadArtifact, NotFound, ModelFailed) as broken:
         return Validation(reasons=(str(broken),))
+
+
+def _looked(
+    mine: Loaded,
+    *,
+    rooms: Rooms,
+    champion: Version | None,
+    rows: Sequence[tuple[Prediction, Match]],
+    allowed: float,
+) -> Validation:
+    version = mine.version
     if champion is not None and champion.signature.classifies != version.signature.classifies:
         return Validation(reasons=(f"{version.name} answers another kind of value than {champion.name}",))
     if champion is None or len(rows) < LEAST:
         note = f"not compared offline: {len(rows)} labelled rows are newer than its training data (needs {LEAST})"
         return Validation(notes=(note,), seconds=_known(mine.seconds))
-    return _compared(mine, rooms=rooms, champion=champion, rows=rows, allowed=policy.guards.loss)
+    return _compared(mine, rooms=rooms, champion=champion, rows=rows, allowed=allowed)
 
 
 def below_policy(version: Version, *, force: bool, why: str) -> BelowPolicy | None:
@@ -84,7 +96,8 @@ def _compared(
     except ModelFailed as failed:
         return Validation(reasons=(f"on {len(rows)} labelled rows: {failed}",), seconds=_known(mine.seconds))
     try:
-        old = _losses(load(champion, rooms.files.path).predict(features).values, truths)
+        with rooms.router.shelf.aside(champion) as other:
+            old = _losses(other.predict(features).values, truths)
     except (BadArtifact, NotFound, ModelFailed) as broken:
         note = f"not compared offline: {broken}"
         return Validation(notes=(note,), seconds=_known(mine.seconds))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
@@ -10,7 +12,7 @@ from modelkeep.errors import Conflict
 from modelkeep.nouns import Value
 from modelkeep.operations.act import ModelName, Operation
 from modelkeep.operations.models import known
-from modelkeep.runtimes import Loaded, load
+from modelkeep.runtimes import Loaded
 from modelkeep.runtimes.explaining import Explanation
 
 if TYPE_CHECKING:
@@ -31,12 +33,13 @@ def explain(app: App, request: Explain) -> Explanation:
     Raises NotFound for an unknown model or version, BadFeatures naming each field, and Refused with the reason when the
     version's runtime cannot tell.
     """
-    loaded = _loaded(app, request)
-    loaded.version.signature.check([request.features])
-    return loaded.explain(request.features)
+    with _loaded(app, request) as loaded:
+        loaded.version.signature.check([request.features])
+        return loaded.explain(request.features)
 
 
-def _loaded(app: App, request: Explain) -> Loaded:
+@contextmanager
+def _loaded(app: App, request: Explain) -> Iterator[Loaded]:
     """The version as it answers, or loaded for this one call."""
     with app.rooms.store.read() as ledger:
         known(ledger, request.model)
@@ -47,10 +50,12 @@ def _loaded(app: App, request: Explain) -> Loaded:
         version = ledger.versions.get(request.model, number)
     route = app.rooms.gateway.routes.get(request.model)
     if route is not None and number in route.loaded:
-        return route.loaded[number]
+        yield route.loaded[number]
+        return
     if rollout is not None and rollout.disabled and request.number is None:
         raise Conflict(f"{request.model} is disabled: {rollout.disabled}", remedy=f"modelkeep enable {request.model}")
-    return load(version, app.rooms.files.path)
+    with app.rooms.router.shelf.aside(version) as loaded:
+        yield loaded
 
 
 OPERATIONS = (

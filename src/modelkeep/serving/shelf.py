@@ -10,13 +10,14 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Literal
 from weakref import WeakValueDictionary
 
 import psutil
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep import runtimes
 from modelkeep.clock import Clock
@@ -31,6 +32,8 @@ from modelkeep.store.seams import Files
 _log = logging.getLogger("modelkeep.serving")
 GRACE = 2.0
 """So many seconds what is let go of may still be asked by whoever began with it."""
+LOOK = 600.0
+"""So many seconds a call may take that nobody waits for in line: validation asks for a thousand rows at once."""
 _TOP = re.compile(r"top([1-9]\d{0,5})")
 
 Uses = Callable[[], Mapping[str, int]]
@@ -150,6 +153,24 @@ class Shelf:
                 used = now if why == "use" or old is None else old.used
                 self._held[model] = Held(model=model, versions=here, since=old.since if old else now, used=used)
         return failures
+
+    @contextmanager
+    def aside(self, version: Version) -> Iterator[Loaded]:
+        """A version for a look beside serving, in a process of its own where it would have one when it serves.
+
+        A call may take ``LOOK`` seconds. Raises BadArtifact and NotFound as ``runtimes.load`` does.
+        """
+        policy = self.policies.get(version.model) or Policy(model=version.model)
+        bounds = confined.bounds_of(version, policy) if self.keeping.isolate else None
+        if bounds is None:
+            yield runtimes.load(version, self._files.path)
+            return
+        loaded = confined.load(version, self._files.path, bounds=structs.replace(bounds, limit=LOOK))
+        try:
+            yield loaded
+        finally:
+            if loaded.close is not None:
+                loaded.close()
 
     def crowded(self) -> list[str]:
         """The models that must go because more than the limit are here, or nobody has asked for so long."""
