@@ -1,6 +1,7 @@
 """Which models are in memory: before anybody asks, at the first question, at most so many, and gone for good."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelkeep.errors import BadSettings, Unavailable
+from modelkeep.errors import BadArtifact, BadSettings, Unavailable
 from modelkeep.nouns import Rollout
 from modelkeep.serving.router import Router
 from modelkeep.serving.shelf import Keeping
@@ -150,3 +151,17 @@ def test_five_hundred_models_of_one_entity_each_stay_below_two_gigabytes():
     found = [float(mb) for mb in re.findall(r"-> +(\d+) MB ->", said)]
     assert len(found) == 3
     assert max(found) < 2000
+
+
+def test_a_look_beside_serving_is_taken_where_the_version_would_run(crowd):
+    """What holds too much, or takes its process along, does so to nobody else; nothing of it stays."""
+    house = crowd(1, isolate=True)
+    shelf = house.router.shelf
+    alone = house.add("return float(__import__('os').getpid())", 2, model="demand/1")
+    dies = house.add("return 1.0 if row['x'] else __import__('os')._exit(3)", 3, model="never released")
+    with shelf.aside(alone) as loaded:
+        assert loaded.predict([{"x": 1.0}]).values != [float(os.getpid())]
+        assert set(shelf.loaded) == {"demand/1@1"}
+    with pytest.raises(BadArtifact, match="exit code 3"), shelf.aside(dies):
+        pass
+    assert shelf.ends() == {"demand/1@1": (0, "")}
