@@ -13,7 +13,7 @@ WHOLE = frozenset({"loaded", "unload"})
 BEHIND = frozenset(
     {
         "accuracy", "disable", "emergency", "enable", "explain", "external", "fallback", "infer", "performance",
-        "policy", "predict", "predictions", "ready", "releases", "reviews", "rollback", "versions",
+        "policy", "predict", "predictions", "ready", "releases", "reviews", "rollback", "score", "versions",
     }
 )  # fmt: skip
 """Words that stand behind a model's name in routes: ``/v1/models/{model}/accuracy``."""

@@ -58,6 +58,12 @@ class Score(Struct, frozen=True, kw_only=True):
     by: By = ""
 
 
+class DropAnswers(Struct, frozen=True, kw_only=True):
+    """Which job's answers to let go of."""
+
+    id: JobId
+
+
 class ListAnswers(Struct, frozen=True, kw_only=True):
     """Which job's answers, from where on (the ``next`` of the page before)."""
 
@@ -131,7 +137,7 @@ def score_file(app: App, file: Path, *, out: Path, wanted: Score) -> Job:
         raise Conflict(f"job {job.id!r} is {job.state}: {job.error}", remedy=f"modelkeep jobs show {job.id}")
     result = msgspec.json.decode(job.result, type=Scored)
     answers.write(out, _pages(app, job.id), form=form, columns=result.columns)
-    drop_answers(app, OneJob(id=job.id))
+    drop_answers(app, DropAnswers(id=job.id))
     with app.rooms.store.read() as ledger:
         return ledger.jobs.get(job.id)
 
@@ -171,7 +177,7 @@ def list_answers(app: App, request: ListAnswers) -> RowAnswers:
     return RowAnswers(answers=tuple(found), next=following)
 
 
-def drop_answers(app: App, request: OneJob) -> Dropped:
+def drop_answers(app: App, request: DropAnswers) -> Dropped:
     """Let go of the answers of a job that has scored a file, once they are fetched.
 
     Raises NotFound, and Conflict when it is no such job or has not ended.
@@ -264,7 +270,7 @@ OPERATIONS = (
         run=list_answers, words=("jobs", "answers"), plain=("id",),
     ),
     Operation(
-        name="drop_answers", method="DELETE", path="/v1/jobs/{id}/answers", request=OneJob, result=Dropped,
+        name="drop_answers", method="DELETE", path="/v1/jobs/{id}/answers", request=DropAnswers, result=Dropped,
         run=drop_answers,
     ),
 )  # fmt: skip
