@@ -36,7 +36,7 @@ BACKLOG = 2048
 GRACE = 10
 ACCEPTS = 32
 """So many connections are accepted in one turn of the event loop."""
-TURN = 0.00005
+TURN = 0.0005
 """So long, in seconds, another thread may keep the event loop from running: the loop asks for every connection anew."""
 
 
