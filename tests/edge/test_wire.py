@@ -466,9 +466,11 @@ def test_the_hot_road_is_counted_like_every_other(tmp_path):
 
 @pytest.mark.row("SRV-14")
 def test_requests_that_are_being_answered_are_counted_at_every_moment(tmp_path):
-    slow = "import time\ndef predict(row):\n    time.sleep(1.5)\n    return 2.0 * row['x']\n"
+    gate = tmp_path / "shut"
+    waits = f"import os, time\ndef predict(row):\n    while os.path.exists({str(gate)!r}):\n        time.sleep(0.01)\n"
     with served(tmp_path) as house, ExitStack() as stack:
-        house.keep("doubler", slow)
+        house.keep("doubler", waits + "    return 2.0 * row['x']\n")
+        gate.touch()
         callers = [stack.enter_context(Caller(house)) for _ in range(5)]
 
         def running():
@@ -481,6 +483,7 @@ def test_requests_that_are_being_answered_are_counted_at_every_moment(tmp_path):
         until = time.monotonic() + 5
         while running() != "5.0":
             assert time.monotonic() < until
+        gate.unlink()
         assert all(caller.answer()[0].startswith(b"HTTP/1.1 200") for caller in callers)
         while running() != "0.0":
             assert time.monotonic() < until + 10

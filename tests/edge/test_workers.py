@@ -12,7 +12,9 @@ import pytest
 from making_models import TRIPLER
 from served_house import served
 
-PREDICT = b'POST /v1/models/doubler/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n{"features":{"x": 3}} '
+PREDICT = (
+    b'POST /v1/models/doubler/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n{"features":{"x": 3}} '
+)
 
 
 def until(found, *, within=20.0):
