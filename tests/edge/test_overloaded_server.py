@@ -3,10 +3,10 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import httpx
 import msgspec
@@ -38,15 +38,25 @@ def flood(house, *, n, model="slow", priority="normal", threads=32):
     """Ask from many threads at once; every answer."""
     headers = {"X-Priority": priority}
 
+    own = threading.local()  # a client that threads share closes connections under each other
+    made = []
+
     def one(i):
+        if not hasattr(own, "client"):
+            own.client = httpx.Client(base_url=house.client.base_url, headers=house.client.headers, timeout=30)
+            made.append(own.client)
         began = time.perf_counter()
-        answer = house.client.post(
+        answer = own.client.post(
             f"/v1/models/{model}/predict", json={"features": {"x": float(i % 50), "plan": None}}, headers=headers
         )
         return answer, time.perf_counter() - began
 
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(n)))
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(one, range(n)))
+    finally:
+        for client in made:
+            client.close()
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +195,7 @@ def test_more_capacity_is_asked_for_once(tmp_path):
             pass
 
     scaler = HTTPServer(("127.0.0.1", 0), Scaler)
-    Thread(target=scaler.serve_forever, daemon=True).start()
+    threading.Thread(target=scaler.serve_forever, daemon=True).start()
     try:
         hook = f"http://127.0.0.1:{scaler.server_port}/more"
         with served(tmp_path / "d", overload__webhook=hook, overload__calm=0.5, overload__settle=0.5) as house:

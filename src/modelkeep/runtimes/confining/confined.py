@@ -198,7 +198,8 @@ class Confined:
         self._child = None
         self._ends += 1
         self.ended = (self.ended[0] + 1, why)
-        pause = 0.0 if self._ends == 1 else min(0.5 * 2.0 ** (self._ends - 2), _LONGEST)
+        # One row may end two: in a call with others, and in one of its own. The others shall not wait for that.
+        pause = 0.0 if self._ends <= 2 else min(0.5 * 2.0 ** (self._ends - 3), _LONGEST)
         self._rests = monotonic() + pause
         _log.error(
             "the process of %s is replaced: it %s", self._version.name, why,
