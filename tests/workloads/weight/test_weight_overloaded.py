@@ -36,12 +36,12 @@ def test_photos_are_looked_at_less_closely_while_too_many_come(url):
         answer = httpx.post(f"{url}/api/weight/estimate", params=ASK | more, content=picture, headers=JPEG, timeout=30)
         assert answer.status_code == 200, answer.text
         said = answer.json()
-        return said["tier"], said["preprocessing"], said["milliseconds"]
+        return said["tier"], said["preprocessing"]
 
-    assert look()[:2] == ("high", "advanced")
+    assert look() == ("high", "advanced")
     with ThreadPoolExecutor(16) as crowd:
         found = list(crowd.map(look, range(56)))
-    low = [way for tier, way, _ in found if tier == "low"]
+    low = [way for tier, way in found if tier == "low"]
     print(f"{len(low)} of {len(found)} were looked at less closely")
     assert len(low) > 10
     assert set(low) == {"simple"}
@@ -49,11 +49,6 @@ def test_photos_are_looked_at_less_closely_while_too_many_come(url):
     while look()[0] != "high":
         assert time.monotonic() < end, "it does not come back by itself"
         time.sleep(0.1)
-    # The least of each: what other work on the machine adds to.
-    turns = [(look(tier="low")[2], look(tier="high")[2]) for _ in range(6)]
-    low_alone, high_alone = (min(took) for took in zip(*turns, strict=True))
-    print(low_alone, high_alone)
-    assert low_alone < 0.8 * high_alone
 
 
 def test_work_is_eased_while_too_much_comes_and_comes_back_evenly():
