@@ -8,12 +8,11 @@ Every line has ``timestamp`` (ISO-8601, UTC), ``level``, ``logger``, ``message``
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from logging.handlers import RotatingFileHandler
 from typing import TextIO
 
-import structlog
 from msgspec import json
-from structlog.typing import EventDict, WrappedLogger
 
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadSettings
@@ -22,7 +21,8 @@ from modelkeep.settings import MASK, Secret, Settings
 
 QUIET = ("uvicorn.access", "httpx", "httpcore", "urllib3", "urllib3.connectionpool")
 _TELLING = ("token", "password", "secret", "authorization", "api_key", "cookie")
-_REPEATED = ("message", "asctime", "color_message")  # the line again, as other handlers and uvicorn put it on a record
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+"""What every record has, and the line again, as other handlers and uvicorn put it on a record: no ``extra``."""
 _SHORTEST = 4  # a shorter secret would mask half of every line
 _encode = json.Encoder(enc_hook=str, decimal_format="number").encode
 
@@ -62,7 +62,7 @@ def keep(settings: Settings, *, clock: Clock | None = None, console: TextIO | No
     handlers: list[logging.Handler] = []
     if console is not None:
         screen = logging.StreamHandler(console)
-        screen.setFormatter(_formatter(clock, masks=masks, pretty=console.isatty()))
+        screen.setFormatter(_Lines(clock, masks=masks, pretty=console.isatty()))
         handlers.append(screen)
     if settings.logs.file:
         path = settings.folder / "logs" / settings.logs.file
@@ -73,42 +73,48 @@ def keep(settings: Settings, *, clock: Clock | None = None, console: TextIO | No
             )
         except OSError as cause:
             raise BadSettings(f"logs.file ({settings.source('logs.file')}): cannot write {path}: {cause}") from None
-        file.setFormatter(_formatter(clock, masks=masks, pretty=False))
+        file.setFormatter(_Lines(clock, masks=masks, pretty=False))
         handlers.append(file)
     return Journal(handlers, logging.getLevelNamesMapping()[settings.logs.level.upper()])
 
 
-def _formatter(clock: Clock | None, *, masks: Sequence[str], pretty: bool) -> logging.Formatter:
-    def lined(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        record: logging.LogRecord = event.pop("_record")
-        event.pop("_from_structlog", None)
-        moment = record.created if clock is None or isinstance(clock, SystemClock) else clock.now()
-        own = {
-            "timestamp": iso(moment),
+class _Lines(logging.Formatter):
+    """One JSON object a line; for eyes (``pretty``) what structlog draws of the same."""
+
+    def __init__(self, clock: Clock | None, *, masks: Sequence[str], pretty: bool) -> None:
+        super().__init__()
+        self._clock = None if isinstance(clock, SystemClock) else clock
+        self._masks = masks
+        # structlog brings rich along, for a terminal: a server that writes to a file starts without both.
+        self._eyes = import_module("structlog").dev.ConsoleRenderer() if pretty else None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as its line, secrets masked."""
+        event = {
+            "timestamp": iso(record.created if self._clock is None else self._clock.now()),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": event.pop("event"),
+            "message": record.getMessage(),
             "module": record.module,
             "function": record.funcName,
             "line": record.lineno,
         }
-        extra = {key: _masked(key, value) for key, value in event.items() if key not in _REPEATED}
-        return own | {f"{key}_" if key in own else key: value for key, value in extra.items()}
+        own = tuple(event)
+        for key, value in vars(record).items():
+            if key not in _STANDARD:
+                event[f"{key}_" if key in own else key] = _masked(key, value)
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            event["stack_info"] = record.stack_info
+        return _without(_encode(event).decode() if self._eyes is None else self._drawn(event), self._masks)
 
-    def written(_: WrappedLogger, __: str, event: EventDict) -> str:
-        return _without(_encode(event).decode(), masks)
-
-    def drawn(_: WrappedLogger, __: str, event: EventDict) -> str:
+    def _drawn(self, event: dict[str, object]) -> str:
         event["event"] = event.pop("message")
         for key in ("module", "function", "line"):
             del event[key]
-        return _without(eyes(None, "", event), masks)
-
-    eyes = structlog.dev.ConsoleRenderer()
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.processors.format_exc_info],
-        processors=[lined, drawn if pretty else written],
-    )
+        assert self._eyes is not None  # noqa: S101 - it is asked for here only
+        return str(self._eyes(None, "", event))
 
 
 def _masked(key: str, value: object) -> object:

@@ -8,7 +8,6 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-import httpx
 from msgspec import Struct
 
 from modelkeep.jobs.rooms import Rooms
@@ -49,6 +48,7 @@ def redis(url: str) -> Looked:
 
 def mlflow(url: str) -> Looked:
     """Ask the MLflow server at ``http://host:port`` for ``/health``; anything but 200 within 5 s is critical."""
+    httpx: Any = importlib.import_module("httpx")  # heavy, and asked for where somebody has such a server only
     began = perf_counter()
     try:
         answer = httpx.get(f"{url.rstrip('/')}/health", timeout=PATIENCE, follow_redirects=False)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import Integer
+from sqlalchemy import Integer, MetaData
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDDLCompiler, PGTypeCompiler
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.postgresql.psycopg import PGCompiler_psycopg, PGDialect_psycopg
+
+from modelkeep.store import tables
 
 DRIVER = "modelkeep"
 """The name of the dialect below, as in ``postgresql+modelkeep://``."""
@@ -40,6 +42,18 @@ class _Definitions(PGDDLCompiler):
         return said.replace(" SERIAL", " BIGSERIAL", 1) if counted else said
 
 
+class _Statements(PGCompiler_psycopg):
+    """Upserts are written by SQLite's ``insert``, whose conflicts never name a constraint and lack the word for it."""
+
+    def visit_on_conflict_do_nothing(self, on_conflict: Any, **more: Any) -> str:
+        on_conflict.constraint_target = None
+        return str(super().visit_on_conflict_do_nothing(on_conflict, **more))  # type: ignore[no-untyped-call]
+
+    def visit_on_conflict_do_update(self, on_conflict: Any, **more: Any) -> str:
+        on_conflict.constraint_target = None
+        return str(super().visit_on_conflict_do_update(on_conflict, **more))  # type: ignore[no-untyped-call]
+
+
 class _Whole(Integer):
     """A whole number on its way in: psycopg tells its size by its value, so nothing is said beside it."""
 
@@ -52,8 +66,20 @@ class Dialect(PGDialect_psycopg):
     colspecs = {**PGDialect_psycopg.colspecs, Integer: _Whole}
 
     ddl_compiler = _Definitions
+    statement_compiler = _Statements
     type_compiler_cls: ClassVar[Any] = _Types
     supports_statement_cache = True
 
 
+def _part_of(metadata: MetaData) -> None:
+    """Let the indexes of some rows only be so here as well: the tables say it to SQLite alone.
+
+    To say it to PostgreSQL there would import its part of SQLAlchemy into every server, for most in vain.
+    """
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
+
+
+_part_of(tables.metadata)
 registry.register(f"postgresql.{DRIVER}", __name__, Dialect.__name__)

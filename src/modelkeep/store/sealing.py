@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite
 
 from modelkeep.errors import BadSettings, Unavailable
 from modelkeep.nouns import Prediction
@@ -38,7 +38,7 @@ RECEIPTS = "(receipts)"
 """The key that signs receipts."""
 SIZE = 32
 """Bytes of a key."""
-_ADDED = postgresql.insert(keys).on_conflict_do_nothing(index_elements=[keys.c.name])
+_ADDED = sqlite.insert(keys).on_conflict_do_nothing(index_elements=[keys.c.name])
 _NONCE = 12
 _HEAD = 5
 _BODY = len(rows.ASKED)

@@ -1,6 +1,7 @@
 """Every table, as SQLAlchemy sees it. The migrations build exactly this (a test compares them).
 
 Columns are what is searched or changed; the rest of a noun is in ``body`` (JSON, or MessagePack where it is bulky).
+Indexes of some rows only are so on both databases: ``dialect`` tells PostgreSQL's part of the library.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from sqlalchemy import (
     Text,
     insert,
 )
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite
 
 from modelkeep.store import copying
 
@@ -82,7 +83,6 @@ Index(
     predictions.c.of_writer,
     predictions.c.of_seq,
     sqlite_where=predictions.c.of_writer.is_not(None),
-    postgresql_where=predictions.c.of_writer.is_not(None),
 )
 
 Index(
@@ -90,7 +90,6 @@ Index(
     predictions.c.subject,
     predictions.c.number,
     sqlite_where=predictions.c.subject.is_not(None),
-    postgresql_where=predictions.c.subject.is_not(None),
 )
 
 outcomes = Table(
@@ -114,7 +113,6 @@ Index(
     outcomes.c.writer,
     outcomes.c.seq,
     sqlite_where=outcomes.c.writer.is_not(None),
-    postgresql_where=outcomes.c.writer.is_not(None),
 )
 Index(
     "outcomes_by_key",
@@ -122,7 +120,6 @@ Index(
     outcomes.c.key,
     outcomes.c.target,
     sqlite_where=outcomes.c.model.is_not(None),
-    postgresql_where=outcomes.c.model.is_not(None),
 )
 
 matches = Table(
@@ -475,12 +472,13 @@ def insert_rows(connection: Connection, table: Table, *, rows: Sequence[tuple[ob
 
 
 @cache
-def upsert(table: Table) -> postgresql.Insert:
+def upsert(table: Table) -> sqlite.Insert:
     """Insert a row, or replace everything but the key of the one that has its primary key.
 
-    PostgreSQL's statement of SQLAlchemy is written for both databases: they share the words.
+    SQLite's statement of SQLAlchemy is written for both databases: they share the words, and PostgreSQL's part of the
+    library is not imported where there is none.
     """
-    statement = postgresql.insert(table)
+    statement = sqlite.insert(table)
     keys = list(table.primary_key.columns)
     return statement.on_conflict_do_update(
         index_elements=keys,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from modelkeep.errors import BadSettings, Refused, TimedOut, Unavailable
 
@@ -29,6 +29,7 @@ def post(url: str, content: bytes, *, headers: Mapping[str, str], timeout: float
     Raises Refused for an answer 3xx or 4xx (but 408, 425, 429), TimedOut after ``timeout``, else Unavailable.
     """
     place = urlsplit(url).hostname
+    httpx: Any = importlib.import_module("httpx")  # heavy: a server starts without it, and most never post
     try:
         answer = httpx.post(
             url, content=content, headers={"Content-Type": "application/json", **headers}, timeout=timeout,

@@ -160,9 +160,12 @@ def main(tokens: Sequence[str] | None = None) -> int:
         sys.stdout.write(overview())
         return 0
     words = _ordered(words)
-    if words[0] == "up":
-        gc.disable()  # what a server imports stays: a sixth of its start went into looking for garbage
     try:
+        if words[0] == "up":
+            gc.disable()  # what a server imports stays: a sixth of its start went into looking for garbage
+            code: int | None = importlib.import_module("modelkeep.edge.cli.starting").run(words[1:])
+            if code is not None:
+                return code
         return int(importlib.import_module("modelkeep.edge.cli.tree").run(words))
     finally:
         gc.enable()

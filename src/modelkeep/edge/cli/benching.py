@@ -14,8 +14,9 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from cyclopts import App, Parameter
 
+from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
-from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, Wrongly, guarded
+from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, guarded
 from modelkeep.errors import BadInput, Unavailable
 from modelkeep.nouns import Field, Signature, Value
 from modelkeep.operations import models

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from modelkeep.edge.cli import acts
+from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
-from modelkeep.edge.cli.usage import USUAL, Common, Wrongly, guarded, pairs, scalar
+from modelkeep.edge.cli.usage import Wrongly, guarded, pairs, scalar
 from modelkeep.operations import named
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.tables import read_table

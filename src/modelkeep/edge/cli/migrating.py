@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from msgspec import Struct
 
 from modelkeep import settings
-from modelkeep.edge.cli.usage import DONE, USUAL, Common, guarded
+from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.usage import DONE, guarded
 
 
 class Migrated(Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ from cyclopts import App, Parameter
 from msgspec import Struct
 
 from modelkeep import settings
-from modelkeep.edge.cli import acts, tree
-from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, complain, guarded
+from modelkeep.edge.cli import acts, starting, tree
+from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.usage import DONE, REFUSED, complain, guarded
 from modelkeep.errors import BadSettings
 
 TEMPLATE = """\
@@ -70,7 +71,7 @@ def init(
         except OSError as cause:
             raise BadSettings(f"{place}: {cause.strerror}", remedy="choose a folder that can be written") from None
         found = settings.load(folder=place)
-        # The store and its migrations are imported for the two commands that open them here.
+        # The store and its migrations are imported for the commands that open them.
         local = importlib.import_module("modelkeep.edge.cli.local")
         with local.opened(found):
             pass
@@ -88,17 +89,7 @@ def up(
     common: Common = USUAL,
 ) -> int:
     """Run the server until Ctrl-C."""
-
-    def act() -> int:
-        found = settings.load(folder=common.folder, flags={"server.listen": list(port) or None, "server.host": host})
-        local = importlib.import_module("modelkeep.edge.cli.local")
-        # uvicorn, Starlette and the pages are imported for a server only.
-        server = importlib.import_module("modelkeep.edge.server")
-        with local.opened(found) as app:
-            server.serve(app, tell=_say)
-        return DONE
-
-    return guarded(act)
+    return guarded(lambda: starting.up(starting.Wanted(ports=port, host=host, folder=common.folder)))
 
 
 config: App = acts.COMMANDS["config"]

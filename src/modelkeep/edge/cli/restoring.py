@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from modelkeep import settings
 from modelkeep.edge.cli import show
-from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, complain, guarded
+from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.usage import DONE, REFUSED, complain, guarded
 
 
 class Restored(Struct, frozen=True, kw_only=True):

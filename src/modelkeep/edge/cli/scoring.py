@@ -15,11 +15,12 @@ import msgspec
 from cyclopts import Parameter
 
 from modelkeep.edge.cli import acts, show
+from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.loading import bar
 from modelkeep.edge.cli.mapped import Names
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.training import ENDED
-from modelkeep.edge.cli.usage import DONE, REFUSED, USUAL, Common, Wrongly, complain, guarded
+from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, complain, guarded
 from modelkeep.operations import named
 from modelkeep.operations.scoring import out_form, table_form
 from modelkeep.store import answers as written

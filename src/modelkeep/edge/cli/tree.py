@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group
 
 from modelkeep.edge.cli import ABOUT, GROUPS
-from modelkeep.edge.cli.usage import USAGE, complain, guarded
-
-STOPPED = 130
+from modelkeep.edge.cli.usage import STOPPED, USAGE, complain, guarded
 
 
 def build() -> App:

@@ -1,34 +1,14 @@
-"""What every command takes, and how every command ends."""
+"""How every command ends, and words of people as values. It is imported for ``up``, too: no cyclopts here."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from modelkeep.edge.refusals import Failure, failure
 from modelkeep.errors import BadInput, ModelkeepError, Unavailable
 
-DONE, REFUSED, USAGE, AWAY = 0, 1, 2, 3
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """Where to act, and how to answer."""
-
-    folder: Annotated[Path | None, Parameter(name=["--folder", "-C"], help="Data folder (modelkeep-data)")] = None
-    server: Annotated[
-        str, Parameter(name="--server", help="Address of a running server, such as http://127.0.0.1:8000")
-    ] = ""
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON")] = False
-
-
-USUAL = Common()
+DONE, REFUSED, USAGE, AWAY, STOPPED = 0, 1, 2, 3, 130
 
 
 class Refused(Exception):
