@@ -190,6 +190,7 @@ class App:
                 if sealing is not None:
                     ledger.jobs.add(sealing)
             freeing.bound_threads(freeing.threads(self.settings.loading.threads, workers=self.settings.server.workers))
+            self.rooms.trials.begin(self.settings.loading.trial, apart=self.settings.loading.isolate)
             self.rooms.recorder.start()
             self.rooms.router.refresh()
             self.rooms.router.start()

@@ -14,13 +14,12 @@ from modelkeep import profile
 from modelkeep.errors import BadArtifact, BadInput, Conflict
 from modelkeep.jobs import histories, naming, rivals, samples
 from modelkeep.jobs.rooms import Rooms
-from modelkeep.nouns import Baseline, Lineage, Policy, Signature, Value, Version
+from modelkeep.jobs.trying import Candidate
+from modelkeep.nouns import Baseline, Features, Lineage, Policy, Signature, Value, Version
 from modelkeep.runtimes import (
     Inspected,
     example,
     infer_signature,
-    inspect,
-    load,
     pack_features,
     read_table,
     running,
@@ -29,6 +28,7 @@ from modelkeep.runtimes.running import Chosen
 from modelkeep.serving.discretion import marked
 from modelkeep.store.seams import Ledger
 
+_HELD = 1000
 Also = Callable[[Ledger, Version], None]
 """What else to write in the transaction that keeps the version."""
 
@@ -92,28 +92,16 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     Conflict for a file that is registered already, naming the version.
     """
     _check(registration)
-    found = inspect(registration.path, trust=registration.trust, runtime=registration.runtime)
-    code = _feature_code(registration)
-    columns = _columns(registration)
     with rooms.store.read() as ledger:
         policy = ledger.versions.policy(registration.model)
-        number = _next_number(ledger, registration.model)
-    version = Version(
-        model=registration.model,
-        number=number,
-        artifact=_digest(found.data),
-        features=None if code is None else _digest(code),
-        size=len(found.data),
-        runtime=found.runtime,
-        signature=marked(_signature(registration, found, columns=columns), policy.privacy),
-        created=rooms.clock.now(),
-        lineage=structs.replace(registration.lineage, libraries=found.libraries | registration.lineage.libraries),
-        note=registration.note,
-    )
-    with rooms.store.read() as ledger:
-        _refuse_known(ledger, version)
-    with _aside(rooms, found.data, code) as locate:
-        worth = _tried(version, locate, registration=registration, columns=columns, horizon=policy.horizon)
+    with rooms.trials.of(registration.path, memory=policy.memory) as candidate:
+        found = candidate.look(trust=registration.trust, runtime=registration.runtime)
+        code = _feature_code(registration)
+        columns = _columns(registration)
+        version = _version(rooms, registration, found=found, code=code, columns=columns, policy=policy)
+        with _aside(rooms, found.data, code) as locate:
+            candidate.load(version, locate)
+            worth = _tried(version, candidate, registration=registration, columns=columns, horizon=policy.horizon)
     rooms.files.put(found.data)
     if code is not None:
         rooms.files.put(code)
@@ -132,6 +120,35 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
         below=(*below(worth.metrics, policy), *_against(registration, worth)),
     )
     return _keep(rooms, version, registration=registration, also=also)
+
+
+def _version(
+    rooms: Rooms,
+    registration: Registration,
+    *,
+    found: Inspected,
+    code: bytes | None,
+    columns: dict[str, list[Value]] | None,
+    policy: Policy,
+) -> Version:
+    """The version as it would be kept. Raises Conflict when it is."""
+    with rooms.store.read() as ledger:
+        number = _next_number(ledger, registration.model)
+    version = Version(
+        model=registration.model,
+        number=number,
+        artifact=_digest(found.data),
+        features=None if code is None else _digest(code),
+        size=len(found.data),
+        runtime=found.runtime,
+        signature=marked(_signature(registration, found, columns=columns), policy.privacy),
+        created=rooms.clock.now(),
+        lineage=structs.replace(registration.lineage, libraries=found.libraries | registration.lineage.libraries),
+        note=registration.note,
+    )
+    with rooms.store.read() as ledger:
+        _refuse_known(ledger, version)
+    return version
 
 
 def below(metrics: dict[str, float], policy: Policy) -> tuple[str, ...]:
@@ -233,19 +250,18 @@ def _refuse_known(ledger: Ledger, new: Version) -> None:
 
 def _tried(
     version: Version,
-    locate: Callable[[str], Path],
+    candidate: Candidate,
     *,
     registration: Registration,
     columns: dict[str, list[Value]] | None,
     horizon: float,
 ) -> _Worth:
-    """Load the version, let it answer the sample (or a row made up from the signature), and measure."""
-    predict = load(version, locate).predict
+    """Let the loaded version answer the sample (or a row made up from the signature), and measure."""
     if columns is None:
-        samples.tried(predict, [example(version.signature)])
-        return _Worth(metrics=registration.metrics, chosen=running.choose(version, locate, rows=[]))
+        samples.tried(candidate.predict, [example(version.signature)])
+        return _Worth(metrics=registration.metrics, chosen=candidate.choose([]))
     sample = samples.sample_of(columns, version.signature, key=registration.key, time=registration.time)
-    outputs = samples.tried(predict, sample.rows)
+    outputs = samples.tried(candidate.predict, sample.rows)
     said = (
         samples.constant(outputs, sample),
         samples.strange(outputs, sample, signature=version.signature),
@@ -260,8 +276,13 @@ def _tried(
         reference=profile.reference(version.signature, sample.columns),
         rivals=simple,
         forced=tuple(f"registered by force: {reason}" for reason in against),
-        chosen=running.choose(version, locate, rows=sample.rows),
+        chosen=candidate.choose(_some(sample.rows)),
     )
+
+
+def _some(rows: list[Features]) -> list[Features]:
+    """At most some thousand rows, evenly out of all: as many as a runner is held against."""
+    return rows[:: len(rows) // _HELD + 1]
 
 
 def _keep(rooms: Rooms, version: Version, *, registration: Registration, also: Also | None) -> Version:

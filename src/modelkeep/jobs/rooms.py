@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from modelkeep.jobs.trying import Trials
 from modelkeep.serving.client import Client
 from modelkeep.serving.intake import Intake
 from modelkeep.store.datasets import Datasets
@@ -33,7 +34,7 @@ class Rooms:
     ``common`` is the folder of what the servers of one store share, ``folder`` itself unless said otherwise.
 
     ``client`` asks models and tells outcomes as a client does; ``datasets`` keeps raw data that is no prediction;
-    ``intake`` takes records of predictions that were made elsewhere.
+    ``intake`` takes records of predictions that were made elsewhere; ``trials`` is where model files are tried.
     """
 
     clock: Clock
@@ -47,6 +48,7 @@ class Rooms:
     common: Path = field(default=Path())
     client: Client = field(init=False)
     datasets: Datasets = field(init=False)
+    trials: Trials = field(init=False, default_factory=Trials)
     intake: Intake = field(init=False)
 
     def __post_init__(self) -> None:

@@ -131,17 +131,29 @@ def inspect(path: Path, *, trust: bool, runtime: str | None = None) -> Inspected
     for the code in it: needed for Python, pickle, joblib and skops files with types beyond the known ones. ``runtime``
     refuses any other format than that one. Raises BadArtifact naming the file, what is wrong and the remedy.
     """
-    data = _bytes(path)
+    data = contents(path)
     try:
         found = format_of(recognise(data)).inspect(data, trust=trust)
     except BadArtifact as error:
-        raise BadArtifact(f"{_called(path)}: {error.message}", remedy=error.remedy) from error
+        raise _named(path, error) from error
     if runtime not in {None, found.runtime}:
-        raise BadArtifact(f"{_called(path)} is a {found.runtime} file, not {runtime}", remedy="leave the runtime out")
+        raise BadArtifact(f"{called(path)} is a {found.runtime} file, not {runtime}", remedy="leave the runtime out")
     return found
 
 
-def _called(path: Path) -> str:
+def recognised(path: Path, data: bytes) -> str:
+    """As ``recognise``, of a file's ``contents``. Raises BadArtifact naming the file."""
+    try:
+        return recognise(data)
+    except BadArtifact as error:
+        raise _named(path, error) from error
+
+
+def _named(path: Path, error: BadArtifact) -> BadArtifact:
+    return BadArtifact(f"{called(path)}: {error.message}", remedy=error.remedy)
+
+
+def called(path: Path) -> str:
     """A file's name for people; one that was sent is kept under its digest, which tells nobody anything."""
     return "the file" if len(path.name) == 64 and "." not in path.name else path.name
 
@@ -181,7 +193,8 @@ def _recognise_zip(data: bytes) -> str:
     raise BadArtifact(f"an archive, but of no known model format (it holds {sorted(names)[:5]})")
 
 
-def _bytes(path: Path) -> bytes:
+def contents(path: Path) -> bytes:
+    """The bytes to keep of a model file, or of ``file.py:function`` packed. Raises BadArtifact naming the file."""
     file, function = packing.split_entry(path, default="predict")
     if file.suffix == ".py" and file.is_file():
         return packing.pack(file, function=function, use="model")

@@ -115,7 +115,8 @@ class LoadingSettings(Struct, frozen=True, kw_only=True):
     At most ``limit`` stay in memory (0 = all), and those that were asked within ``idle`` (0 = ever). ``threads`` bounds
     those of numeric libraries (0 = the process's share of the cores, at most 2). With ``collect`` what a large batch
     has left behind goes back to the system. With ``isolate`` versions that bring code run in processes of their own,
-    as their policies say; without it none does.
+    as their policies say, and the server tries every file apart that is registered, ``trial`` seconds a step; without
+    it none does.
     """
 
     preload: Annotated[str, Meta(pattern=r"^(all|none|top[1-9]\d{0,5})$")] = "all"
@@ -124,6 +125,7 @@ class LoadingSettings(Struct, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     collect: bool = False
     isolate: bool = True
+    trial: Annotated[float, Meta(gt=0, le=86_400, extra={"written": "duration"})] = 60.0
 
 
 class WatchSettings(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from modelkeep.errors import BadArtifact, ModelFailed, Refused, Unavailable
 from modelkeep.nouns import Features, Outputs, Policy, Version
 from modelkeep.runtimes.confining import frames
 from modelkeep.runtimes.confining.frames import Answered, Ask, Cut, Explain, Explained, Failed, Load, Ready
-from modelkeep.runtimes.confining.nursery import NURSERY, POSSIBLE, Child
+from modelkeep.runtimes.confining.nursery import NURSERY, POSSIBLE
+from modelkeep.runtimes.confining.watched import Heavy, Watched
 from modelkeep.runtimes.explaining import Explanation
 from modelkeep.runtimes.formats import module_of
 from modelkeep.runtimes.loading import Loaded, checker
@@ -24,8 +25,6 @@ from modelkeep.runtimes.remembering import COUNTS
 _log = logging.getLogger("modelkeep.runtimes")
 STARTING = 60.0
 """Seconds that loading may take."""
-GLANCE = 0.1
-"""Seconds between two looks at the memory of a process that works."""
 CODE = frozenset({"python", "pickle", "joblib", "skops-trusted"})
 """Formats whose files bring code."""
 GRACE = 0.2
@@ -38,10 +37,6 @@ class Bounds(Struct, frozen=True, kw_only=True):
     limit: float
     memory: int
     remember: bool = False
-
-
-class _Heavy(Exception):
-    """The process holds more memory than it may."""
 
 
 def brings_code(version: Version) -> bool:
@@ -90,13 +85,12 @@ class Confined:
         self._version, self._files, self._bounds = version, files, bounds
         self._check = checker(version.signature)
         self._lock = threading.Lock()
-        self._child: Child | None = None
+        self._child: Watched | None = None
         self._closed = False
         self._ends = 0
         self.ended = (0, "")
         """How many processes have ended in its service, and how the last one did."""
         self._rests = 0.0
-        self._looked = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -159,40 +153,21 @@ class Confined:
             assert child is not None  # noqa: S101 - it was started
             until = monotonic() + self._bounds.limit
             try:
-                frames.send(child.sock, question, until=until)
-                found = self._awaited(child, until=until)
+                found = child.asked(question, until=until)
             except TimeoutError:
                 raise self._over(child, f"did not answer within {self._bounds.limit:g} s") from None
-            except _Heavy as weight:
+            except Heavy as weight:
                 raise self._over(child, str(weight)) from None
             except Cut:
                 raise self._over(child, f"did not survive the call: {child.ended()}") from None
             self._ends = 0
             try:
-                self._weigh(child)
-            except _Heavy as weight:
+                child.weigh()
+            except Heavy as weight:
                 self._over(child, str(weight))  # this answer is as good as any; the next one is another process's
             return found
 
-    def _awaited(self, child: Child, *, until: float) -> frames.Reply:
-        """The reply, with a look at the memory now and then. Raises Cut, TimeoutError, or _Heavy."""
-        while not frames.ready(child.sock, min(GLANCE, until - monotonic())):
-            if monotonic() >= until:
-                raise TimeoutError
-            self._weigh(child)
-        return frames.reply(child.sock, until=until)
-
-    def _weigh(self, child: Child) -> None:
-        """Raise _Heavy when the process holds more than it may; looks ten times a second at most."""
-        now = monotonic()
-        if now < self._looked + GLANCE:
-            return
-        self._looked = now
-        held, most = child.memory, self._bounds.memory
-        if held > most:
-            raise _Heavy(f"holds {held >> 20} MB and may hold {most >> 20} MB")
-
-    def _over(self, child: Child, why: str) -> ModelFailed:
+    def _over(self, child: Watched, why: str) -> ModelFailed:
         """End the process, and see that another takes its place; the failure to raise."""
         child.kill()
         self._child = None
@@ -232,14 +207,12 @@ class Confined:
             raise ModelFailed(fault.message, remedy=fault.remedy, ended=True) from None
 
     def _start(self) -> Ready:
-        child = NURSERY.spawn(modules=(module_of(self._version.runtime),))
-        until = monotonic() + STARTING
         name, memory = self._version.name, self._bounds.memory
+        child = Watched(NURSERY.spawn(modules=(module_of(self._version.runtime),)), memory=memory)
         try:
             load = Load(version=self._version, files=self._files, memory=memory, remember=self._bounds.remember)
-            frames.send(child.sock, load, until=until)
-            found = self._awaited(child, until=until)
-        except _Heavy as weight:
+            found = child.asked(load, until=monotonic() + STARTING)
+        except Heavy as weight:
             child.kill()
             raise BadArtifact(f"{name} cannot be loaded: it {weight}", remedy="raise the policy's memory") from None
         except TimeoutError:

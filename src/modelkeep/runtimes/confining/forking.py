@@ -16,19 +16,35 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from modelkeep.errors import BadArtifact, ModelkeepError, Refused
-from modelkeep.runtimes import loading
+from modelkeep.runtimes import formats, loading, running
 from modelkeep.runtimes.confining import frames
-from modelkeep.runtimes.confining.frames import Answered, Ask, Cut, Explain, Explained, Failed, Load, Ready, Reply
+from modelkeep.runtimes.confining.frames import (
+    Answered,
+    Ask,
+    Choose,
+    Chose,
+    Cut,
+    Explain,
+    Explained,
+    Failed,
+    Load,
+    Look,
+    Looked,
+    Ready,
+    Reply,
+)
 from modelkeep.runtimes.remembering import COUNTS
 
 _HEADROOM = 512 * 1024 * 1024
 """Beyond its bound of memory, which is looked at from outside, an allocation fails inside."""
+_MORE = "raise its policy's memory: modelkeep policy set NAME --memory BYTES"
 _STATUS = struct.Struct("<qq")
 _KNOWN = 1000
 
@@ -106,27 +122,45 @@ def _child(descriptor: int) -> None:
 def _serve(sock: socket.socket) -> None:
     try:
         first = frames.question(sock)
-        assert isinstance(first, Load)  # noqa: S101 - the server's first frame
+        assert isinstance(first, Look | Load)  # noqa: S101 - the server's first frame
         _bound(first.memory)
+        if isinstance(first, Look):
+            frames.send(sock, _looked(first))
+            first = frames.question(sock)
+            assert isinstance(first, Load)  # noqa: S101 - what the server asks after a look
+        files = first.files
         try:
-            files = first.files
             loaded = loading.load(first.version, lambda digest: Path(files[digest]), remember=first.remember)
         except ModelkeepError as refusal:
-            frames.send(sock, Failed(kind="artifact", message=refusal.message, remedy=refusal.remedy))
+            remedy = _MORE if isinstance(refusal.__cause__, MemoryError) else refusal.remedy
+            frames.send(sock, Failed(kind="artifact", message=refusal.message, remedy=remedy))
             return
         except MemoryError:
-            frames.send(sock, Failed(kind="artifact", message="it takes more memory than it may have"))
+            frames.send(sock, Failed(kind="artifact", message="it takes more memory than it may have", remedy=_MORE))
             return
         seconds = None if math.isnan(loaded.seconds) else loaded.seconds
         frames.send(sock, Ready(seconds=seconds, runner=loaded.runner))
         while True:
-            frames.send(sock, _reply(loaded, frames.question(sock)))
+            frames.send(sock, _reply(loaded, frames.question(sock), files=files))
     except Cut:
         return
 
 
-def _reply(loaded: loading.Loaded, asked: frames.Question) -> Reply:
+def _looked(asked: Look) -> Reply:
     try:
+        found = formats.inspect(Path(asked.path), trust=asked.trust, runtime=asked.runtime)
+    except ModelkeepError as refusal:
+        return Failed(kind="artifact", message=refusal.message, remedy=refusal.remedy)
+    except MemoryError:
+        return Failed(kind="artifact", message="to look at it takes more memory than it may have", remedy=_MORE)
+    return Looked(runtime=found.runtime, libraries=found.libraries, inputs=found.inputs, classifies=found.classifies)
+
+
+def _reply(loaded: loading.Loaded, asked: frames.Question, *, files: Mapping[str, str]) -> Reply:
+    try:
+        if isinstance(asked, Choose):
+            chosen = running.choose(loaded.version, lambda digest: Path(files[digest]), rows=asked.rows)
+            return Chose(runner=None) if chosen is None else Chose(runner=chosen.runner, data=chosen.data)
         if isinstance(asked, Ask):
             known = COUNTS.lookups, COUNTS.hits
             outputs = loaded.predict(asked.rows)

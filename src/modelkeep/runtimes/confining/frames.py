@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct
 
-from modelkeep.nouns import Outputs, Value, Version
+from modelkeep.nouns import Outputs, Runner, Value, Version
 from modelkeep.runtimes.explaining import Explanation
 
 T = TypeVar("T")
@@ -24,8 +24,17 @@ class Cut(Exception):
     """The other side has gone, or does not keep to the form."""
 
 
+class Look(Struct, frozen=True, kw_only=True, tag=True):
+    """The first frame of a trial: which file to look at, how, and how many bytes of data the process may have."""
+
+    path: str
+    trust: bool
+    runtime: str | None
+    memory: int
+
+
 class Load(Struct, frozen=True, kw_only=True, tag=True):
-    """The first frame: which version, where its files are, and how many bytes of data the process may have."""
+    """The first frame but for a look: which version, where its files are, how many bytes of data the process may have."""
 
     version: Version
     files: dict[str, str]
@@ -43,6 +52,21 @@ class Explain(Struct, frozen=True, kw_only=True, tag=True):
     """Take the answer to this row apart."""
 
     row: dict[str, Value]
+
+
+class Choose(Struct, frozen=True, kw_only=True, tag=True):
+    """Find the fastest runner that answers as the version does; the rows are requests."""
+
+    rows: list[dict[str, Value]]
+
+
+class Looked(Struct, frozen=True, kw_only=True, tag=True):
+    """What looking at a file told, but for its bytes."""
+
+    runtime: str
+    libraries: dict[str, str]
+    inputs: tuple[str, ...]
+    classifies: bool | None
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag=True):
@@ -66,6 +90,13 @@ class Explained(Struct, frozen=True, kw_only=True, tag=True):
     explanation: Explanation
 
 
+class Chose(Struct, frozen=True, kw_only=True, tag=True):
+    """The runner and the bytes of its plan; None when the library is the best."""
+
+    runner: Runner | None
+    data: bytes = b""
+
+
 class Failed(Struct, frozen=True, kw_only=True, tag=True):
     """It went wrong: ``kind`` is ``failed`` (the model), ``refused``, or ``artifact`` (it cannot be loaded)."""
 
@@ -74,11 +105,13 @@ class Failed(Struct, frozen=True, kw_only=True, tag=True):
     remedy: str = ""
 
 
-Question: TypeAlias = Load | Ask | Explain
-Reply: TypeAlias = Ready | Answered | Explained | Failed
+Question: TypeAlias = Look | Load | Ask | Explain | Choose
+Reply: TypeAlias = Looked | Ready | Answered | Explained | Chose | Failed
 _encode = msgspec.msgpack.Encoder().encode
-_questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Load | Ask | Explain)
-_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Ready | Answered | Explained | Failed)
+_questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Look | Load | Ask | Explain | Choose)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(
+    Looked | Ready | Answered | Explained | Chose | Failed
+)
 
 
 def send(sock: socket.socket, what: Question | Reply, *, until: float = float("inf")) -> None:

@@ -1,0 +1,85 @@
+"""Where a model file is on trial: in this process for a command, in one of its own for a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from modelkeep.errors import Unavailable
+from modelkeep.nouns import Features, Outputs, Predict, Version
+from modelkeep.runtimes import Inspected, inspect, load, running
+from modelkeep.runtimes.confining.nursery import POSSIBLE
+from modelkeep.runtimes.confining.trial import Trial
+from modelkeep.runtimes.running import Chosen
+
+AT_ONCE = 2
+"""So many files are on trial at a time: each may take as much memory as its model's policy allows."""
+
+
+class Candidate(Protocol):
+    """A file on trial. Its methods are asked in this order, and raise BadArtifact."""
+
+    def look(self, *, trust: bool, runtime: str | None) -> Inspected:
+        """Recognise the file and look at it, running none of it."""
+
+    def load(self, version: Version, locate: Callable[[str], Path]) -> None:
+        """Load it."""
+
+    def predict(self, rows: Sequence[Features]) -> Outputs:
+        """Answer rows. Raises ModelFailed, too."""
+
+    def choose(self, rows: Sequence[Features]) -> Chosen | None:
+        """The fastest runner that answers as it does; None when its library is the best."""
+
+
+class Trials:
+    """The trials of one process: in that very process, unless a server has said ``begin``."""
+
+    def __init__(self) -> None:
+        self._apart = False
+        self._seconds = 0.0
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+
+    def begin(self, seconds: float, *, apart: bool) -> None:
+        """From now on files are tried in processes of their own, if ``apart``; a step may take so many seconds."""
+        self._apart, self._seconds = apart and POSSIBLE, seconds
+
+    @contextmanager
+    def of(self, path: Path, *, memory: int) -> Iterator[Candidate]:
+        """Put a file on trial, which may hold ``memory`` bytes when it is apart.
+
+        Raises Unavailable when others are on trial for as long as a step may take, or no process can be started.
+        """
+        if not self._apart:
+            yield _Here(path)
+            return
+        if not self._turns.acquire(timeout=self._seconds):
+            raise Unavailable(f"{AT_ONCE} other files are on trial", remedy="register it again in a minute")
+        try:
+            with Trial(path, memory=memory, seconds=self._seconds) as trial:
+                yield trial
+        finally:
+            self._turns.release()
+
+
+class _Here:
+    """A file on trial in this very process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: Version
+        self._locate: Callable[[str], Path]
+        self.predict: Predict
+
+    def look(self, *, trust: bool, runtime: str | None) -> Inspected:
+        return inspect(self._path, trust=trust, runtime=runtime)
+
+    def load(self, version: Version, locate: Callable[[str], Path]) -> None:
+        self._version, self._locate = version, locate
+        self.predict = load(version, locate).predict
+
+    def choose(self, rows: Sequence[Features]) -> Chosen | None:
+        return running.choose(self._version, self._locate, rows=rows)
