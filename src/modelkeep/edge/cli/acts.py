@@ -18,7 +18,7 @@ from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
 from msgspec.structs import FieldInfo
 
 from modelkeep.edge.cli import show
-from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, complain, guarded
 from modelkeep.operations import OPERATIONS

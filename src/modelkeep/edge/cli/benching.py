@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from cyclopts import App, Parameter
 
-from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, guarded
 from modelkeep.errors import BadInput, Unavailable

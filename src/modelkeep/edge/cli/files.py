@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from modelkeep.edge.cli import acts
-from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import Wrongly, guarded, pairs, scalar
 from modelkeep.operations import named

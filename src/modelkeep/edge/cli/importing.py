@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from msgspec import Struct
 
 from modelkeep.edge.cli import acts
-from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, REFUSED, complain, guarded
 from modelkeep.errors import BadArtifact

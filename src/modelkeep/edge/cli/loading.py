@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from modelkeep.edge.cli import acts, show
-from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.mapped import Names, outcome_of, prediction_of
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, complain, guarded
 from modelkeep.errors import BadInput

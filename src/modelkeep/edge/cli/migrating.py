@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from msgspec import Struct
 
 from modelkeep import settings
-from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.usage import DONE, guarded
 
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from modelkeep import settings
 from modelkeep.edge.cli import acts, starting, tree
-from modelkeep.edge.cli.common import USUAL, Common
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.usage import DONE, REFUSED, complain, guarded
 from modelkeep.errors import BadSettings
 

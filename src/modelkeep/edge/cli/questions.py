@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from modelkeep.edge.cli import acts, show
-from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.loading import predictions
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, Wrongly, complain, guarded
 from modelkeep.operations import named

@@ -17,7 +17,7 @@ import msgspec
 from modelkeep import settings
 from modelkeep.claims import key_of, mark_of
 from modelkeep.edge import KEY_HEADER
-from modelkeep.edge.cli.common import Common
+from modelkeep.edge.cli.options import Common
 from modelkeep.edge.cli.usage import Refused, Wrongly
 from modelkeep.edge.refusals import Failure, Refusal
 from modelkeep.errors import BadSettings, Unavailable

@@ -15,9 +15,9 @@ import msgspec
 from cyclopts import Parameter
 
 from modelkeep.edge.cli import acts, show
-from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.loading import bar
 from modelkeep.edge.cli.mapped import Names
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.training import ENDED
 from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, complain, guarded

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from modelkeep.edge.cli import acts, show
-from modelkeep.edge.cli.common import USUAL, Common
 from modelkeep.edge.cli.files import FORMATS, object_of
+from modelkeep.edge.cli.options import USUAL, Common
 from modelkeep.edge.cli.reach import Reach
 from modelkeep.edge.cli.usage import DONE, REFUSED, Wrongly, complain, guarded, pairs
 from modelkeep.operations import named
