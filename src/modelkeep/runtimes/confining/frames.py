@@ -34,7 +34,7 @@ class Look(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Load(Struct, frozen=True, kw_only=True, tag=True):
-    """The first frame but for a look: which version, where its files are, how many bytes of data the process may have."""
+    """The first frame but for a look: which version, where its files are, how many bytes of data it may have."""
 
     version: Version
     files: dict[str, str]
