@@ -17,7 +17,7 @@ def played(path, **more):
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """The world that turns on its 20th day of 44."""
-    return played(parquet(world(days=44, breaks=20), tmp_path_factory.mktemp("world") / "world.parquet"), step=DAY / 2)
+    return played(parquet(world(days=44, breaks=20), tmp_path_factory.mktemp("world") / "world.parquet"), step=DAY)
 
 
 def test_the_break_is_noticed_and_repaired_with_the_test_shown(broken):
@@ -64,8 +64,8 @@ def test_too_little_told_before_the_start_is_refused(tmp_path):
 
 
 def test_the_command_answers_in_json_and_in_words(tmp_path, capsys):
-    file = parquet(world(days=16, breaks=99), tmp_path / "w.parquet")
-    words = ["replay", str(file), "--workload", "any/load", "--step", "1d"]
+    file = parquet(world(days=14, breaks=99), tmp_path / "w.parquet")
+    words = ["replay", str(file), "--workload", "any/load", "--step", "2d"]
     assert cli.main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["model"] == "load"

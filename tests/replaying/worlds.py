@@ -39,12 +39,11 @@ def parquet(table, path: Path) -> Path:
             f'"{name}" {"TIMESTAMP" if name.endswith("_time") else _kind(table[name][0])}' for name in names
         )
         connection.execute(f"CREATE TABLE t ({kinds})")
-        marks = ", ".join("?" * len(names))
-        rows = [
-            [value.rstrip("Z") if name.endswith("_time") else value for name, value in zip(names, row, strict=True)]
-            for row in zip(*table.values(), strict=True)
+        columns = [
+            [value.rstrip("Z") for value in values] if name.endswith("_time") else values
+            for name, values in table.items()
         ]
-        connection.executemany(f"INSERT INTO t VALUES ({marks})", rows)
+        connection.execute(f"INSERT INTO t SELECT {', '.join('unnest(?)' for _ in names)}", columns)
         connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
     return path
 
