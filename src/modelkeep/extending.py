@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -91,3 +92,9 @@ def find(name: str, *, source: str = "default") -> Extension:
     if not isinstance(found, Extension):
         raise BadSettings(f"the workload {name!r} is {type(found).__name__}, not a Workload", remedy=known)
     return found
+
+
+def comes_along(extension: Extension) -> bool:
+    """Whether it is one of the product's own (and not another of the same name)."""
+    module, _, attribute = BUILT_IN.get(extension.name, "").partition(":")
+    return bool(module) and getattr(sys.modules.get(module), attribute, None) is extension

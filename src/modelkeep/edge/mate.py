@@ -20,8 +20,8 @@ import msgspec
 from modelkeep.app import App
 from modelkeep.edge import watchdog
 from modelkeep.edge.channel import COUNTS, COUNTS_WANTED, HANDED, READY, START, Channel
-from modelkeep.edge.metrics import tally_of
 from modelkeep.edge.server import Server
+from modelkeep.edge.tallies import tally_of
 from modelkeep.edge.wire import WIDEST, Road, Wire
 from modelkeep.settings import Settings
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
-from msgspec import structs
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -20,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelkeep.edge.gauges import Gated
+from modelkeep.edge.tallies import tally_of
 from modelkeep.edge.traffic import Durations, Tally, Traffic
 from modelkeep.errors import StoreUnavailable
 from modelkeep.nouns import LEVELS
@@ -130,18 +130,6 @@ class Known(Collector):
         for (model, reason), count in counts.items():
             family.add_metric([model, reason], count)
         return family
-
-
-def tally_of(app: App, traffic: Traffic) -> Tally:
-    """Everything that this process counted."""
-    recording = app.rooms.recorder.state
-    return structs.replace(
-        traffic.tally(),
-        fallbacks=list(app.rooms.gateway.counters.fallbacks.items()),
-        held=recording.held,
-        spooled=recording.spooled,
-        dropped=recording.dropped,
-    )
 
 
 def _readings(readings: list[Reading]) -> Iterator[Metric]:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, compile_path
 
 from modelkeep.edge import cli
 from modelkeep.errors import BadSettings
-from modelkeep.extending import BUILT_IN, Extension
+from modelkeep.extending import BUILT_IN, Extension, comes_along
 from modelkeep.operations import OPERATIONS, Operation
 from modelkeep.workload import Workload
 
@@ -49,8 +49,9 @@ def mounted(extensions: Sequence[Extension], routes: Sequence[BaseRoute] = ()) -
     own = [Owned(act=act, owner=PRODUCT) for act in OPERATIONS]
     theirs = [Owned(act=act, owner=each.name) for each in found for act in each.operations]
     _check([*own, *theirs], [path for route in routes if (path := getattr(route, "path", "")) not in YIELDS])
-    for one in theirs:
-        _whole(one)
+    for each in found:
+        if not comes_along(each):  # those that do are looked at by a test: it takes longer than all else here
+            whole(each)
     return [one.act for one in (*own, *theirs)]
 
 
@@ -94,11 +95,17 @@ def _same(one: Owned, other: Owned) -> bool:
     """Whether two routes take one path. Within a workload a plain path may stand before a named one."""
     if one.owner == other.owner:
         return _blank(one.act.path) == _blank(other.act.path)
-    return _meets(path_of(one.act), path_of(other.act))
+    return _near(one.act.path, other.act.path) and _meets(path_of(one.act), path_of(other.act))
+
+
+def _near(one: str, other: str) -> bool:
+    """Whether two templates begin alike; most do not, and need no closer look."""
+    mine, theirs = _plain(one), _plain(other)
+    return mine.startswith(theirs) or theirs.startswith(mine)
 
 
 def _meets(one: str, other: str) -> bool:
-    return any(_pattern(a).match(_blank(b)) for a, b in ((one, other), (other, one)))
+    return _near(one, other) and any(_pattern(a).match(_blank(b)) for a, b in ((one, other), (other, one)))
 
 
 @lru_cache(maxsize=1024)
@@ -106,6 +113,13 @@ def _pattern(path: str) -> re.Pattern[str]:
     return compile_path(path)[0]
 
 
+@lru_cache(maxsize=1024)
+def _plain(path: str) -> str:
+    """What every path of a template begins with."""
+    return path.partition("{")[0]
+
+
+@lru_cache(maxsize=1024)
 def _blank(path: str) -> str:
     return "/".join(_SAMPLE if part[:1] == "{" else part for part in path.split("/"))
 
@@ -117,17 +131,22 @@ def _both(what: str, one: Owned, *, other: Owned) -> BadSettings:
     )
 
 
-def _whole(each: Owned) -> None:
-    act = each.act
+def whole(workload: Workload) -> None:
+    """Raise BadSettings for an act that cannot be mounted: a field is missing, a type cannot be read, it has no doc."""
+    for act in workload.operations:
+        _whole(act, f"the act {act.name!r} of workload {workload.name}")
+
+
+def _whole(act: Act, said: str) -> None:
     fields = {field.encode_name for field in msgspec.structs.fields(act.request)}
     needed = [part[1:-1] for part in act.path.split("/") if part[:1] == "{"] + [act.upload] * bool(act.upload)
     missing = next((name for name in needed if name not in fields), None)
     if missing is not None or not act.path.startswith("/"):
-        raise BadSettings(f"the act {act.name!r} of {each.said}: {act.path} needs the field {missing!r} in its request")
+        raise BadSettings(f"{said}: {act.path} needs the field {missing!r} in its request")
     for kind in (act.request, act.result):
         try:
             msgspec.json.Decoder(kind)
         except TypeError as wrong:
-            raise BadSettings(f"the act {act.name!r} of {each.said}: {kind.__name__} cannot be read: {wrong}") from None
+            raise BadSettings(f"{said}: {kind.__name__} cannot be read: {wrong}") from None
     if not act.doc:
-        raise BadSettings(f"the act {act.name!r} of {each.said} has no docstring to describe it")
+        raise BadSettings(f"{said} has no docstring to describe it")

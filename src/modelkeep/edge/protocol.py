@@ -5,10 +5,11 @@ Both wires turn what they read into the same ``Infer``, ask the same gateway her
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from modelkeep.edge import tensors
 from modelkeep.edge.tensors import Described, Infer
@@ -27,11 +28,16 @@ if TYPE_CHECKING:
 EXTENSIONS = ("binary_tensor_data",)
 
 
+@cache
+def _release() -> str:
+    return installed("modelkeep")  # reads files: for whoever asks, not at every start
+
+
 class ServerMetadata(Struct, frozen=True, kw_only=True):
     """Who answers, and which extensions of the protocol it has."""
 
     name: str = "modelkeep"
-    version: str = installed("modelkeep")
+    version: str = field(default_factory=_release)
     extensions: tuple[str, ...] = EXTENSIONS
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -24,7 +26,6 @@ from modelkeep.edge import (
     health,
     hot,
     inference,
-    metrics,
     mounting,
     openapi,
     packing,
@@ -32,6 +33,7 @@ from modelkeep.edge import (
     reported,
     streaming,
 )
+from modelkeep.edge.behind import Step
 from modelkeep.edge.bodies import answer, too_large
 from modelkeep.edge.border import Border, fault
 from modelkeep.edge.hosts import Hosts
@@ -67,10 +69,12 @@ def build(
     pages: Sequence[BaseRoute] = (),
     traffic: Traffic | None = None,
     callers: Callers | None = None,
+    later: list[Step] | None = None,
 ) -> ASGIApp:
     """The whole server as one ASGI application; ``pages`` are routes of the web pages.
 
-    ``traffic`` is where requests are counted, ``callers`` what each caller may, where that is limited.
+    ``traffic`` is where requests are counted, ``callers`` what each caller may, where that is limited. ``later`` gets
+    the steps that bring in what is not there yet (see ``behind``).
 
     Whoever sends ``key`` may vouch for code; nobody may when it is empty and the setting ``server.trust`` is false.
     Raises BadSettings when two acts want one route.
@@ -84,7 +88,7 @@ def build(
     own: list[BaseRoute] = [
         Route("/openapi.json", openapi.endpoint(acts)),
         Route("/v1/files", _upload(app), methods=["POST", "PUT"]),
-        Route("/metrics", metrics.endpoint(app, traffic)),
+        Route("/metrics", _metrics(app, traffic, later=[] if later is None else later)),
         *health.routes(app),
         *reported.routes(app),
         *inference.routes(app, traffic),
@@ -103,15 +107,30 @@ def build(
     return whole if callers is None else Limits(whole, callers, traffic=traffic)
 
 
+def _metrics(app: App, traffic: Traffic, *, later: list[Step]) -> Endpoint:
+    """The route ``/metrics``, whose library comes in behind the start."""
+
+    @cache
+    def made() -> Endpoint:
+        found: Endpoint = import_module("modelkeep.edge.metrics").endpoint(app, traffic)
+        return found
+
+    async def scrape(request: Request) -> Response:
+        return await (await to_thread.run_sync(made))(request)
+
+    later.append(made)
+    return scrape
+
+
 def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) -> Route:
-    fields = {f.encode_name: f for f in msgspec.structs.fields(operation.request)}
     names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    types = cache(partial(_types, operation.request))
 
     def from_path(values: Mapping[str, str]) -> dict[str, Any]:
         try:
-            return {n: msgspec.convert(values[n], type=fields[n].type, strict=False) for n in names}
+            return {n: msgspec.convert(values[n], type=types()[n], strict=False) for n in names}
         except msgspec.ValidationError as complaint:
-            name = next(n for n in names if _unfit(values[n], fields[n].type))
+            name = next(n for n in names if _unfit(values[n], types()[n]))
             expected = decoding.problem(complaint).expected
             raise BadInput.of(name, expected=expected, got=repr(values[name])[:80]) from None
 
@@ -141,6 +160,10 @@ def _route(app: App, operation: Operation[Any, Any], *, limit: int, key: str) ->
         return await packing.answer(result, operation.status, headers=request.scope["headers"])
 
     return Route(mounting.path_of(operation), act, methods=[operation.method], name=operation.name)
+
+
+def _types(request: type[Struct]) -> Mapping[str, Any]:
+    return {field.encode_name: field.type for field in msgspec.structs.fields(request)}
 
 
 def _done(operation: Operation[Any, Any], run: Callable[[], Struct]) -> Struct:

@@ -20,6 +20,7 @@ import uvicorn
 
 from modelkeep.claims import marked
 from modelkeep.edge import limits, rest, watchdog
+from modelkeep.edge.behind import Behind, Step
 from modelkeep.edge.crew import Crew
 from modelkeep.edge.limits import Callers
 from modelkeep.edge.pages.routes import pages
@@ -56,6 +57,7 @@ class Server:
         self._app = app
         self.key = secrets.token_urlsafe(32)
         self._pages = pages(app)
+        later: list[Step] = [self._pages.ready]
         self.traffic = traffic
         several = settings.workers > 1
         limited = limits.limited(app.settings.overload)
@@ -69,7 +71,7 @@ class Server:
             callers=callers,
         )
         config = uvicorn.Config(
-            rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic, callers=callers),
+            rest.build(app, key=self.key, pages=self._pages.routes, traffic=traffic, callers=callers, later=later),
             http=road.protocol() if mate is None else mate.protocol(road),
             access_log=False,
             log_config=None,
@@ -91,6 +93,7 @@ class Server:
         self.url = f"http://{_shown(settings.host)}:{self.ports[0]}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._crew: Crew | None = None
+        self._behind = Behind(later if mate is None else ())  # who helps hands pages and figures to the first
         self._calls: _Calls | None = None
         if settings.grpc is not None and not (mate and limited):  # one process counts what each caller may
             with self._letting_go():
@@ -108,6 +111,7 @@ class Server:
         sys.setswitchinterval(TURN)
         gc.freeze()  # what is there now stays: to look through it again and again would stop everybody
         gc.enable()  # it is off while a server starts
+        self._behind.start()
         try:
             loop = self._server.config.get_loop_factory()
             with asyncio.Runner(loop_factory=loop) as runner, self._app.rooms.client.at_home(runner.get_loop()):
@@ -116,6 +120,7 @@ class Server:
                     self._crew.start()
                 runner.run(self._serve())
         finally:
+            self._behind.close()
             gc.unfreeze()
             sys.setswitchinterval(before)
             if self._crew is not None:
@@ -195,7 +200,11 @@ class _Calls:
         self._held = _held(settings.host, settings.grpc or 0, joined=joined)
         self.port: int = self._held.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.listener: Listener = listening.Listener(app, traffic, address=f"{host}:{self.port}", callers=callers)
+        try:
+            self.listener: Listener = listening.Listener(app, traffic, address=f"{host}:{self.port}", callers=callers)
+        except BadSettings:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let the port go."""
@@ -259,7 +268,8 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
             for port in server.ports:
                 tell(f"listening on http://{_shown(app.settings.server.host)}:{port}")
             if server.grpc is not None:
-                tell(f"gRPC (Open Inference Protocol) on {_shown(app.settings.server.host)}:{server.grpc}")
+                secured = " with TLS" if app.settings.server.grpc_certificate else ""
+                tell(f"gRPC (Open Inference Protocol){secured} on {_shown(app.settings.server.host)}:{server.grpc}")
             dog = watchdog.Watchdog(app, anew=watchdog.restart)
             dog.start()
             server.run()

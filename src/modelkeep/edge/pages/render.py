@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
@@ -18,6 +20,9 @@ from modelkeep.edge.pages.graphs import RANGES
 from modelkeep.edge.pages.panels import PanelView
 from modelkeep.edge.pages.story import Event
 from modelkeep.edge.pages.views import View
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 HERE = Path(__file__).parent
 FRAGMENTS = ("clock", "state", "alerts", "release", "models", "workloads", "charts", "timeline")
@@ -62,23 +67,30 @@ def _begun(text: str) -> str:
 
 
 class Renderer:
-    """The templates, loaded once. Everything that comes from a view is escaped."""
+    """The templates, loaded once: by ``ready``, or for the first page. Everything that comes from a view is escaped."""
 
     def __init__(self) -> None:
         self.assets = _assets()
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
+
+    def ready(self) -> None:
+        """Have the templates' library there before a page is asked for."""
+        self._templates.get_template("page.html")
+
+    @cached_property
+    def _templates(self) -> Environment:
+        jinja2 = import_module("jinja2")  # heavy: a server answers predictions before it can draw pages
+        made: Environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
             autoescape=True,
-            undefined=StrictUndefined,
+            undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
         filters = (words.age, words.clock, words.count, words.hour, words.lasting, words.stamp, draw)
-        self._templates.filters.update(
-            {f.__name__: f for f in filters} | {"groupby_day": _by_day, "capitalize_first": _begun}
-        )
-        self._templates.globals.update(words=words.WORDS, ranges=RANGES, static=lambda name: self.assets[name].path)
+        made.filters.update({f.__name__: f for f in filters} | {"groupby_day": _by_day, "capitalize_first": _begun})
+        made.globals.update(words=words.WORDS, ranges=RANGES, static=lambda name: self.assets[name].path)
+        return made
 
     def render(self, view: View) -> Rendered:
         """The page of a view."""

@@ -53,6 +53,10 @@ class Pages:
             *(Route(asset.path, _served(asset), name=name) for name, asset in self._renderer.assets.items()),
         ]
 
+    def ready(self) -> None:
+        """Bring in what pages need before one is asked for; from any thread."""
+        self._renderer.ready()
+
     def stop(self) -> None:
         """End every open stream within half a second; from any thread, or a signal handler."""
         self._watched.stop()
