@@ -60,7 +60,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     ``trust`` lets every caller vouch for code, not only commands of the folder's owner. ``patience`` is how long a
     request may take to arrive; a longer body has a second more for each KB. ``workers`` are the processes that
     answer predictions on the same ports. ``grpc`` is the port of the Open Inference Protocol over gRPC (0 = any free
-    port; None: not spoken). ``names`` are those by which browsers may ask beside ``localhost`` (``*``: any).
+    port; None: not spoken), with TLS when ``grpc_certificate`` and ``grpc_key`` name PEM files (relative to the data
+    folder), and then only for callers whose certificate one of ``grpc_clients`` has signed, when it names a file.
+    ``names`` are those by which browsers may ask beside ``localhost`` (``*``: any).
     """
 
     host: str = "127.0.0.1"
@@ -71,7 +73,18 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     patience: Annotated[float, Meta(ge=1, extra={"written": "duration"})] = 30.0
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     grpc: Port | None = None
+    grpc_certificate: str = ""
+    grpc_key: str = ""
+    grpc_clients: str = ""
     names: tuple[str, ...] = ()
+
+    @property
+    def halved(self) -> tuple[str, str]:
+        """A setting of TLS that is given, and the one that it lacks; two empty texts when none does."""
+        if self.grpc_certificate and not self.grpc_key:
+            return "grpc_certificate", "grpc_key"
+        given = "grpc_key" if self.grpc_key else "grpc_clients" if self.grpc_clients else ""
+        return (given, "grpc_certificate") if given and not self.grpc_certificate else ("", "")
 
     @property
     def exposed(self) -> bool:
@@ -317,6 +330,12 @@ class Settings(Struct, frozen=True, kw_only=True):
                 f"server.host = {self.server.host!r} ({self.source('server.host')}) lets other machines in, "
                 "and there is no token",
                 remedy='set server.token = "env:NAME" or "file:/path", or listen on 127.0.0.1',
+            )
+        given, lacks = self.server.halved
+        if lacks:
+            raise BadSettings(
+                f"server.{given} is set ({self.source(f'server.{given}')}), and there is no server.{lacks}",
+                remedy="TLS on the gRPC port takes both, server.grpc_certificate and server.grpc_key",
             )
         if self.privacy.encrypt and self.privacy.key is None:
             raise BadSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -156,6 +157,8 @@ def _checks(found: settings.Settings) -> Iterator[Check]:
     if found.server.grpc is not None:
         there = all(map(_importable, ("grpc", "google.protobuf")))
         lacks = "server.grpc needs packages that are missing: pip install 'modelkeep[grpc]'"
+        if there:
+            importlib.import_module("modelkeep.edge.rpc.securing").credentials(found)
         yield Check(what="gRPC", fine=there, detail=f"port {found.server.grpc}" if there else lacks)
     for port in found.server.listen:
         taken = _taken(found.server.host, port)

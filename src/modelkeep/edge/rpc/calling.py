@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import perf_counter
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -20,13 +20,15 @@ from msgspec import Struct
 from modelkeep.edge import border, refusals
 from modelkeep.edge.limits import Callers
 from modelkeep.edge.refusals import Turned
-from modelkeep.edge.rpc.messages import SERVICE, Message
+from modelkeep.edge.rpc.defining import Message
 from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import ModelkeepError, TimedOut
 
 log = logging.getLogger("modelkeep.edge")
 Call: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Act: TypeAlias = Callable[[Message, "Asker"], Awaitable[Message]]
+Flow: TypeAlias = Callable[[Any, "Asker"], AsyncIterator[Message]]
+Free: TypeAlias = Callable[[Message], bool]
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -44,6 +46,9 @@ LONGEST = 2000
 """Characters of a refusal at most: it travels in the trailers, which callers take up to 8 KB of."""
 METHOD = "GRPC"
 GONE, LATE = 499, 504
+OPEN = "/health"
+STREAMS = 200
+"""So many streams (of health, of reflection) are open at a time."""
 
 
 class Asker(Struct, frozen=True, kw_only=True):
@@ -53,63 +58,107 @@ class Asker(Struct, frozen=True, kw_only=True):
     scope: dict[str, Any]
 
 
+def never(_: Message) -> bool:
+    """Nothing is free."""
+    return False
+
+
 class Calls:
     """Lets calls in, and their answers out."""
 
     def __init__(self, traffic: Traffic, *, token: str, callers: Callers | None) -> None:
-        self._traffic, self._token, self._callers = traffic, token.encode(), callers
+        self.traffic, self.token, self.callers = traffic, token.encode(), callers
+        self.streams = 0
 
-    def handler(self, name: str, act: Act) -> Callable[[Message, Call], Awaitable[Message]]:
-        """What gRPC calls for the method ``name``, which is done by ``act``."""
+    def handler(self, route: str, act: Act, *, free: Free = never) -> Callable[[Message, Call], Awaitable[Message]]:
+        """What gRPC calls for the method ``route``, which is done by ``act``; what is ``free`` needs no token."""
 
         async def handle(message: Message, call: Call) -> Message:
-            started, status = perf_counter(), 200
-            scope: dict[str, Any] = {"headers": _headers(call), "method": "POST", "path": ""}
-            caller = border.greet(scope["headers"])
-            refusal: ModelkeepError | Turned | None = None
-            self._traffic.running += 1
-            try:
-                self._admit(scope, call)
+            async with _Passage(self, call, route=route, free=free(message)) as asker:
                 # Who stops waiting does not undo what was asked: it is answered, recorded and counted to its end.
-                return await asyncio.shield(act(message, Asker(request=caller.request_id, scope=scope)))
-            except (ModelkeepError, Turned) as refused:
-                refusal = refused
-            except asyncio.CancelledError:
-                status = LATE if _left(call) <= 0 else GONE
-                raise
-            except Exception:  # the edge: a fault inside must leave as an answer, with its name in the log
-                log.exception("a call failed inside the server", extra={"request_id": caller.request_id, "call": name})
-                refusal = border.fault()
-            finally:
-                self._traffic.running -= 1
-                status = status if refusal is None else refusals.status(refusal)
-                self._count(name, caller, status=status, seconds=perf_counter() - started)
-            return await _refuse(call, refusal, request=caller.request_id)
+                return await asyncio.shield(act(message, asker))
 
         return handle
 
-    def _admit(self, scope: dict[str, Any], call: Call) -> None:
+    def stream(self, route: str, act: Flow, *, free: Free = never) -> Callable[[Any, Call], AsyncIterator[Message]]:
+        """The same for a method that answers many times; ``act`` gets what the method asks, one or many."""
+
+        async def handle(asked: Any, call: Call) -> AsyncIterator[Message]:
+            async with _Passage(self, call, route=route, free=free(asked), lasts=True) as asker:
+                async for answer in act(asked, asker):
+                    yield answer
+
+        return handle
+
+
+class _Passage:
+    """One call on its way through the border. Entering and leaving end the call with its status when it is refused."""
+
+    def __init__(self, calls: Calls, call: Call, *, route: str, free: bool, lasts: bool = False) -> None:
+        self._calls, self._call, self._route, self._free, self._lasts = calls, call, route, free, lasts
+        # What needs no token is to the rules what the open health routes of REST are.
+        self._scope: dict[str, Any] = {"headers": _headers(call), "method": "POST", "path": OPEN if free else ""}
+        self._caller = border.greet(self._scope["headers"])
+        self._started = perf_counter()
+
+    async def __aenter__(self) -> Asker:
+        self._counted(1)
+        try:
+            self._admit()
+        except (ModelkeepError, Turned) as refused:
+            await self._end(refused)
+        return Asker(request=self._caller.request_id, scope=self._scope)
+
+    async def __aexit__(self, *raised: object) -> None:
+        error = raised[1]
+        if error is None or isinstance(error, ModelkeepError | Turned):
+            await self._end(error)
+        elif isinstance(error, Exception):  # the edge: a fault inside must leave as an answer, with its name in the log
+            extra = {"request_id": self._caller.request_id, "call": self._route}
+            log.error("a call failed inside the server", exc_info=error, extra=extra)
+            await self._end(border.fault())
+        else:
+            self._told(200 if self._lasts else LATE if _left(self._call) <= 0 else GONE)
+
+    async def _end(self, refusal: ModelkeepError | Turned | None) -> None:
+        self._told(200 if refusal is None else refusals.status(refusal))
+        if refusal is not None:
+            await _refuse(self._call, refusal, request=self._caller.request_id)
+
+    def _counted(self, one: int) -> None:
+        """A stream is not work under way: it is there to wait."""
+        if self._lasts:
+            self._calls.streams += one
+        else:
+            self._calls.traffic.running += one
+
+    def _admit(self) -> None:
         """Let a call in. Raises Turned: no token, too many of them; TimedOut when nobody waits for it any more."""
-        if self._callers is not None:
-            caller = self._callers.take(scope["headers"], _address(call))
+        if self._calls.callers is not None and not self._free:
+            caller = self._calls.callers.take(self._scope["headers"], _address(self._call))
             if caller.refusal is not None:
                 raise caller.refusal
             if caller.priority is not None:
-                scope["priority"] = caller.priority
-        border.admit(scope, token=self._token)
-        if _left(call) <= 0:
+                self._scope["priority"] = caller.priority
+        border.admit(self._scope, token=self._calls.token)
+        if self._calls.streams > STREAMS:
+            raise Turned(429, code="too_many_streams", message=f"{STREAMS} streams are open", remedy="close some")
+        if _left(self._call) <= 0:
             raise TimedOut("the call's deadline had passed before it was looked at", remedy="give it more time")
 
-    def _count(self, name: str, caller: border.Caller, *, status: int, seconds: float) -> None:
-        self._traffic.request(METHOD, f"{SERVICE}/{name}", status=status, seconds=seconds)
+    def _told(self, status: int) -> None:
+        """Count and log the call."""
+        self._counted(-1)
+        seconds = perf_counter() - self._started
+        self._calls.traffic.request(METHOD, self._route, status=status, seconds=seconds)
         log.log(
-            logging.INFO if status >= 400 or caller.named else logging.DEBUG,
-            "%s %s %s", METHOD, name, status,
-            extra={"request_id": caller.request_id, "status": status, "ms": round(seconds * 1000, 3)},
+            logging.INFO if status >= 400 or self._caller.named else logging.DEBUG,
+            "%s %s %s", METHOD, self._route, status,
+            extra={"request_id": self._caller.request_id, "status": status, "ms": round(seconds * 1000, 3)},
         )  # fmt: skip
 
 
-async def _refuse(call: Call, error: ModelkeepError | Turned, *, request: str) -> Message:
+async def _refuse(call: Call, error: ModelkeepError | Turned, *, request: str) -> None:
     """End a call with what went wrong; beside the sentence its stable word, and when to come back. It never returns."""
     said = refusals.failure(error, request)
     told = said.message if not said.remedy else f"{said.message}; {said.remedy}"

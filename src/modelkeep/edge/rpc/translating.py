@@ -10,7 +10,8 @@ from msgspec import UNSET
 
 from modelkeep.edge import tensors
 from modelkeep.edge.protocol import ModelMetadata, ServerMetadata
-from modelkeep.edge.rpc.messages import MESSAGES, Message
+from modelkeep.edge.rpc.defining import Message
+from modelkeep.edge.rpc.messages import MESSAGES
 from modelkeep.edge.tensors import Chosen, Columns, Infer, Parameters, Tensor, Wanted
 from modelkeep.errors import BadInput
 from modelkeep.nouns import Signature, Value
