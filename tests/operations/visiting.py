@@ -29,11 +29,12 @@ def prepare(table):
     """Yesterday's visitors of each shop, and today's as the truth."""
     order = sorted(range(len(table["day"])), key=lambda i: (moment(str(table["day"][i])), table["shop"][i]))
     last, columns = {}, {"shop": [], "last": [], "rain": []}
+    rain = table.get("rain") or [None] * len(order)
     truth, keys, at = [], [], []
     for i in order:
         shop, visits = table["shop"][i], float(table["visits"][i])
         if shop in last:
-            for name, value in (("shop", shop), ("last", last[shop]), ("rain", table.get("rain", [None] * 10**6)[i])):
+            for name, value in (("shop", shop), ("last", last[shop]), ("rain", rain[i])):
                 columns[name].append(value)
             truth.append(visits)
             keys.append(shop)
