@@ -309,4 +309,4 @@ def test_an_idle_server_is_light_and_imports_no_heavy_library(tmp_path):
     )
     megabytes, *heavy = found.stdout.split()
     assert heavy == []
-    assert int(megabytes) <= 150
+    assert int(megabytes) <= 105  # 79 in November 2026

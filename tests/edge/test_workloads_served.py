@@ -18,7 +18,7 @@ from served_house import served
 from modelkeep import Operation, Workload
 from modelkeep.edge import cli, mounting, openapi
 from modelkeep.errors import BadSettings
-from modelkeep.extending import BUILT_IN
+from modelkeep.extending import BUILT_IN, comes_along, find
 
 PHOTO = b"\x89PNG" + bytes(range(256)) * 9
 FIELDS = {"lids": "true", "boxes": '[{"left":1},{"left":2}]'}
@@ -342,6 +342,15 @@ def test_an_act_that_cannot_be_mounted_is_refused():
         mounting.mounted([workload("a", act("a_x", "/api/{id}"))])
     with pytest.raises(BadSettings, match="like a command"):
         mounting.mounted([workload("status")])
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_act_of_a_workload_that_comes_along_can_be_mounted(name):
+    """A start does not look again, for these."""
+    found = find(name)
+    assert comes_along(found)
+    mounting.whole(found)
+    assert not comes_along(workload(name, *found.operations))
 
 
 def test_the_list_of_commands_names_the_built_in_workloads():
