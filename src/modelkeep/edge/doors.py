@@ -7,7 +7,6 @@ A door takes only plain questions. Whatever else a body says, or whatever is wro
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -41,6 +40,8 @@ LOOK = 8
 """Every so many turns a door looks anew how many rows fit into one."""
 FEW = 32
 """So many rows of one question are always asked at once."""
+SPARE = 64
+"""So many names of requests are made at once."""
 SOMEBODY = "\x7f" * OURS
 """Stands for the name of a request in a refusal that many get."""
 _SOMEBODY = SOMEBODY.encode()
@@ -65,23 +66,23 @@ class Asks(Struct, frozen=True, kw_only=True):
     refusal: Callable[[ModelkeepError | Turned, str], bytes]
 
 
-class Asked:
-    """One request at a door: its connection, its head as it came, its body, when it came and how it is called.
+class Asked(Struct, eq=False):
+    """One request at a door: its connection, its head as it came, its body, how it is called and when it came.
 
     ``rank`` is the place of its priority among all (0 = the most urgent, -1 = it names none). ``caller`` is who asks,
     where rates or priorities of callers are set.
     """
 
-    __slots__ = ("body", "caller", "came", "content", "head", "line", "other", "question", "rank", "request")
-
-    def __init__(self, line: Line, head: Any, *, body: bytes, request: str) -> None:
-        self.line, self.head, self.body, self.request = line, head, body, request
-        self.rank: int = head.rank
-        self.caller: Caller | None = None
-        self.came = perf_counter()
-        self.content: bytes | None = None
-        self.other = False
-        self.question: Question | None = None
+    line: Line
+    head: Any
+    body: bytes
+    request: str
+    rank: int
+    came: float
+    caller: Caller | None = None
+    content: bytes | None = None
+    other: bool = False
+    question: Question | None = None
 
 
 class Names:
@@ -89,11 +90,15 @@ class Names:
 
     def __init__(self) -> None:
         self._start = os.urandom(9).hex()
-        self._count = itertools.count(int.from_bytes(os.urandom(4), "big"))
+        self._next = int.from_bytes(os.urandom(4), "big")
+        self._spare: list[str] = []
 
     def new(self) -> str:
         """Thirty characters that nobody had before."""
-        return f"{self._start}{next(self._count):012x}"
+        if not self._spare:  # several at once: each by itself takes twice as long
+            first, self._next = self._next, self._next + SPARE
+            self._spare = [f"{self._start}{number:012x}" for number in range(self._next - 1, first - 1, -1)]
+        return self._spare.pop()
 
 
 class Door:
@@ -119,24 +124,32 @@ class Door:
         self._turns += 1
         if self._turns % LOOK == 1:
             self._room = self._gateway.room(self.model)
-        room = self._room
-        route = self._route()
+        room, route = self._room, self._route()
+        if (
+            route is None
+            or self._long
+            or len(self.queue) > room
+            or not self._crowd.quiet
+            or self._gateway.slow(self.model)
+        ):
+            return self._turn_in_a_crowd(route, room)
+        self._turn, self.queue = self.queue, []
+        self._answer_by(route, room)
+        return bool(self.queue or self._long)
+
+    def _turn_in_a_crowd(self, route: Route | None, room: int) -> bool:
+        """The same where more came than a turn can answer, or something else is unusual."""
         crowded = (len(self.queue) > room or not self._crowd.quiet) and route is not None
         came = 0
         if route is not None and self.queue and self._gateway.slow(self.model):
             self._let_in(route)
         elif route is not None and crowded:
             came = self._thin(route, room)
-        asked, self.queue = self.queue[:room], self.queue[room:]
-        self._turn = asked
+        self._turn, self.queue = self.queue[:room], self.queue[room:]
         if route is None:
-            _elsewhere(asked)
-        elif asked:
-            if route.signature is not self._signature:
-                self._signature, self._read = route.signature, self.asks.reader(route.signature)
-                for one in (*asked, *self.queue):
-                    one.question = None  # read by another signature
-            self._answer(asked, room, canary=route.rollout.mode == "canary" and not self._version)
+            _elsewhere(self._turn)
+        elif self._turn:
+            self._answer_by(route, room)
         if self._long:
             long = self._long.popleft()
             self._turn = [long.asked]
@@ -145,6 +158,14 @@ class Door:
             left = len(self.queue)
             self._crowd.turned(done=came - left, left=left, ticks=self._gateway.admission.now())
         return bool(self.queue or self._long)
+
+    def _answer_by(self, route: Route, room: int) -> None:
+        """Answer those of this turn by the route of this moment."""
+        if route.signature is not self._signature:
+            self._signature, self._read = route.signature, self.asks.reader(route.signature)
+            for one in (*self._turn, *self.queue):
+                one.question = None  # read by another signature
+        self._answer(self._turn, room, canary=route.rollout.mode == "canary" and not self._version)
 
     def _route(self) -> Route | None:
         """The route of the model, while the version that is named answers."""
@@ -202,10 +223,16 @@ class Door:
         read = self._read
         for place, one in enumerate(asked):
             question = one.question or read(one.body, one.head.parted)
-            if question is None or (canary and len(question.rows) > 1):
+            if question is None or (canary and not question.single and len(question.rows) > 1):
                 one.line.elsewhere(one)
                 continue
             one.question = question
+            if question.single:
+                good.append(one)
+                rows += question.rows
+                keys += question.keys
+                requests.append(one.request)
+                continue
             n = len(question.rows)
             if n > 1 and len(rows) + n > max(room, FEW):
                 if not good:

@@ -26,15 +26,13 @@ _KINDS: dict[str, Any] = {"category": str, "text": str, "boolean": bool}
 _infer = msgspec.json.Decoder(Infer).decode
 
 
-class Question:
+class Question(Struct, eq=False):
     """Rows with their keys, and how they were asked: ``single`` is one by itself, ``infer`` a request in tensors."""
 
-    __slots__ = ("infer", "keys", "rows", "single")
-
-    def __init__(
-        self, rows: list[dict[str, Value]], keys: list[str], *, single: bool, infer: Infer | None = None
-    ) -> None:
-        self.rows, self.keys, self.single, self.infer = rows, keys, single, infer
+    rows: list[dict[str, Value]]
+    keys: list[str]
+    single: bool
+    infer: Infer | None = None
 
 
 class Reader(Protocol):

@@ -22,6 +22,13 @@ BINARY = (
     b"content-type: application/octet-stream\r\nx-request-id: %b\r\n\r\n%b"
 )
 _HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+_SIMPLE = (
+    OK[:-2] + b'{"prediction":%b',
+    b"%d",
+    b'%b"}',
+)
+"""``OK`` around the answer to one row without more than its value, in the parts between those that a block has."""
+_SIMPLE_FIXED = len(b'{"prediction":"}')
 _encode = msgspec.json.encode
 
 
@@ -40,6 +47,11 @@ class Replies:
         )  # fmt: skip
         self._joined = None if outputs.weights is None else outputs
         self._simple = block.scores is None and block.intervals is None and self._joined is None
+        last = b"%d" % (block.first + len(self._values) - 1)
+        self._digits = len(last)
+        self._wider = block.first + len(self._values) > 10 ** (len(last) - 1) > block.first
+        self._fixed = len(self._before) + len(self._after) + _SIMPLE_FIXED
+        self._template = b"".join((_SIMPLE[0], self._before, _SIMPLE[1], _literal(self._after), _SIMPLE[2]))
 
     def single(self, place: int, request: bytes) -> bytes:
         """The answer to one row: what ``operations.predictions.answered`` would say."""
@@ -75,6 +87,11 @@ class Replies:
         Raises BadInput for an output that there is not.
         """
         name = request.encode()
+        if question.single and self._simple:
+            value, seq = self._values[start], self._block.first + start
+            digits = len(b"%d" % seq) if self._wider else self._digits
+            size = self._fixed + len(value) + digits + len(name)
+            return self._template % (size, name, value, seq, name)
         end = start + len(question.rows)
         if question.single:
             content = self.single(start, name)

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -68,10 +69,12 @@ class Said(NamedTuple):
 class Head:
     """What a head says that the hot road takes: where it leads, what the body is, and how it was written."""
 
-    __slots__ = ("door", "headers", "parted", "rank", "request", "size", "url")
+    __slots__ = ("door", "headers", "parted", "rank", "raw", "request", "size", "url")
 
     def __init__(self, url: bytes, headers: list[tuple[bytes, bytes]], *, door: Door, body: Said) -> None:
         self.url, self.headers, self.door = url, headers, door
+        self.raw = b""
+        """The bytes of a head that is remembered."""
         self.size, self.parted, self.request = body
         said = next((value for name, value in headers if name == b"x-priority"), b"")
         self.rank = RANKS.get(said, -1)
@@ -166,6 +169,7 @@ class Road:
         if len(data) <= HEAD and not head.request:
             if len(self.heads) >= HEADS:
                 self.heads.clear()
+            head.raw = data
             self.heads[data] = head
 
     def _door(self, model: str, version: str, asks: Asks) -> Door | None:  # noqa: PLR0917 - what ``_way`` says
@@ -221,6 +225,8 @@ class Wire(HttpToolsProtocol):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.url = b""
+        self._last: Head | None = None
+        """The head that came last and was known: the next is mostly the same."""
         self._line: deque[Asked] = deque()
         self._head: Head | None = None
         """The head of the request that is being read, when it is plain."""
@@ -253,16 +259,19 @@ class Wire(HttpToolsProtocol):
             self._more(data)
             return
         if self._between and not self.pipeline and (self.cycle is None or self.cycle.response_complete):
-            end = data.find(_END) + 4
-            head = self.road.heads.get(data[:end])
+            head = self._last
+            if head is None or not data.startswith(head.raw):
+                head = self._last = self.road.heads.get(data[: data.find(_END) + 4])
             if head is not None:
                 if self.timeout_keep_alive_task is not None:
                     self._unset_keepalive_if_required()
-                if len(data) - end == head.size:
-                    self._enter(head, data[end:])
+                begin = len(head.raw)
+                width = len(data) - begin
+                if width == head.size:
+                    self._enter(head, data[begin:])
                     return
-                if len(data) - end < head.size:
-                    self._head, self._raw, self._pieces, self._width = head, True, [data], len(data) - end
+                if width < head.size:
+                    self._head, self._raw, self._pieces, self._width = head, True, [data], width
                     return
         self._parse(data)
 
@@ -347,12 +356,13 @@ class Wire(HttpToolsProtocol):
 
     def _enter(self, head: Head, body: bytes) -> None:
         self._requests += 1
-        asked = Asked(self, head, body=body, request=head.request or self.road.names.new())
-        self._line.append(asked)
-        if len(self._line) > DEEP:
+        road, line = self.road, self._line
+        asked = Asked(self, head, body, head.request or road.names.new(), head.rank, perf_counter())
+        line.append(asked)
+        if len(line) > DEEP:
             self.flow.pause_reading()
-        if self.road.callers is None or self._may(asked, self.road.callers):
-            self.road.enter(asked, head.door)
+        if road.callers is None or self._may(asked, road.callers):
+            road.enter(asked, head.door)
 
     def _may(self, asked: Asked, callers: limits.Callers) -> bool:
         """Count a request of its caller; one too many is answered at once."""

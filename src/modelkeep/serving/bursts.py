@@ -48,35 +48,6 @@ class Burst(Struct, frozen=True, kw_only=True):
             requests=[self.requests[place] for place in places],
         )
 
-    def block(
-        self,
-        outputs: Outputs,
-        seconds: float,
-        *,
-        name: tuple[int, int],
-        version: int,
-        role: Role,
-        at: float,
-        places: list[int] | None = None,
-    ) -> Block:
-        """Its rows with what was answered; ``name`` is the writer and the first number of their ids."""
-        return Block(
-            writer=name[0],
-            first=name[1],
-            model=self.model,
-            version=version,
-            role=role,
-            at=at,
-            seconds=seconds / len(self.rows),
-            features=self.rows,
-            outputs=outputs.values,
-            keys=self.keys,
-            requests=self.requests,
-            scores=outputs.scores,
-            intervals=outputs.intervals,
-            places=places,
-        )
-
 
 class Kept(Struct, frozen=True, kw_only=True):
     """What was answered: a block for each version, and what beside it is told and not kept (an ensemble's members).

@@ -11,7 +11,8 @@ import threading
 from importlib import import_module
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_most = 0
+_most, _seen = 0, 0
+"""The bound, and how many modules there were at the last look for libraries."""
 
 
 def give_back() -> None:
@@ -41,17 +42,22 @@ def threads(asked: int, *, workers: int = 1) -> int:
 
 def bound_threads(most: int) -> None:
     """Let numeric libraries use at most so many threads: those that are loaded, and those that will be."""
-    global _most  # noqa: PLW0603 - it is the process that has threads
-    _most = most
+    global _most, _seen  # noqa: PLW0603 - it is the process that has threads
+    _most, _seen = most, 0
     for name in _VARIABLES:
         os.environ[name] = str(most)
     limit_threads()
 
 
 def limit_threads() -> None:
-    """Bound the libraries that have been loaded since the last look; nothing when no bound was set."""
-    if _most:
+    """Bound the libraries that have been loaded since the last look; nothing when no bound was set.
+
+    A look goes through every library of the process (3 ms): it is taken where something was imported since.
+    """
+    global _seen  # noqa: PLW0603 - the same
+    if _most and len(sys.modules) != _seen:
         import_module("threadpoolctl").threadpool_limits(limits=_most)
+        _seen = len(sys.modules)
 
 
 class Collector:

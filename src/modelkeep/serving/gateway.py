@@ -113,7 +113,7 @@ class Gateway:
         self._recorder, self._clock = recorder, clock
         self._routes: Routes = MappingProxyType({})
         self._quick: Mapping[tuple[str, int], Loaded] = {}
-        self._tiered: frozenset[str] = frozenset()
+        self._tiered = self._slow = frozenset[str]()
         self.admission = admission or Admission()
         self._lines = Lines(self.admission)
         self.caches = Caches()
@@ -147,6 +147,7 @@ class Gateway:
             if loaded.seconds < FAST and not loaded.hands and not route.policy.cache.on
         }
         self._tiered = frozenset(model for model, route in routes.items() if route.lighter is not None)
+        self._slow = frozenset(model for model, route in routes.items() if self._is_slow(model, route))
         old, self._routes = self._routes, MappingProxyType(dict(routes))
         self._recorder.renew()
         current = {(model, number) for model, route in routes.items() for number in route.loaded}
@@ -226,8 +227,10 @@ class Gateway:
 
     def slow(self, model: str) -> bool:
         """Whether all that is asked of a model goes to the line of its champion, and nobody else may stand in."""
-        route = self._routes.get(model)
-        if route is None or route.rollout.disabled or route.policy.cache.on or route.rollout.mode == "canary":
+        return model in self._slow
+
+    def _is_slow(self, model: str, route: Route) -> bool:
+        if route.rollout.disabled or route.policy.cache.on or route.rollout.mode == "canary":
             return False
         champion = route.rollout.champion
         return champion in route.loaded and (model, champion) not in self._quick and route.lighter is None
@@ -258,12 +261,30 @@ class Gateway:
         at, blocks, outputs = self._clock.now(), [], []
         for version, role, places in arms(route.rollout, burst):
             mine = burst if places is None else burst.of(places)
-            got = self._called(model, version, mine.rows)
+            rows = mine.rows
+            got = self._called(model, version, rows)
             if got is None:
                 return None
-            name = self._recorder.new_range(len(mine.rows))
-            blocks.append(mine.block(*got, name=name, version=version, role=role, at=at, places=places))
-            outputs.append(got[0])
+            answered, seconds = got
+            writer, first = self._recorder.new_range(len(rows))
+            block = Block(
+                writer=writer,
+                first=first,
+                model=model,
+                version=version,
+                role=role,
+                at=at,
+                seconds=seconds / len(rows),
+                features=rows,
+                outputs=answered.values,
+                keys=mine.keys,
+                requests=mine.requests,
+                scores=answered.scores,
+                intervals=answered.intervals,
+                places=places,
+            )
+            blocks.append(block)
+            outputs.append(answered)
         return self._recorded(route, blocks, outputs=outputs)
 
     def ask(
@@ -285,8 +306,22 @@ class Gateway:
         route = self._routes.get(burst.model)
         if route is None or version is None:
             return None
-        name = self._recorder.new_range(len(burst.rows))
-        block = burst.block(outputs, seconds, name=name, version=version, role="champion", at=self._clock.now())
+        writer, first = self._recorder.new_range(len(burst.rows))
+        block = Block(
+            writer=writer,
+            first=first,
+            model=burst.model,
+            version=version,
+            role="champion",
+            at=self._clock.now(),
+            seconds=seconds / len(burst.rows),
+            features=burst.rows,
+            outputs=outputs.values,
+            keys=burst.keys,
+            requests=burst.requests,
+            scores=outputs.scores,
+            intervals=outputs.intervals,
+        )
         return self._recorded(route, [block], outputs=[outputs])
 
     def _called(self, model: str, version: int, rows: list[dict[str, Value]]) -> tuple[Outputs, float] | None:  # noqa: PLR0917
@@ -304,20 +339,28 @@ class Gateway:
             self.admission.inline = None
         seconds = perf_counter() - start
         if self._pace.note(loaded, len(rows), seconds=seconds):
-            self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
+            self._demote(model, version)
         return None if outputs.degraded is not None else (outputs, seconds)
+
+    def _demote(self, model: str, version: int) -> None:
+        """Call a version in threads from now on."""
+        self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
+        route = self._routes.get(model)
+        if route is not None and self._is_slow(model, route):
+            self._slow |= {model}
 
     def _recorded(self, route: Route, blocks: list[Block], *, outputs: list[Outputs]) -> Kept:
         """Hand what a burst answered to the recorder, the counters and the shadows."""
-        model, mode = route.rollout.model, route.rollout.mode
-        keep = frozenset(route.policy.privacy.keep)
-        waits = [self._recorder.take_block(block.only(keep) if keep else block) for block in blocks]
+        model, mode, keep = route.rollout.model, route.rollout.mode, route.policy.privacy.keep
+        take, counters = self._recorder.take_block, self.counters
+        waits = []
         for block in blocks:
-            n, version = block.size, block.version
-            self.counters.predictions[model, version, block.role] += n
-            vitals = self.counters.vitals.get((model, version))
+            waits.append(take(block.only(frozenset(keep)) if keep else block))
+            version = block.version
+            counters.predictions[model, version, block.role] += len(block.outputs)
+            vitals = counters.vitals.get((model, version))
             if vitals is None:
-                vitals = self.counters.vitals[model, version] = Vitals()
+                vitals = counters.vitals[model, version] = Vitals()
             vitals.note(block.seconds, failed=0.0)
             if mode == "shadow" or block.role == "canary":
                 asyncio.get_running_loop().call_soon(self._shadows.follow, route, tuple(block.predictions()))
@@ -500,7 +543,7 @@ class Gateway:
             if part.role != "fallback":
                 counters.vitals.setdefault((model, part.version), Vitals()).note(seconds / n, failed=failed / n)
             if seconds > DEMOTED and n == 1 and (model, part.version) in self._quick:
-                self._quick = {name: loaded for name, loaded in self._quick.items() if name != (model, part.version)}
+                self._demote(model, part.version)
 
 
 def _hush(ask: Ask, route: Route, *, parts: list[_Part]) -> None:

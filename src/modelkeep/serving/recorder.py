@@ -201,7 +201,7 @@ class Recorder:
 
     def take_block(self, block: Block) -> Future[None]:
         """Take the rows of a block, as ``take`` takes predictions."""
-        n = block.size
+        n = len(block.outputs)
         if self._valve.off:
             return done()
         with self._lock:

@@ -1,20 +1,40 @@
 """Trees answered by machine code: that of the package, or what the extra ``compiled`` makes at the start."""
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelkeep.errors import BadArtifact
-from modelkeep.runtimes.runners import kernel, loops
+from modelkeep.runtimes.runners import kernel
 from modelkeep.runtimes.runners.forest import Floats, Forest
+from modelkeep.runtimes.runners.loops import LANES
 from modelkeep.runtimes.runners.walking import WORD, struck
 
 _NODE = np.dtype([("bound", "f8"), ("left", "i4"), ("right", "i4"), ("feature", "i4"), ("missing", "i4")])
 _STRIKE = np.dtype([("bound", "f8"), ("mask", "u8"), ("feature", "i4"), ("missing", "i4")])
 _FREE = 256
 """From so many rows on other threads may run meanwhile."""
+
+
+_KEPT = 128
+"""The memory of a call with so many rows at most is used again: making it, and telling where it is, takes longer than
+what many a call does in it."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Memory of one call: its rows (or, for the loops that strike bits out, its columns), its sums, what is told."""
+
+    rows: Floats
+    sums: Floats
+    told: tuple[int, ...]
+
+
+_NONE: deque[_Slot] = deque()
+"""Where no memory is kept."""
 
 
 class Compiled:
@@ -34,7 +54,6 @@ class Compiled:
         self._values = np.ascontiguousarray(forest.values)
         self._base = np.ascontiguousarray(forest.base)
         self._span = forest.width if forest.vector else 1
-        self._walks = (self._kernel.walk, self._kernel.walk_free)
         self._strikes: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32]] | None = None
         if forest.counts.max() <= WORD and not (forest.roots < 0).any():
             order, masks, firsts = struck(forest)
@@ -42,55 +61,63 @@ class Compiled:
             ends = np.append(firsts, len(nodes)).astype(np.int64)
             self._strikes = (nodes, ends, forest.starts.astype(np.int32))
         self._places = (self._nodes.ctypes.data, self._roots.ctypes.data, len(self._roots))
-        self._slots: deque[tuple[Floats, Floats, tuple[int, ...]]] = deque()
         self._tail = (self._values.ctypes.data, self._span, forest.width)
+        self._slots: dict[int, deque[_Slot]] = {n: deque() for n in (*range(LANES), *range(LANES, _KEPT + 1, LANES))}
 
     def one(self, row: Floats) -> Floats:
         """The sums of one row, of shape (outputs,)."""
+        slots = self._slots[1]
         try:
-            own, out, places = self._slots.pop()
+            slot = slots.pop()
         except IndexError:
-            own, out, places = self._slot()
-        own[:] = row
-        out[:] = self._base
-        self._walks[0](*places)
-        found: Floats = out.copy()
-        self._slots.append((own, out, places))
+            slot = self._slot(1)
+        slot.rows[0] = row
+        slot.sums[:] = self._base
+        self._kernel.walk(*slot.told)
+        found: Floats = slot.sums[0].copy()
+        slots.append(slot)
         return found
-
-    def _slot(self) -> tuple[Floats, Floats, tuple[int, ...]]:
-        """Memory of one call, and all that the loop is told."""
-        own, out = np.empty(self._width), np.empty(len(self._base))
-        return own, out, (*self._places, own.ctypes.data, 1, self._width, *self._tail, out.ctypes.data)
 
     def many(self, table: Floats) -> Floats:
         """The sums of rows, of shape (rows, outputs)."""
-        if self._strikes is not None and len(table) >= loops.LANES:
-            return self._by_bits(table)
-        rows = np.ascontiguousarray(table, dtype=np.float64)
-        found = self._sums(len(rows))
-        walk = self._walks[len(rows) >= _FREE]
-        walk(*self._places, rows.ctypes.data, len(rows), self._width, *self._tail, found.ctypes.data)
+        n = len(table)
+        by_bits = self._strikes is not None and n >= LANES // 2  # half of the lanes empty, it is still the quicker
+        size = -(-n // LANES) * LANES if by_bits else n
+        slots = self._slots.get(size, _NONE)
+        try:
+            slot = slots.pop()
+        except IndexError:
+            slot = self._slot(size)
+        if by_bits:
+            slot.rows[:, :n] = table.T
+        else:
+            slot.rows[:] = table
+        slot.sums[:] = self._base
+        free = n >= _FREE
+        if by_bits:
+            loop = self._kernel.bits_free if free else self._kernel.bits
+        else:
+            loop = self._kernel.walk_free if free else self._kernel.walk
+        loop(*slot.told)
+        if slots is _NONE:
+            return slot.sums[:n]
+        found: Floats = slot.sums[:n].copy()
+        slots.append(slot)
         return found
 
-    def _sums(self, rows: int) -> Floats:
-        """Where the sums of some rows begin."""
-        found = np.empty((rows, len(self._base)))
-        found[:] = self._base
-        return found
-
-    def _by_bits(self, table: Floats) -> Floats:
-        nodes, ends, starts = self._strikes  # type: ignore[misc]  # asked only where there are some
-        n, lanes = len(table), loops.LANES
-        whole = -(-n // lanes) * lanes
-        turned = np.empty((table.shape[1], whole))  # np.zeros lets other threads run: they would keep a burst waiting
-        turned[:, :n] = table.T
-        turned[:, n:] = 0.0
-        found = self._sums(whole)
-        bits = self._kernel.bits_free if n >= _FREE else self._kernel.bits
-        head = (nodes.ctypes.data, ends.ctypes.data, len(self._roots), turned.ctypes.data, whole, starts.ctypes.data)
-        bits(*head, *self._tail, found.ctypes.data)
-        return found[:n]
+    def _slot(self, size: int) -> _Slot:
+        """Memory of a call with so many rows; those of the lanes that a call does not fill are of no account."""
+        sums = np.empty((size, len(self._base)))
+        if self._strikes is None or size < LANES:
+            rows = np.empty((size, self._width))
+            return _Slot(
+                rows, sums, (*self._places, rows.ctypes.data, size, self._width, *self._tail, sums.ctypes.data)
+            )
+        nodes, ends, starts = self._strikes
+        rows = np.empty((self._width, size))
+        rows[:, 1 - LANES :] = 0.0
+        head = (nodes.ctypes.data, ends.ctypes.data, len(self._roots), rows.ctypes.data, size, starts.ctypes.data)
+        return _Slot(rows, sums, (*head, *self._tail, sums.ctypes.data))
 
 
 def _packed(kind: np.dtype[Any], forest: Forest, *, order: Any = slice(None), **more: Any) -> NDArray[Any]:
