@@ -42,7 +42,7 @@ def threads(asked: int, *, workers: int = 1) -> int:
 
 def bound_threads(most: int) -> None:
     """Let numeric libraries use at most so many threads: those that are loaded, and those that will be."""
-    global _most, _seen  # noqa: PLW0603 - it is the process that has threads
+    global _most, _seen
     _most, _seen = most, 0
     for name in _VARIABLES:
         os.environ[name] = str(most)
