@@ -54,7 +54,7 @@ def limit_threads() -> None:
 
     A look goes through every library of the process (3 ms): it is taken where something was imported since.
     """
-    global _seen  # noqa: PLW0603 - the same
+    global _seen  # noqa: PLW0603 - it is the process that has libraries
     if _most and len(sys.modules) != _seen:
         import_module("threadpoolctl").threadpool_limits(limits=_most)
         _seen = len(sys.modules)
