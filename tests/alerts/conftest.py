@@ -4,6 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from mailbox_server import Mailbox
+from migrated import ready
 
 from modelkeep.alerts.book import Book
 from modelkeep.clock import ManualClock
@@ -88,8 +89,7 @@ class House:
         self.channel = Kept()
         self.channels = {"kept": self.channel}
         self.rules = (Rule(name="high", reading="x", condition="value > 0.2", command="modelkeep rollback {model}"),)
-        self.store = SqliteStore(folder / "m.db")
-        self.store.migrate()
+        self.store = SqliteStore(ready(folder / "m.db"))
         self.open()
 
     def open(self, *rules):

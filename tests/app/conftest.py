@@ -1,4 +1,5 @@
 import pytest
+from migrated import ready
 from msgspec import structs
 
 from modelkeep.app import App
@@ -20,8 +21,10 @@ def opened(tmp_path, clock):
     apps = []
 
     def build(name="data", clock=clock, **sections):
-        base = Settings(folder=tmp_path / name, logs=LogsSettings(file=""))
-        app = App.open(structs.replace(base, **sections), clock=clock)
+        asked = structs.replace(Settings(folder=tmp_path / name, logs=LogsSettings(file="")), **sections)
+        if asked.store.url is None:
+            ready(asked.database)
+        app = App.open(asked, clock=clock)
         apps.append(app)
         return app
 

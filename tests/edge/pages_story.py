@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from migrated import ready
 from msgspec import Raw
 
 from modelkeep.clock import ManualClock
@@ -221,8 +222,7 @@ class Past:
 
 def opened(folder: Path, at: float = NOW) -> Past:
     """An empty store."""
-    store = SqliteStore(folder / "modelkeep.db")
-    store.migrate()
+    store = SqliteStore(ready(folder / "modelkeep.db"))
     return Past(store=store, clock=ManualClock(at))
 
 

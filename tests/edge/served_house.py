@@ -4,6 +4,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 from making_models import DOUBLER
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.app import App
@@ -72,6 +73,8 @@ def served(folder, **flags):
     given = {name.replace("__", "."): value for name, value in flags.items()}
     found = settings.load(folder=folder, environ={}, flags=PLAIN | given)
     with ExitStack() as stack:
+        if found.store.url is None:
+            ready(found.database)
         app = App.open(found)
         url = stack.enter_context(running(app))
         client = stack.enter_context(httpx.Client(base_url=url, headers={KEY_HEADER: key_of(folder)}, timeout=30))

@@ -37,7 +37,7 @@ with App.open(settings.load(folder=Path(sys.argv[1]), environ=environ)) as app:
 
 def opened(folder: Path, key: Path | None = None, *, encrypt: str = "true") -> App:
     environ = {"MODELKEEP_PRIVACY_ENCRYPT": encrypt, "MODELKEEP_PRIVACY_KEY": f"file:{key}"} if key else {}
-    return App.open(settings.load(folder=folder, environ=environ))
+    return App.open(settings.load(folder=folder, environ=environ, flags={"workloads": []}))
 
 
 @pytest.fixture(scope="module")

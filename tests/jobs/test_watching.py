@@ -5,6 +5,7 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 import pytest
+from migrated import ready
 
 from modelkeep import profile
 from modelkeep.alerts import rules
@@ -63,8 +64,7 @@ class House:
     def __init__(self, folder):
         self.clock = ManualClock(NOW)
         self.channel = Kept()
-        self.store = SqliteStore(folder / "m.db")
-        self.store.migrate()
+        self.store = SqliteStore(ready(folder / "m.db"))
         self.files = FolderFiles(folder / "files")
         self.rooms = Rooms(
             clock=self.clock, store=self.store, files=self.files, recorder=Recorder(), gateway=None, router=Router(),

@@ -1,7 +1,11 @@
 """A model on trial for the release tests: real store, files, runner and models; traffic by the rollout's own pick."""
 
 import random
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # child processes import this, too
+from migrated import ready
 
 from modelkeep.alerts import rules
 from modelkeep.alerts.book import Book
@@ -39,8 +43,7 @@ class Routes:
 
 
 def rooms_of(folder: Path, at: float = START) -> Rooms:
-    store = SqliteStore(folder / "modelkeep.db")
-    store.migrate()
+    store = SqliteStore(ready(folder / "modelkeep.db"))
     clock = ManualClock(at)
     book = Book(rules.DEFAULT, {"log": LogChannel()}, clock=clock)
     files = FolderFiles(folder / "files")

@@ -1,13 +1,17 @@
 """A recorded world is lived through with real rooms: it breaks, is noticed, is repaired, and all of it is told."""
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 
+import msgspec
 import pytest
 from worlds import DAY, START, parquet, world
 
 from modelkeep import NotFound, Refused
 from modelkeep.edge import cli
 from modelkeep.replaying.replay import Wanted, replay
+from modelkeep.replaying.report import Report
 
 
 def played(path, **more):
@@ -15,9 +19,18 @@ def played(path, **more):
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory):
-    """The world that turns on its 20th day of 44."""
-    return played(parquet(world(days=44, breaks=20), tmp_path_factory.mktemp("world") / "world.parquet"), step=DAY)
+def told(tmp_path_factory):
+    """What the command tells in JSON of the world that turns on its 20th day of 44."""
+    file = parquet(world(days=44, breaks=20), tmp_path_factory.mktemp("world") / "world.parquet")
+    with redirect_stdout(StringIO()) as said:
+        assert cli.main(["replay", str(file), "--workload", "any/load", "--step", "1d", "--json"]) == 0
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def broken(told):
+    """The same, read again."""
+    return msgspec.json.decode(told, type=Report)
 
 
 def test_the_break_is_noticed_and_repaired_with_the_test_shown(broken):
@@ -63,14 +76,12 @@ def test_too_little_told_before_the_start_is_refused(tmp_path):
         played(parquet(world(days=10), tmp_path / "w.parquet"), train_until=START + DAY / 4)
 
 
-def test_the_command_answers_in_json_and_in_words(tmp_path, capsys):
+def test_the_command_answers_in_json_and_in_words(told, tmp_path, capsys):
+    plain = json.loads(told)
+    assert plain["model"] == "load"
+    assert plain["scores"]["n"] > 100
     file = parquet(world(days=14, breaks=99), tmp_path / "w.parquet")
-    words = ["replay", str(file), "--workload", "any/load", "--step", "2d"]
-    assert cli.main([*words, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["model"] == "load"
-    assert told["scores"]["n"] > 100
-    assert cli.main(words) == 0
+    assert cli.main(["replay", str(file), "--workload", "any/load", "--step", "2d"]) == 0
     said = capsys.readouterr().out
     assert "mean error over the same" in said
     assert "pages: 0" in said

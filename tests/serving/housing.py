@@ -1,8 +1,12 @@
 """A real small house: SQLite, files in a folder, plain Python models, recorder, gateway and router."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # child processes import this, too
+from migrated import ready
 
 from modelkeep.clock import ManualClock
 from modelkeep.nouns import Field, Outcome, Policy, Prediction, Rollout, Signature, Version
@@ -25,8 +29,7 @@ class House:
 
     def __init__(self, folder: Path, *, durability="async", busy=0.2, spool=None, **bounds):
         self.folder = folder
-        self.store = SqliteStore(folder / "m.db", busy=busy)
-        self.store.migrate()
+        self.store = SqliteStore(ready(folder / "m.db"), busy=busy)
         self.files = FolderFiles(folder / "files")
         self.clock = ManualClock(NOW)
         self.recorder = Recorder(

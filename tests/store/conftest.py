@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from migrated import ready
 
 from modelkeep.store.sqlite import SqliteStore
 
@@ -13,7 +14,6 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    kept = SqliteStore(path, busy=5.0)
-    kept.migrate()
+    kept = SqliteStore(ready(path), busy=5.0)
     yield kept
     kept.close()

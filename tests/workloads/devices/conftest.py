@@ -1,4 +1,5 @@
 import pytest
+from migrated import ready
 
 from modelkeep import App, ManualClock, Settings, moment
 
@@ -10,5 +11,7 @@ def clock():
 
 @pytest.fixture
 def app(tmp_path, clock):
-    with App.open(Settings(folder=tmp_path / "data", workloads=("devices",)), clock=clock) as found:
+    asked = Settings(folder=tmp_path / "data", workloads=("devices",))
+    ready(asked.database)
+    with App.open(asked, clock=clock) as found:
         yield found

@@ -1,4 +1,5 @@
 import pytest
+from migrated import ready
 
 from modelkeep import App, ManualClock, Settings
 from modelkeep.workloads.drilling import simulator
@@ -11,5 +12,7 @@ def clock():
 
 @pytest.fixture
 def app(tmp_path, clock):
-    with App.open(Settings(folder=tmp_path / "data", workloads=("drilling",)), clock=clock) as found:
+    asked = Settings(folder=tmp_path / "data", workloads=("drilling",))
+    ready(asked.database)
+    with App.open(asked, clock=clock) as found:
         yield found
