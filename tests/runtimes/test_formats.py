@@ -12,6 +12,7 @@ import pytest
 import skops.io
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -69,6 +70,23 @@ def test_a_pipeline_on_texts_and_numbers_gets_an_object_matrix(keeper, signature
     model = make_pipeline(encode, Ridge()).fit(frame, SPEND)
     loaded = keeper.load(skops.io.dumps(model), signature_of(COLUMNS, SPEND))
     assert loaded.predict(ROWS).values == pytest.approx(model.predict(frame).tolist())
+
+
+def test_one_column_picked_by_itself_reaches_a_vectorizer_as_texts(keeper):
+    """By its name or by its place: as a list of values, as it did when it was fitted."""
+    pandas = pytest.importorskip("pandas")
+    rows = [{"said": text, "age": age} for text, age in [("good good", 1.0), ("bad", 2.0), ("good bad bad", 3.0)] * 5]
+    table = pandas.DataFrame(rows)
+    signature = Signature(
+        inputs=(Field(name="said", kind="text"), Field(name="age", kind="number")),
+        output=Field(name="y", kind="number"),
+    )
+    for given, said, age in ((table, "said", ["age"]), (table.to_numpy(dtype=object), 0, [1])):
+        columns = make_column_transformer((CountVectorizer(), said), ("passthrough", age))
+        model = make_pipeline(columns, Ridge()).fit(given, np.arange(15.0))
+        expected = model.predict(given[:3]).tolist()
+        loaded = keeper.load(skops.io.dumps(model), signature)
+        assert loaded.predict(rows[:3]).values == pytest.approx(expected)
 
 
 def test_columns_are_matched_by_the_names_in_the_file(keeper, signature_of):

@@ -97,6 +97,7 @@ def main(handle: int) -> None:
     settings, ports, number = pickle.loads(data)  # noqa: S301 - from the server's own process
     app = App.open(_own(settings, number))
     try:
+        watchdog.recall(app)
         app.assist()
         server = Server(app, mate=Mate(channel, ports))  # from here on the system sends us connections
 
@@ -112,7 +113,7 @@ def main(handle: int) -> None:
         signal.signal(signal.SIGTERM, lambda _, __: server.stop())
         threading.Thread(target=listen, name="listening", daemon=True).start()
         channel.send(READY)
-        dog = watchdog.Watchdog(app, anew=watchdog.leave)
+        dog = watchdog.Watchdog(app, anew=watchdog.leave, outer=True)
         dog.start()
         server.run()
         dog.close()

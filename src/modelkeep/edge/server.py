@@ -263,6 +263,7 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        watchdog.recall(app)
         app.start()
         with marked(app.rooms.folder, url=server.url, key=server.key):
             for port in server.ports:
@@ -270,7 +271,7 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
             if server.grpc is not None:
                 secured = " with TLS" if app.settings.server.grpc_certificate else ""
                 tell(f"gRPC (Open Inference Protocol){secured} on {_shown(app.settings.server.host)}:{server.grpc}")
-            dog = watchdog.Watchdog(app, anew=watchdog.restart)
+            dog = watchdog.Watchdog(app, anew=watchdog.restart, outer=True)
             dog.start()
             server.run()
             dog.close()

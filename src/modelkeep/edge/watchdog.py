@@ -1,7 +1,8 @@
 """A process whose event loop a model holds beyond its time limit starts anew: nobody can end the call from outside.
 
 Versions that bring code run in processes of their own, which are ended one by one. This is for the others, which the
-event loop runs itself because they are quick: should one hang, every connection of this process hangs with it. By the
+event loop runs itself because they are quick: should one hang, every connection of this process hangs with it. A call
+that keeps the interpreter's lock as well is seen by the half that stands outside (``outside``). By the
 time it starts anew the version's policy says ``isolation = "process"`` (see ``jobs.overloads.Demoting``), so that it
 cannot hold the loop again.
 """
@@ -13,10 +14,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from modelkeep.serving.admission.admitting import HUNG
+import psutil
+
+from modelkeep.edge import outside
+from modelkeep.edge.beating import STACKS, Beating
+from modelkeep.jobs.overloads import Demoting
+from modelkeep.serving.admission.admitting import HUNG, Hung
 
 if TYPE_CHECKING:
     from modelkeep.app import App
@@ -27,6 +34,8 @@ AFTER = 1.0
 """Seconds beyond the limit, in which the policy is changed."""
 KEEPING = 5.0
 """Seconds that records which were taken may need to be safe."""
+LONGEST = 20_000
+"""Characters of stacks that go into the log."""
 HELD = 75
 """The exit code of a helper that was held."""
 
@@ -34,11 +43,11 @@ HELD = 75
 class Watchdog:
     """Looks from a thread of its own; ``anew`` starts the process anew, and does not come back.
 
-    A call that keeps the interpreter's lock lets no thread look: then only the system can end the process.
+    A call that keeps the interpreter's lock lets no thread look: with ``outer`` a process beside this one ends it then.
     """
 
-    def __init__(self, app: App, *, anew: Callable[[], None]) -> None:
-        self._app, self._anew = app, anew
+    def __init__(self, app: App, *, anew: Callable[[], None], outer: bool = False) -> None:
+        self._app, self._anew, self._outer = app, anew, outer and os.name == "posix"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -49,6 +58,8 @@ class Watchdog:
     def close(self) -> None:
         """Look no more."""
         self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(KEEPING)
 
     def held(self) -> str:
         """The version that holds the event loop beyond its limit, and for how long; empty when none does."""
@@ -64,14 +75,59 @@ class Watchdog:
             return ""
         return f"{loaded.version.name} has held the event loop for {seconds:.1f} s"
 
+    @property
+    def allowed(self) -> float:
+        """Seconds for which any version of this process may keep the interpreter's lock: the longest limit of them."""
+        routes = list(self._app.rooms.gateway.routes.values())
+        here = (route for route in routes if any(loaded.hands == 0 for loaded in route.loaded.values()))
+        return max(HUNG, *(route.policy.limit for route in here), 0.0)
+
     def _run(self) -> None:
-        while not self._stop.wait(EVERY):
-            said = self.held()
-            if said:
-                log.critical("this process starts anew: %s", said)
-                self._app.rooms.recorder.caught_up(KEEPING)
-                self._anew()
-                return
+        beats: Beating | None = None
+        try:
+            while not self._stop.wait(EVERY):
+                beats = self._beaten(beats)
+                said = self.held()
+                if said:
+                    log.critical("this process starts anew: %s", said)
+                    self._app.rooms.recorder.caught_up(KEEPING)
+                    break
+        finally:
+            if beats is not None:
+                beats.close()
+        if not self._stop.is_set():
+            self._anew()
+
+    def _beaten(self, beats: Beating | None) -> Beating | None:
+        """One beat for the process outside, which is started before the first; None where there can be none."""
+        if not self._outer:
+            return beats
+        try:
+            beats = beats or Beating(_folder(self._app))
+            beats.beat(self.allowed)
+        except (OSError, RuntimeError) as fault:  # no process, thread or file more: this half goes on alone
+            log.warning("nobody watches this process from outside: %s", fault)
+            self._outer = False
+        return beats
+
+
+def recall(app: App) -> None:
+    """Give each version that an earlier process of this folder was ended in a process of its own, by its policy."""
+    for path in sorted(_folder(app).glob(STACKS.format("*"))):
+        try:
+            told = path.read_text(encoding="ascii", errors="replace")
+        except OSError:
+            continue
+        _, mark, how = told.partition(outside.MARK)
+        if mark:
+            for model, number in sorted(set(outside.FRAME.findall(told))):
+                why = f"its process was {outside.MARK}{how.rstrip()}"
+                log.critical(
+                    "%s@%s hangs: %s", model, number, why, extra={"model_name": model, "stacks": told[:LONGEST]}
+                )
+                Demoting(app.rooms)(Hung(model=model, version=int(number), why=why))
+        if mark or not psutil.pid_exists(int(path.stem.partition("-")[2])):
+            path.unlink(missing_ok=True)
 
 
 def restart() -> None:
@@ -82,3 +138,7 @@ def restart() -> None:
 def leave() -> None:
     """End now; the server sees it and starts another helper."""
     os._exit(HELD)
+
+
+def _folder(app: App) -> Path:
+    return app.rooms.folder / "work"

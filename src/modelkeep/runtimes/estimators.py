@@ -93,7 +93,15 @@ def _settle(part: Any) -> None:
     part.__dict__.pop("feature_names_in_", None)  # left in, every call would warn that an array has no names
     places = getattr(part, "_transformer_to_input_indices", None)
     if places and hasattr(part, "transformers_"):  # columns picked by name can be picked from a data frame only
-        part.transformers_ = [(name, inner, places.get(name, picked)) for name, inner, picked in part.transformers_]
+        part.transformers_ = [
+            # One column picked by itself goes in as a list of values, as a vectorizer of texts wants it.
+            (
+                name,
+                inner,
+                places[name][0] if isinstance(picked, str | int) and name in places else places.get(name, picked),
+            )
+            for name, inner, picked in part.transformers_
+        ]
     if getattr(part, "n_jobs", None) not in {None, 1}:
         part.n_jobs = 1  # threads of its own would cost a single row more than they bring
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import FunctionType
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +19,7 @@ from modelkeep.runtimes.explaining import Explain, Explanation, explanation, ref
 from modelkeep.runtimes.formats import Matrix, Opened
 from modelkeep.runtimes.signatures import example
 
+F = TypeVar("F", bound=Callable[..., Outputs])
 _TIMED = 20
 _TIMED_SECONDS = 0.1
 
@@ -102,7 +105,7 @@ def load(
 
     return Loaded(
         version=version,
-        predict=predict,
+        predict=_marked(predict, version),
         seconds=_single_row(predict, version.signature),
         explain=explain,
         columns=tuple(field.name for field in version.signature.inputs),
@@ -126,7 +129,20 @@ def _by_matrix(opened: Opened, version: Version, *, remark: str) -> Callable[[Ma
             raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
         return outputs
 
-    return asked
+    return _marked(asked, version)
+
+
+def _marked(function: F, version: Version) -> F:
+    """The same function under the version's name: stacks tell which version a process was held by."""
+    assert isinstance(function, FunctionType)  # noqa: S101 - defined here
+    made = FunctionType(
+        function.__code__.replace(co_filename=f"modelkeep model {version.name}"),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    return cast("F", made)
 
 
 def _shared(
