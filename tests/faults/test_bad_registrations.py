@@ -1,6 +1,7 @@
 """Files that crash, hang, spin or eat memory, sent to a server that trusts its callers: refused by name; it goes on."""
 
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -85,6 +86,16 @@ def test_what_would_take_the_server_down_is_refused_and_the_neighbour_answers(li
     if status.exists():
         held = int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024
         assert held < 500, "the server itself has loaded it"
+
+
+def test_the_command_hears_why_a_file_that_hangs_is_refused(live, tmp_path):
+    (tmp_path / "model.py").write_text(HEAD + BAD["hangs"][0])
+    (tmp_path / "signature.json").write_text(json.dumps(SIGNED["signature"]))
+    words = ("weight", str(tmp_path / "model.py"), "--trust", "--signature", str(tmp_path / "signature.json"))
+    done = live.run("register", *words)
+    assert done.returncode == 1
+    assert "weight@4 cannot be loaded: it took longer than 2 s" in done.stderr
+    assert "loading.trial" in done.stderr
 
 
 def test_a_file_larger_than_its_model_may_be_is_refused_before_it_is_read(template, tmp_path, up):

@@ -9,6 +9,7 @@ import faulthandler
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,16 +23,15 @@ class Beating:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / STACKS.format(os.getpid())
-        self._file = path.open("wb", buffering=0)
-        self._path = path
+        # A name on disk is only given to stacks that are left behind.
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it is open for as long as this process is
         there, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
-        script = str(Path(outside.__file__))
-        command = [sys.executable, "-I", "-S", script, str(os.getpid()), str(there), str(path)]
+        handles = (there, self._file.fileno())
+        left = str(folder / STACKS.format(os.getpid()))
+        command = [sys.executable, "-I", "-S", str(Path(outside.__file__)), str(os.getpid()), *map(str, handles), left]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            command, pass_fds=(there,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
-            cwd=folder,
+            command, pass_fds=handles, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         )  # fmt: skip
         os.close(there)
 
@@ -50,4 +50,3 @@ class Beating:
         os.close(self._pipe)
         self._process.wait()
         self._file.close()
-        self._path.unlink(missing_ok=True)

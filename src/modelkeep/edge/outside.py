@@ -22,14 +22,15 @@ FRAME = re.compile(r'File "modelkeep model ([^"\s]+)@(\d+)"')
 """A version in a stack, as ``runtimes.loading`` names its calls."""
 
 
-def watch(pid: int, handle: int, *, stacks: str) -> None:
+def watch(pid: int, handle: int, *, stacks: int, left: str) -> None:
     """End the process ``pid`` when it has stood still for too long in a model's call; come back when it has ended.
 
     Beats are read from ``handle``. Looks are counted, not seconds: a machine that sleeps, or a process that was stopped
-    by a signal, has not been standing still. ``stacks`` is the file of the stacks.
+    by a signal, has not been standing still. ``stacks`` is the open file of the stacks, ``left`` the name of the one
+    in which they are left.
     """
     allowed, silent = float("inf"), 0.0
-    while silent <= allowed + AFTER or not _named(stacks):
+    while silent <= allowed + AFTER or not FRAME.search(_read(stacks)):
         if select.select([handle], [], [], LOOK)[0]:
             data = os.read(handle, 1 << 16)
             if not data:
@@ -38,18 +39,14 @@ def watch(pid: int, handle: int, *, stacks: str) -> None:
         elif not _stopped(pid):
             silent += LOOK
     said = f"{MARK} {silent:.0f} s in which a model kept the interpreter's lock"
-    with open(stacks, "a", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs as much as all the rest here
-        file.write(f"{said}\n")
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} modelkeep: process {pid} {said}: {stacks}\n")
+    with open(left, "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs as much as all the rest here
+        file.write(f"{_read(stacks)}\n{said}\n")
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} modelkeep: process {pid} {said}: {left}\n")
     os.kill(pid, signal.SIGKILL)
 
 
-def _named(stacks: str) -> bool:
-    try:
-        with open(stacks, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - as above
-            return FRAME.search(file.read()) is not None
-    except OSError:
-        return False
+def _read(stacks: int) -> str:
+    return os.pread(stacks, 1 << 20, 0).decode("ascii", "replace")
 
 
 def _stopped(pid: int) -> bool:
@@ -61,4 +58,4 @@ def _stopped(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    watch(int(sys.argv[1]), int(sys.argv[2]), stacks=sys.argv[3])
+    watch(int(sys.argv[1]), int(sys.argv[2]), stacks=int(sys.argv[3]), left=sys.argv[4])

@@ -18,8 +18,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import psutil
-
 from modelkeep.edge import outside
 from modelkeep.edge.beating import STACKS, Beating
 from modelkeep.jobs.overloads import Demoting
@@ -112,22 +110,15 @@ class Watchdog:
 
 
 def recall(app: App) -> None:
-    """Give each version that an earlier process of this folder was ended in a process of its own, by its policy."""
+    """Give each version that an earlier process of this folder was ended for a process of its own, by its policy."""
     for path in sorted(_folder(app).glob(STACKS.format("*"))):
-        try:
-            told = path.read_text(encoding="ascii", errors="replace")
-        except OSError:
-            continue
+        told = path.read_text(encoding="ascii", errors="replace")
+        path.unlink(missing_ok=True)
         _, mark, how = told.partition(outside.MARK)
-        if mark:
-            for model, number in sorted(set(outside.FRAME.findall(told))):
-                why = f"its process was {outside.MARK}{how.rstrip()}"
-                log.critical(
-                    "%s@%s hangs: %s", model, number, why, extra={"model_name": model, "stacks": told[:LONGEST]}
-                )
-                Demoting(app.rooms)(Hung(model=model, version=int(number), why=why))
-        if mark or not psutil.pid_exists(int(path.stem.partition("-")[2])):
-            path.unlink(missing_ok=True)
+        why = f"its process was {mark}{how.rstrip()}"
+        for model, number in sorted(set(outside.FRAME.findall(told))):
+            log.critical("%s@%s hangs: %s", model, number, why, extra={"model_name": model, "stacks": told[:LONGEST]})
+            Demoting(app.rooms)(Hung(model=model, version=int(number), why=why))
 
 
 def restart() -> None:

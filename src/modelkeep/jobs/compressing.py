@@ -14,8 +14,9 @@ from msgspec import Raw, Struct, structs
 
 from modelkeep.errors import Conflict, Refused
 from modelkeep.jobs.rooms import Rooms
+from modelkeep.jobs.trying import Trials
 from modelkeep.nouns import Features, Outputs, Version
-from modelkeep.runtimes import Loaded, example, load
+from modelkeep.runtimes import example
 from modelkeep.runtimes.compacting import compacted
 from modelkeep.store.seams import Ledger
 
@@ -59,6 +60,7 @@ def compress(
     with rooms.store.read() as ledger:
         version = ledger.versions.get(model, number)
         asked = [p.features for p in ledger.records.latest(model, key=None, limit=ROWS)]
+        memory = ledger.versions.policy(model).memory
     old = rooms.files.path(version.artifact).read_bytes()
     new = pack(old, version.runtime)
     if len(new) > LEAST * len(old):
@@ -77,8 +79,8 @@ def compress(
     )
     rows = _rows(asked, version)
     with _beside(rooms, new) as locate:
-        before, load_before = _loaded(version, rooms.files.path)
-        after, load_after = _loaded(smaller, locate)
+        before, load_before = _asked(rooms.trials, version, locate=rooms.files.path, memory=memory, rows=rows)
+        after, load_after = _asked(rooms.trials, smaller, locate=locate, memory=memory, rows=rows)
         _alike(before, after, rows=rows)
     found = Smaller(
         version=smaller,
@@ -102,18 +104,21 @@ def _rows(asked: list[Features], version: Version) -> list[Features]:
     return [*known, *itertools.islice(mixed, ROWS - len(known))]
 
 
-def _loaded(version: Version, locate: Callable[[str], Path]) -> tuple[Loaded, float]:
-    """The version by its own library, and the seconds that loading took (the second time: libraries are there)."""
+def _asked(
+    trials: Trials, version: Version, *, locate: Callable[[str], Path], memory: int, rows: list[Features]
+) -> tuple[Outputs, float]:
+    """What the version answers by its own library, and the seconds that loading took the second time."""
     plain = structs.replace(version, runner=None)
-    load(plain, locate)
+    with trials.loaded(plain, locate, memory=memory):
+        pass  # the libraries are there now
     start = time.perf_counter()
-    found = load(plain, locate)
-    return found, time.perf_counter() - start
+    with trials.loaded(plain, locate, memory=memory) as found:
+        took = time.perf_counter() - start
+        return found.predict(rows), took
 
 
-def _alike(before: Loaded, after: Loaded, *, rows: list[Features]) -> None:
+def _alike(old: Outputs, new: Outputs, *, rows: list[Features]) -> None:
     """Raise Refused unless every answer is the same, to the last bit."""
-    old, new = before.predict(rows), after.predict(rows)
     for name in ("values", "scores", "intervals"):
         if getattr(old, name) != getattr(new, name):
             place = _first(old, new, name=name)

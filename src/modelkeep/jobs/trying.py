@@ -10,7 +10,9 @@ from typing import Protocol
 
 from modelkeep.errors import Unavailable
 from modelkeep.nouns import Features, Outputs, Predict, Version
-from modelkeep.runtimes import Inspected, inspect, load, running
+from modelkeep.runtimes import Inspected, Loaded, inspect, load, running
+from modelkeep.runtimes.confining import confined
+from modelkeep.runtimes.confining.confined import Bounds
 from modelkeep.runtimes.confining.nursery import POSSIBLE
 from modelkeep.runtimes.confining.trial import Trial
 from modelkeep.runtimes.running import Chosen
@@ -63,6 +65,19 @@ class Trials:
                 yield trial
         finally:
             self._turns.release()
+
+    @contextmanager
+    def loaded(self, version: Version, locate: Callable[[str], Path], *, memory: int) -> Iterator[Loaded]:
+        """A version that is kept already, to be asked beside those that serve; a call may take as long as a step."""
+        if not self._apart:
+            yield load(version, locate)
+            return
+        found = confined.load(version, locate, bounds=Bounds(limit=self._seconds, memory=memory))
+        try:
+            yield found
+        finally:
+            if found.close is not None:
+                found.close()
 
 
 class _Here:

@@ -77,6 +77,7 @@ class Operation(Generic[Q, A]):
     ``application/octet-stream``, the other fields in the query), a file of a form (``multipart/form-data``), or a
     Base64 text in a JSON body; on the command line a file's name.
     An act that is not ``essential`` is switched off while a model is overloaded: over HTTP it is refused then.
+    ``patience`` is how many seconds a command waits for a server to do it.
     ``many`` names the field that a body which is a bare JSON list stands for; ``lines`` takes ``application/x-ndjson``.
     """
 
@@ -97,6 +98,7 @@ class Operation(Generic[Q, A]):
     refusal: Callable[[ModelkeepError, float], Struct] | None = None
     upload: str = ""
     essential: bool = True
+    patience: float = 60.0
     many: str = ""
     lines: Lines[Q, A] | None = None
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from modelkeep.app import App
 
 
+PATIENCE = 1800.0
+"""Seconds that a command waits: every step of the trial may take as long as the setting ``loading.trial`` says."""
+
+
 class Register(Struct, frozen=True, kw_only=True):
     """A model file (sent to ``/v1/files`` before), and what is known about it.
 
@@ -106,6 +110,6 @@ def _registered(app: App, request: Register) -> Version:
 OPERATIONS = (
     Operation(
         name="register", method="POST", path="/v1/models/{model}/versions", request=Register, result=VersionView,
-        run=register, status=201, runs_code=lambda asked: asked.trust,
+        run=register, status=201, runs_code=lambda asked: asked.trust, patience=PATIENCE,
     ),
 )  # fmt: skip

@@ -83,17 +83,25 @@ class Reach:
         if operation.method in {"GET", "DELETE"}:
             query = urlencode({name: _text(value) for name, value in rest.items()})
             return self._exchange(operation.method, f"{path}?{query}" if query else path)
-        return self._exchange(operation.method, path, body=json.dumps(rest).encode())
+        body = json.dumps(rest).encode()
+        return self._exchange(operation.method, path, body=body, patience=operation.patience)
 
     def _exchange(
-        self, method: str, path: str, *, body: Any = None, size: int | None = None, kind: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        size: int | None = None,
+        kind: str = "application/json",
+        patience: float = PATIENCE,
     ) -> bytes:
         address = urlsplit(self.url)
         if address.scheme not in {"http", "https"} or not address.hostname:
             raise Wrongly(f"--server {self.url!r} is no address; write http://HOST:PORT")
         secure = address.scheme == "https"
         connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(
-            address.hostname, address.port, timeout=PATIENCE
+            address.hostname, address.port, timeout=patience
         )
         headers = {"content-type": kind, **self.token(), **self._key()}
         if size is not None:
