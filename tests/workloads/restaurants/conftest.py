@@ -1,14 +1,21 @@
 from types import SimpleNamespace
 
 import pytest
-from msgspec import to_builtins
+from msgspec import json, to_builtins
 
 from modelkeep import App, ManualClock, Settings
+from modelkeep.jobs import making
+from modelkeep.jobs.changing import adopt
+from modelkeep.jobs.registering import register
+from modelkeep.jobs.release import Release, enqueue
 from modelkeep.replaying.driving import Served
+from modelkeep.runtimes import trainer_process
 from modelkeep.workloads.restaurants import WORKLOAD, city_life, ingesting, simulator
 
 SEED = 11
 DAYS = 130
+APART = "restaurants-prep"
+"""Which is trained in a process of its own, as all are in production."""
 AT = (simulator.FIRST + DAYS) * simulator.DAY + 6 * simulator.HOUR
 
 
@@ -77,9 +84,26 @@ def town(tmp_path_factory, life, tables):
                 table = simulator.purchases(3000, 5)
             else:
                 continue
-            app.train(f"restaurants/{recipe.model}", table, source="the test's town", why="a test")
+            if recipe.model == APART:
+                app.train(f"restaurants/{recipe.model}", table, source="the test's town", why="a test")
+            else:
+                trained_here(app.rooms, recipe, table=table)
         Served(app).work()
         yield SimpleNamespace(app=app, clock=clock, ask=lambda act, **fields: asked(app, act, fields))
+
+
+def trained_here(rooms, recipe, *, table):
+    """What ``App.train`` makes, without the process of its own, which imports every library anew."""
+    job = making.training_job(rooms, recipe, table=table, source="the test's town", why="a test")
+    asked, folder = json.decode(job.arguments, type=making.Training), making.folder_of(rooms, job.id)
+    trainer_process.run(recipe.policy.retrain.trainer, folder)
+    made = making._left(folder)
+    with rooms.store.write() as ledger:
+        adopt(ledger, asked.policy, who="test", why="the recipe's policy", at=rooms.clock.now())
+    version = register(rooms, making._registration(asked, made, folder=folder))
+    wanted = Release(model=recipe.model, number=version.number, force=True, why="a test")
+    with rooms.store.write() as ledger:
+        enqueue(ledger, wanted, at=rooms.clock.now())
 
 
 def asked(app, name, fields):

@@ -2,6 +2,7 @@
 
 import io
 import os
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -25,10 +26,7 @@ def shared(name: str) -> Path:
 
 def picture(*, coin: bool = True, dark: float = 1.0, blur: float = 0.0, size: tuple[int, int] = (1280, 960)):
     """A table with an object and a coin, as RGB pixels."""
-    draw = np.random.default_rng(7)
-    width, height = size
-    image = np.full((height, width, 3), (176, 128, 74), dtype=np.uint8)
-    image = np.clip(image + draw.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    image = _table(size).copy()
     cv2.ellipse(image, (475, 440), (225, 180), 0, 0, 360, (30, 40, 90), -1)
     if coin:
         cv2.circle(image, (1020, 740), 40, (190, 190, 195), -1)
@@ -39,6 +37,15 @@ def picture(*, coin: bool = True, dark: float = 1.0, blur: float = 0.0, size: tu
     return np.clip(image * dark, 0, 255).astype(np.uint8)
 
 
+@cache
+def _table(size: tuple[int, int]):
+    """A table's grain."""
+    width, height = size
+    image = np.full((height, width, 3), (176, 128, 74), dtype=np.uint8)
+    return np.clip(image + np.random.default_rng(7).normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+
+
+@cache
 def photograph(*, kind: str = "JPEG", exif: bytes = b"", **how) -> bytes:
     """The picture as a file."""
     out = io.BytesIO()
