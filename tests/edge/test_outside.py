@@ -9,14 +9,8 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
-import skops.io
 from served_house import served
-from sklearn.compose import ColumnTransformer
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
 
 from modelkeep.edge import outside
 from modelkeep.edge.watchdog import recall
@@ -127,6 +121,13 @@ def until(found, seconds):
 @pytest.fixture
 def folder(tmp_path):
     """A scikit-learn pipeline without any code of its own, whose pattern takes for ever on some texts."""
+    import numpy as np
+    import skops.io
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+
     rows = [["aaa"], ["aa"], ["a"]] * 5
     words = ColumnTransformer([("words", CountVectorizer(token_pattern=r"(?:a+)+$"), 0)])
     model = make_pipeline(words, Ridge()).fit(np.array(rows, dtype=object), [3.0, 2.0, 1.0] * 5)

@@ -112,7 +112,10 @@ class Watchdog:
 def recall(app: App) -> None:
     """Give each version that an earlier process of this folder was ended for a process of its own, by its policy."""
     for path in sorted(_folder(app).glob(STACKS.format("*"))):
-        told = path.read_text(encoding="ascii", errors="replace")
+        try:
+            told = path.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            continue  # another process of this folder has begun at the same time
         path.unlink(missing_ok=True)
         _, mark, how = told.partition(outside.MARK)
         why = f"its process was {mark}{how.rstrip()}"
