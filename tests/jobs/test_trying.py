@@ -30,7 +30,8 @@ def asked(path, **more):
 
 def test_the_same_version_comes_out_of_both_and_only_one_runs_here(rooms, file, tmp_path):
     marker = tmp_path / "ran in"
-    source = f"import os, pathlib\npathlib.Path({str(marker)!r}).write_text(str(os.getpid()))\ndef predict(row):\n    return row['x'] * 2\n"
+    told = f"import os, pathlib\npathlib.Path({str(marker)!r}).write_text(str(os.getpid()))\n"
+    source = told + "def predict(row):\n    return row['x'] * 2\n"
     sample = {"x": [1.0, 2.0, 3.0, 4.0], "y": [2.5, 4.0, 6.5, 8.0]}
     found = []
     for apart in (False, True):
