@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -96,6 +97,7 @@ def test_an_idle_server_is_small_and_soon_there(tmp_path):
         print(f"first prediction after {first:.2f} s ({cpu:.2f} s of CPU), {held:.0f} MB, {found}")
         assert held <= 95  # 83 in November 2026
         assert not found
-    work = min(cpu for _, cpu, _, _ in rounds[1:]) / min(bare[1:])
+    # Each start beside the import before it: both suffer alike from whoever else uses the machine.
+    work = statistics.median(cpu / one for (_, cpu, _, _), one in zip(rounds[1:], bare[1:], strict=True))
     print(f"as much work as {work:.1f} imports of uvicorn, at {min(bare[1:]) * 1000:.0f} ms each")
-    assert work <= 5.0  # 3.8 in November 2026, and 5.8 when everything was imported before the first answer
+    assert work <= 5.4  # 4.0 in November 2026, and 6.2 when everything was imported before the first answer
