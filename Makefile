@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHECKLIST ?= ../shared/CHECKLIST.md
+# One more than the cores of a small machine: many tests wait, for a second of traffic or for a process to start.
+PROCESSES ?= 3
 # Tests start hundreds of processes: without bytecode on disk each would compile the product anew.
 export PYTHONDONTWRITEBYTECODE =
 
@@ -11,7 +13,7 @@ demo: .venv/demo
 	@$(BIN)/modelkeep demo $(DEMO)
 
 test: .venv/dev
-	$(BIN)/pytest -n 2 --no-loadscope-reorder -m "not prove"
+	$(BIN)/pytest -n $(PROCESSES) --no-loadscope-reorder -m "not prove"
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -488,7 +488,6 @@ def compliant(tmp_path, key):
         say(house, "grant")
         asked(house)
         house.rooms.recorder.flush()
-        assert wrong(house) == []
         yield house
 
 
