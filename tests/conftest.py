@@ -34,6 +34,7 @@ def _settle() -> None:
     begun = Path(tempfile.gettempdir()).is_relative_to(MEMORY)  # by the process that started this one
     if not begun and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
         tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="tests-", dir=MEMORY)
+        Path(tempfile.tempdir).chmod(0o711)  # PostgreSQL runs as a user of its own
         atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
     os.environ["SSL_CERT_FILE"] = str(TESTS / "authority.pem")
 
