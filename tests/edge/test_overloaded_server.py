@@ -223,8 +223,7 @@ def test_a_model_that_takes_too_long_is_cut_and_its_neighbour_does_not_feel_it(t
         before = house.rooms.router.shelf.loaded["hangs@1"].ends()[0]
 
         async def both():
-            limits = httpx.Limits(max_connections=200)
-            async with httpx.AsyncClient(base_url=house.url, limits=limits, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=house.url, timeout=30) as client:
 
                 async def ask(model, x):
                     began = time.perf_counter()
@@ -234,14 +233,14 @@ def test_a_model_that_takes_too_long_is_cut_and_its_neighbour_does_not_feel_it(t
                 slow = asyncio.create_task(ask("hangs", -1.0))
                 await asyncio.sleep(0.1)
                 for _ in range(3):
-                    others = await asyncio.gather(*(ask("doubler", float(i % 90)) for i in range(100)))
+                    others = await asyncio.gather(*(ask("doubler", float(i % 90)) for i in range(30)))
                 return await slow, others
 
         (cut, took), others = asyncio.run(both())
         assert (cut.status_code, cut.json()["error"]["code"]) == (504, "timeout")
         assert 0.9 < took < 2.0
         assert {answer.status_code for answer, _ in others} == {200}
-        print("neighbour p95", sorted(s for _, s in others)[94])
+        print("neighbour p95", sorted(s for _, s in others)[28])
         until(lambda: house.rooms.router.shelf.loaded["hangs@1"].ends()[0] == before + 1)
         until(lambda: house.ask("hangs", x=1.0).status_code == 200)
         errors = house.rooms.gateway.counters.errors

@@ -33,11 +33,11 @@ def at_path(found, path):
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """A home of 40 devices with 180 days of readings and a model, served."""
+    """A home of 24 devices with 180 days of readings and a model, served."""
     folder = tmp_path_factory.mktemp("homes")
     (folder / "modelkeep.toml").write_text('workloads = ["devices"]\n')
     asked = settings.load(folder=folder, environ={}, flags={"server.listen": [0], "watch.every": 0.0})
-    few, playing.DEVICES = playing.DEVICES, 40
+    few, playing.DEVICES = playing.DEVICES, 24
     try:
         with App.open(asked, clock=ManualClock(START)) as app:
             playing.play(app, START)
@@ -87,7 +87,7 @@ def test_the_guides_scripts_find_what_they_ask_for(played):
 def test_failures_maintenance_and_one_device(played):
     _, client = played
     found = get(client, "/api/predictions/failures", limit=5)
-    assert found["total_predictions"] == 40
+    assert found["total_predictions"] == 24
     chances = [one["failure_probability"] for one in found["predictions"]]
     assert chances == sorted(chances, reverse=True)
     assert set(found["predictions"][0]) >= {
@@ -115,7 +115,7 @@ def test_failures_maintenance_and_one_device(played):
 def test_health_scores_trends_and_summary(played):
     _, client = played
     scores = get(client, "/api/health/scores", limit=3)
-    assert (scores["total"], len(scores["scores"])) == (40, 3)
+    assert (scores["total"], len(scores["scores"])) == (24, 3)
     name = scores["scores"][0]["device_id"]
     one = get(client, f"/api/health/scores/{name}")
     assert set(one) >= {
@@ -125,7 +125,7 @@ def test_health_scores_trends_and_summary(played):
     assert len(get(client, f"/api/health/trends/{name}", days=7)["trend"]) == 7
     assert get(client, "/api/health/comparison", device_ids=f"{name},sim-0001")["worst"] == name
     summary = get(client, "/api/health/summary")
-    assert summary["total_devices"] == sum(summary["status_distribution"].values()) == 40
+    assert summary["total_devices"] == sum(summary["status_distribution"].values()) == 24
     told = client.post(f"/api/health/calculate/{name}", json={"metrics": {"error_rate": 0.0, "battery": 100}})
     assert told.json()["metrics_used"] == ["error_rate", "battery_level"]
     assert get(client, "/health/live") is not None  # the product's own health stands where it stood
@@ -176,7 +176,7 @@ def test_failures_answer_what_was_asked_and_time_answers_the_rest(played):
     said = assessing.assess(app.rooms)
     name = said[-1].device.device
     assert reading_acts.note(app, reading_acts.Failure(device_id=name, failed_at=START + DAY)).answered == 1
-    assert keeping.mature(app.rooms, now=START + 15 * DAY) == 39
+    assert keeping.mature(app.rooms, now=START + 15 * DAY) == 23
     with app.rooms.store.read() as ledger:
         told = {match.key: match.value for match in ledger.records.matches(keeping.MODEL)}
     assert told[name] == 1.0
