@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from elsewhere_contract import ElsewhereContract
 from joining_contract import JoiningContract
-from making import HOUR, alert, folded, job, prediction, reading, told, told_by_key
+from making import HOUR, alert, block, folded, job, prediction, reading, told, told_by_key
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -78,6 +78,28 @@ class PredictionsContract:
         with store.read() as ledger:
             assert ledger.records.counts("demand") == (3, 0, 3000.0)
             assert [s.profile.n for s in ledger.records.slices("demand", 1, role="champion", start=0, end=HOUR)] == [3]
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"outputs": [1.5, 2, -3e300, 0.1]},
+            {"outputs": ['a, "b"', "c", "", "ü"], "scores": [0.1, 0.2, 0.3, 1.0]},
+            {"outputs": [True, False, True, True], "references": [(None, True), (False, True), (), (True, None)]},
+            {"outputs": [1.0] * 4, "intervals": [(0.0, 2.0)] * 4, "references": [(0.5, None, 1.0, None)] * 4},
+        ],
+    )
+    def test_rows_of_a_block_come_back_as_their_predictions(self, store: Store, more: dict[str, Any]) -> None:
+        several = [block(1 + 4 * turn, **more) for turn in range(60)]  # more than one statement inserts
+        with store.write() as ledger:
+            ledger.records.tell([told(3, more["outputs"][0])], {})
+        for _ in range(2):
+            with store.write() as ledger:
+                ledger.records.add_blocks(several, [folded(240)])
+        with store.read() as ledger:
+            found = [p for _, p in ledger.records.predictions("demand", limit=1000)]
+            assert found == [one for each in several for one in each.predictions()]
+            assert ledger.records.counts("demand") == (240, 1, several[-1].at)
+            assert [m.prediction for m in ledger.records.matches("demand")] == ["7-3"]
 
     def test_a_later_prediction_that_is_known_is_skipped(self, store: Store) -> None:
         add(store, prediction(2))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelkeep.nouns import Alert, Delivery, Job, Outcome, Prediction, Reading
+from modelkeep.nouns import Alert, Block, Delivery, Job, Outcome, Prediction, Reading
 from modelkeep.profile import LATENCY_EDGES, Column, Profile
 from modelkeep.store.seams import Folded
 
@@ -23,6 +23,23 @@ def prediction(number: int, **fields: Any) -> Prediction:
         "key": f"entity {number % 3}",
     }
     return Prediction(**(known | fields))
+
+
+def block(first: int, **fields: Any) -> Block:
+    """Four rows, the first of them number ``first``."""
+    known: dict[str, Any] = {
+        "writer": 7,
+        "first": first,
+        "model": "demand",
+        "version": 1,
+        "role": "champion",
+        "at": 1000.0 + first,
+        "seconds": 0.001,
+        "features": [{"hour": first + row, "rain": 0.25, "day": "mon", "open": True, "gap": None} for row in range(4)],
+        "keys": ["", "a", "b", "a"],
+        "requests": [f"request {row}" for row in range(4)],
+    }
+    return Block(**(known | fields))
 
 
 def told(number: int, value: Any, *, at: float = 1e6, **fields: Any) -> Outcome:

@@ -11,9 +11,8 @@ from modelkeep.edge import refusals, tensors
 from modelkeep.edge.questions import Question
 from modelkeep.edge.refusals import Turned
 from modelkeep.errors import ModelkeepError
-from modelkeep.nouns import Outputs, Signature
+from modelkeep.nouns import Block, Outputs, Signature
 from modelkeep.operations.predictions import MemberView
-from modelkeep.serving.blocks import Block
 from modelkeep.serving.calling import membership
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"

@@ -17,8 +17,7 @@ import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from modelkeep.errors import BadInput
-from modelkeep.nouns import Field, Kind, Output, Prediction, Signature, Value
-from modelkeep.serving.blocks import Block
+from modelkeep.nouns import Block, Field, Kind, Output, Prediction, Signature, Value
 
 MOST_ROWS = 10_000
 NUMBERS = {

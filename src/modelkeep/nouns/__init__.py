@@ -5,6 +5,7 @@ What we do is a *Job* or a *Rollout* change. Moments are seconds since 1970-01-0
 are seconds.
 """
 
+from modelkeep.nouns.blocks import Block
 from modelkeep.nouns.decisions import Caching, Guards, Policy, Privacy, Retention, Retrain, Role, Rollout, Trial, arm
 from modelkeep.nouns.done import Act, Job, Lease, Step
 from modelkeep.nouns.known import (
@@ -46,6 +47,7 @@ __all__ = [
     "Act",
     "Alert",
     "Baseline",
+    "Block",
     "Caching",
     "Delivery",
     "Facts",

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from modelkeep.nouns import Outputs, Role, Rollout, Value
+from modelkeep.nouns import Block, Outputs, Role, Rollout, Value
 from modelkeep.runtimes import Loaded
-from modelkeep.serving.blocks import Block
 
 SLICE = 0.005
 """The event loop belongs to one model for so many seconds at most, as far as that can be foreseen."""
@@ -46,6 +45,35 @@ class Burst(Struct, frozen=True, kw_only=True):
             rows=[self.rows[place] for place in places],
             keys=[self.keys[place] for place in places],
             requests=[self.requests[place] for place in places],
+        )
+
+    def block(
+        self,
+        outputs: Outputs,
+        seconds: float,
+        *,
+        name: tuple[int, int],
+        version: int,
+        role: Role,
+        at: float,
+        places: list[int] | None = None,
+    ) -> Block:
+        """Its rows with what was answered; ``name`` is the writer and the first number of their ids."""
+        return Block(
+            writer=name[0],
+            first=name[1],
+            model=self.model,
+            version=version,
+            role=role,
+            at=at,
+            seconds=seconds / len(self.rows),
+            features=self.rows,
+            outputs=outputs.values,
+            keys=self.keys,
+            requests=self.requests,
+            scores=outputs.scores,
+            intervals=outputs.intervals,
+            places=places,
         )
 
 

@@ -30,12 +30,11 @@ from modelkeep.errors import (
     TimedOut,
     Unavailable,
 )
-from modelkeep.nouns import Features, Outputs, Policy, Prediction, Role, Rollout, Value
+from modelkeep.nouns import Block, Features, Outputs, Policy, Prediction, Role, Rollout, Value
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.admission.crowds import Turns
 from modelkeep.serving.admission.gates import Gate, Priority
-from modelkeep.serving.blocks import Block
 from modelkeep.serving.bursts import Burst, Kept, Pace, arms
 from modelkeep.serving.caching import Caches
 from modelkeep.serving.calling import Got, Members, answers, call, unasked
@@ -261,30 +260,12 @@ class Gateway:
         at, blocks, outputs = self._clock.now(), [], []
         for version, role, places in arms(route.rollout, burst):
             mine = burst if places is None else burst.of(places)
-            rows = mine.rows
-            got = self._called(model, version, rows)
+            got = self._called(model, version, mine.rows)
             if got is None:
                 return None
-            answered, seconds = got
-            writer, first = self._recorder.new_range(len(rows))
-            block = Block(
-                writer=writer,
-                first=first,
-                model=model,
-                version=version,
-                role=role,
-                at=at,
-                seconds=seconds / len(rows),
-                features=rows,
-                outputs=answered.values,
-                keys=mine.keys,
-                requests=mine.requests,
-                scores=answered.scores,
-                intervals=answered.intervals,
-                places=places,
-            )
-            blocks.append(block)
-            outputs.append(answered)
+            name = self._recorder.new_range(len(mine.rows))
+            blocks.append(mine.block(*got, name=name, version=version, role=role, at=at, places=places))
+            outputs.append(got[0])
         return self._recorded(route, blocks, outputs=outputs)
 
     def ask(
@@ -306,22 +287,8 @@ class Gateway:
         route = self._routes.get(burst.model)
         if route is None or version is None:
             return None
-        writer, first = self._recorder.new_range(len(burst.rows))
-        block = Block(
-            writer=writer,
-            first=first,
-            model=burst.model,
-            version=version,
-            role="champion",
-            at=self._clock.now(),
-            seconds=seconds / len(burst.rows),
-            features=burst.rows,
-            outputs=outputs.values,
-            keys=burst.keys,
-            requests=burst.requests,
-            scores=outputs.scores,
-            intervals=outputs.intervals,
-        )
+        name = self._recorder.new_range(len(burst.rows))
+        block = burst.block(outputs, seconds, name=name, version=version, role="champion", at=self._clock.now())
         return self._recorded(route, [block], outputs=[outputs])
 
     def _called(self, model: str, version: int, rows: list[dict[str, Value]]) -> tuple[Outputs, float] | None:  # noqa: PLR0917

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, structs
 
 from modelkeep.errors import StoreUnavailable
-from modelkeep.nouns import Outcome, Output, Prediction
-from modelkeep.serving.binning import Binnings, fold
-from modelkeep.serving.blocks import Block
+from modelkeep.nouns import Block, Outcome, Output, Prediction
+from modelkeep.serving.binning import Binnings, fold, fold_blocks
+from modelkeep.serving.recent import Recent
 from modelkeep.store.seams import Files, Ledger, Store, Told
 from modelkeep.store.turns import Scope
 from modelkeep.watch.baselines import EVERYONE, Baselines
@@ -21,7 +21,6 @@ from modelkeep.watch.baselines import EVERYONE, Baselines
 _log = logging.getLogger("modelkeep.serving")
 RECORDER = "(recorder)"
 """The name under which the recorder remembers its own numbers, beside the states of the models' baselines."""
-RECENT = 20_000
 LOOK = 2.0
 """Seconds between two looks at what other processes have learned."""
 _LEARNED = "learned "
@@ -80,8 +79,7 @@ class Keeper:
         self._turns: dict[str, int] = {}
         self._behind: set[str] = set()
         self._looked = time.perf_counter()
-        self._recent: dict[str, tuple[str, str, float]] = {}
-        self._older: dict[str, tuple[str, str, float]] = {}
+        self._recent = Recent()
 
     def writer(self) -> int:
         """A writer number that no process of this store had before. Raises StoreUnavailable."""
@@ -108,7 +106,7 @@ class Keeper:
         kept = False
         self._catch_up()
         if group.blocks:
-            group = self._unpacked(group)
+            group = structs.replace(group, blocks=tuple(map(self._referring, group.blocks)))
         try:
             with self._store.write(_scope(group, suspect=suspect)) as ledger:
                 told = self._written(ledger, group, suspect=suspect)
@@ -125,7 +123,7 @@ class Keeper:
             self._behind.clear()
             self._touched.clear()
             self._strange.clear()
-        self._note(group.predictions)
+        self._note(group)
         return told
 
     def attend(self, model: str) -> None:
@@ -159,13 +157,16 @@ class Keeper:
                 found.append(structs.replace(p, references=baselines.answer(p.key, p.target)))
         return tuple(found)
 
-    def _unpacked(self, group: Group) -> Group:
-        """The group with a record for each row of its blocks.
+    def _referring(self, block: Block) -> Block:
+        """A block with what the automatic baselines say of its rows.
 
-        Their baselines are asked here, in the order of the line: whatever was told before them is learned by now.
+        They are asked in the order of the line: whatever was told before it is learned by now.
         """
-        rows = [prediction for block in group.blocks for prediction in block.predictions()]
-        return structs.replace(group, predictions=(*group.predictions, *self.referred(rows)), blocks=())
+        baselines = self._baselines.get(block.model) or self._attended(block.model)
+        if baselines is None:
+            return block
+        known = {key: baselines.answer(key, block.at) for key in set(block.keys)}
+        return structs.replace(block, references=[known[key] for key in block.keys])
 
     def estimate(self, model: str, key: str, *, target: float) -> Output | None:
         """The automatic baseline that stands in for a model, or None when nothing is known."""
@@ -231,10 +232,15 @@ class Keeper:
                 fresh,
                 fold(fresh, lambda model, n: self._binnings.of(ledger, model=model, version=n)),
             )
+        if group.blocks:
+            records.add_blocks(
+                group.blocks,
+                fold_blocks(group.blocks, lambda model, n: self._binnings.of(ledger, model=model, version=n)),
+            )
         told: list[Told] = []
         if group.outcomes:
             told = records.tell(group.outcomes, _tolerances(ledger, group.outcomes))
-            self._note(group.predictions)
+            self._note(group)
             for outcome, result in zip(group.outcomes, told, strict=True):
                 self._learn(ledger, outcome, result=result)
             for model, baselines in self._touched.items():
@@ -265,17 +271,15 @@ class Keeper:
         if outcome.prediction is None:
             target = outcome.at if outcome.target is None else outcome.target
             return None if outcome.model is None else (outcome.model, outcome.key, target)
-        found = self._recent.get(outcome.prediction) or self._older.get(outcome.prediction)
+        found = self._recent.about(outcome.prediction)
         if found is None:
             p = ledger.records.prediction(outcome.prediction)
             found = None if p is None else (p.model, p.key, p.target)
         return found
 
-    def _note(self, predictions: Sequence[Prediction]) -> None:
+    def _note(self, group: Group) -> None:
         """Outcomes mostly concern recent predictions: they need no look into the store."""
-        self._recent.update([(p.id, (p.model, p.key, p.target)) for p in predictions])
-        if len(self._recent) > RECENT:  # two generations: to take the oldest out one by one costs ever more
-            self._older, self._recent = self._recent, {}
+        self._recent.note(group.predictions, group.blocks)
 
 
 def _turn(ledger: Ledger, model: str) -> int:

@@ -26,8 +26,7 @@ from msgspec import structs
 
 from modelkeep.clock import Clock
 from modelkeep.errors import BadInput, Conflict, ModelkeepError, StoreUnavailable
-from modelkeep.nouns import Outcome, Output, Prediction
-from modelkeep.serving.blocks import Block
+from modelkeep.nouns import Block, Outcome, Output, Prediction
 from modelkeep.serving.keeper import Group, Keeper, joined
 from modelkeep.serving.line import Entry, Line, promise, resolve
 from modelkeep.serving.recording import Recording, done, marks_in, rest, set_aside, unheard

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from modelkeep.nouns import Match, Outcome, Prediction
+from modelkeep.nouns import Block, Match, Outcome, Prediction
 from modelkeep.profile import Life, Slice, Sums
 from modelkeep.store import parts, rows, tables, turns
 from modelkeep.store.hours import Hours
@@ -48,7 +48,17 @@ class SqlRecords:
 
     def add(self, predictions: Sequence[Prediction], folded: Sequence[Folded]) -> None:
         """See ``seams.Records.add``."""
-        group = {row[:2]: row for row in self._keys.closed(predictions)}
+        self._add(self._keys.closed(predictions), folded)
+
+    def add_blocks(self, blocks: Sequence[Block], folded: Sequence[Folded]) -> None:
+        """See ``seams.Records.add_blocks``."""
+        if self._keys.sealer.encrypts:
+            self.add([prediction for block in blocks for prediction in block.predictions()], folded)
+        else:
+            self._add([row for block in blocks for row in rows.block_rows(block)], folded)
+
+    def _add(self, all_of_them: Sequence[tuple[Any, ...]], folded: Sequence[Folded]) -> None:
+        group = {row[:2]: row for row in all_of_them}
         models, writers = {row[4] for row in group.values()}, {pair[0] for pair in group}
         turns.adding(self._connection, models=models, writers=writers)
         known = self._known(group)

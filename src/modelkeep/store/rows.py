@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, select
 
 from modelkeep.errors import BadInput
 from modelkeep.given import GIVEN
-from modelkeep.nouns import Match, Output, Prediction, Role, Value
+from modelkeep.nouns import Block, Match, Output, Prediction, Role, Value
 from modelkeep.store.tables import matches, predictions
 
 _LARGEST = 2**63 - 1
@@ -94,6 +94,7 @@ _value = msgspec.json.Decoder(Output | None)
 _values = msgspec.json.Decoder(list[Output])
 _refs = msgspec.msgpack.Decoder(tuple[Output | None, ...])
 _all_refs = msgspec.msgpack.Decoder(list[tuple[Output | None, ...]])
+_NUMBERS = frozenset({float, int})
 UNKNOWN = "null"
 """What ``value_text`` says of an answer or a truth that there is not."""
 
@@ -223,6 +224,33 @@ def prediction_rows(found: Iterable[Prediction]) -> list[tuple[Any, ...]]:
              pack(rest), p.subject)
         )  # fmt: skip
     return made
+
+
+def block_rows(block: Block) -> list[tuple[Any, ...]]:
+    """``prediction_row`` of the rows of a block, in a third of the time: no record is made of each of them first."""
+    pack, n = _msgpack.encode, block.size
+    seconds, nothing = block.seconds, [None] * n
+    bodies = [
+        pack((features, seconds, None, score, interval, None, None, request, "", ""))
+        for features, score, interval, request in zip(
+            block.features, block.scores or nothing, block.intervals or nothing, block.requests, strict=True
+        )
+    ]
+    encode = _json.encode
+    if all(map(_NUMBERS.__contains__, map(type, block.outputs))):
+        texts = encode(block.outputs)[1:-1].decode().split(",")
+    else:
+        texts = [encode(output).decode() for output in block.outputs]
+    told = block.references or nothing
+    packed = {one: None if one is None else pack_refs(one) for one in set(told)}
+    references = map(packed.get, told)
+    of, at = (None, None, block.model, block.version, block.role), block.at
+    return [
+        (block.writer, seq, *of, key, at, at, text, refs, body, None)
+        for seq, key, text, refs, body in zip(
+            range(block.first, block.first + n), block.keys, texts, references, bodies, strict=True
+        )
+    ]
 
 
 def prediction(row: Sequence[Any]) -> Prediction:

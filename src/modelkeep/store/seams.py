@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from modelkeep.nouns import (
     Act,
     Alert,
+    Block,
     Job,
     Level,
     Match,
@@ -139,6 +140,9 @@ class Records(Protocol):
         is re-sent whole, so when its first prediction is known, the whole group is skipped). Predictions whose id was
         ``given`` by a service are sent again in other groups: they go through ``unknown`` before.
         """
+
+    def add_blocks(self, blocks: Sequence[Block], folded: Sequence[Folded]) -> None:
+        """``add`` for the rows of blocks, in half the time."""
 
     def unknown(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Those whose id is not kept yet, in order, each id once."""

@@ -6,6 +6,7 @@ Indexes of some rows only are so on both databases: ``dialect`` tells PostgreSQL
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -26,6 +27,8 @@ from sqlalchemy.dialects import sqlite
 
 from modelkeep.store import copying
 
+TOGETHER = 100
+"""So many rows are inserted by one statement: of a table of 14 columns, less than half of what SQLite takes at most."""
 HEAD = "0002"
 """The newest migration."""
 
@@ -454,21 +457,29 @@ def _among(
 
 
 @cache
-def _insertion(table: Table, dialect: Dialect) -> str:
+def _insertion(table: Table, dialect: Dialect, *, n: int = 1) -> str:
+    """The statement that inserts ``n`` rows."""
     columns = [column.name for column in copying.given(table)]
-    return str(insert(table).compile(dialect=dialect, column_keys=columns))
+    one = str(insert(table).compile(dialect=dialect, column_keys=columns))
+    head, values, row = one.partition(" VALUES ")
+    return head + values + ", ".join([row] * n)
 
 
 def insert_rows(connection: Connection, table: Table, *, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert many rows by one prepared statement; a row has every column but a counted ``number``, in table order.
 
     Core's own ``insert`` costs four times as much for each row, because it takes rows as dicts. PostgreSQL takes them
-    by COPY.
+    by COPY; SQLite by the hundred: row by row takes half as long again, and lets go of the interpreter at each.
     """
     if rows and connection.dialect.name == "postgresql":
         copying.copy_rows(connection, table, rows=rows)
-    elif rows:
-        connection.exec_driver_sql(_insertion(table, connection.dialect), list(rows))
+        return
+    whole = len(rows) // TOGETHER * TOGETHER
+    for start in range(0, whole, TOGETHER):
+        some = tuple(chain.from_iterable(rows[start : start + TOGETHER]))
+        connection.exec_driver_sql(_insertion(table, connection.dialect, n=TOGETHER), some)
+    if whole < len(rows):
+        connection.exec_driver_sql(_insertion(table, connection.dialect), list(rows[whole:]))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import structs
 from sqlalchemy import Connection
 
-from modelkeep.nouns import Match, Outcome, Prediction
+from modelkeep.nouns import Block, Match, Outcome, Prediction
 from modelkeep.store import rows, turns
 from modelkeep.store.archive.asking import Asking
 from modelkeep.store.archive.cold import Cold
@@ -35,6 +35,13 @@ class LongRecords(SqlRecords):
         """See ``seams.Records.add``."""
         self._thawing.before_adding(predictions)
         super().add(predictions, folded)
+
+    def add_blocks(self, blocks: Sequence[Block], folded: Sequence[Folded]) -> None:
+        """See ``seams.Records.add_blocks``."""
+        if self._thawing.may_meet({block.model for block in blocks}):
+            self.add([prediction for block in blocks for prediction in block.predictions()], folded)
+        else:
+            super().add_blocks(blocks, folded)
 
     def _known(self, group: Mapping[tuple[int, int], tuple[Any, ...]]) -> set[tuple[int, int]]:
         return super()._known(group) | self._thawing.known(group)

@@ -48,6 +48,10 @@ class Thawing:
         found = self._cold.ask(self._shelf.live(partitions), "writer, seq", where=BY_ID, values=pairs(wanted))
         return {(writer, seq) for writer, seq in found}
 
+    def may_meet(self, models: set[str]) -> bool:
+        """Whether anything of some models lies in the archive, so that new predictions may share an outcome with it."""
+        return bool(models and self._shelf.reach(models))
+
     def before_adding(self, fresh: Sequence[Prediction]) -> None:
         """Bring back whatever new predictions may share an outcome with."""
         reach = self._shelf.reach({one.model for one in fresh}) if fresh else {}

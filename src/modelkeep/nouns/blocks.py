@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterator
 
 from msgspec import Struct, structs
 
-from modelkeep.nouns import Output, Prediction, Role, Value
+from modelkeep.nouns.decisions import Role
+from modelkeep.nouns.models import Output, Value
+from modelkeep.nouns.records import Prediction
 
 
 class Block(Struct, frozen=True, kw_only=True, array_like=True):
@@ -14,7 +16,8 @@ class Block(Struct, frozen=True, kw_only=True, array_like=True):
 
     The ids are ``writer-first``, ``writer-(first + 1)`` and so on; every column has one entry a row. ``at`` is the
     moment of all of them (and what they are about), ``seconds`` the time of each. ``places`` are those of its rows in
-    the burst that they came in (None = all of it); they mean nothing later.
+    the burst that they came in (None = all of it); they mean nothing later. ``references`` are those of each row's
+    prediction, filled in by the recorder.
     """
 
     writer: int
@@ -31,6 +34,7 @@ class Block(Struct, frozen=True, kw_only=True, array_like=True):
     scores: list[float] | None = None
     intervals: list[tuple[float, float]] | None = None
     places: list[int] | None = None
+    references: list[tuple[Output | None, ...]] | None = None
 
     @property
     def size(self) -> int:
@@ -50,6 +54,7 @@ class Block(Struct, frozen=True, kw_only=True, array_like=True):
                 scores=None if self.scores is None else [self.scores[row]],
                 intervals=None if self.intervals is None else [self.intervals[row]],
                 places=None,
+                references=None if self.references is None else [self.references[row]],
             )
 
     def only(self, names: Collection[str]) -> Block:
@@ -82,4 +87,5 @@ class Block(Struct, frozen=True, kw_only=True, array_like=True):
                 score=None if self.scores is None else self.scores[row],
                 interval=None if self.intervals is None else self.intervals[row],
                 request=self.requests[row],
+                references=() if self.references is None else self.references[row],
             )
