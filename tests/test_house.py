@@ -4,7 +4,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,17 +27,43 @@ def code_lines(text: str) -> int:
     return sum(1 for line in text.splitlines() if line.strip() and not line.strip().startswith("#"))
 
 
-def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+@dataclass
+class Known:
+    """What a file says, of what the rules are about: lines and names, no nodes, which are many."""
+
+    functions: list[tuple[int, str, int]] = field(default_factory=list)
+    """The line, the name and the length of each."""
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    """Their bases by name."""
+    catching: list[int] = field(default_factory=list)
+    """The lines that catch everything and do not pass it on."""
+    imported: list[tuple[int, str]] = field(default_factory=list)
+
+
+@cache
+def known(path: Path) -> Known:
+    """Each file is read once, whatever is asked of it."""
+    found = Known()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.functions.append((node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno + 1))
+        elif isinstance(node, ast.ClassDef):
+            found.classes[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        elif isinstance(node, ast.ImportFrom):
+            found.imported.append((node.lineno, node.module or ""))
+        elif isinstance(node, ast.ExceptHandler) and catches_everything(node):
+            last = node.body[-1]
+            if not (isinstance(last, ast.Raise) and last.exc is None):  # else it cleans up and passes it on
+                found.catching.append(node.lineno)
+    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text()
     assert code_lines(text) <= 500, f"{path} is too long: split it by concern"
-    for function in functions(ast.parse(text)):
-        length = (function.end_lineno or function.lineno) - function.lineno + 1
-        assert length <= 60, f"{path}:{function.lineno} {function.name} has {length} lines"
+    for line, name, length in known(path).functions:
+        assert length <= 60, f"{path}:{line} {name} has {length} lines"
 
 
 def test_files_are_named_by_concern() -> None:
@@ -50,14 +77,9 @@ def test_everything_is_caught_at_the_four_borders_only() -> None:
     found = set()
     for path in FILES:
         lines = path.read_text().splitlines()
-        for handler in ast.walk(ast.parse("\n".join(lines))):
-            if not isinstance(handler, ast.ExceptHandler) or not catches_everything(handler):
-                continue
-            last = handler.body[-1]
-            if isinstance(last, ast.Raise) and last.exc is None:
-                continue  # cleans up and passes it on
-            border = next((b for b in BORDERS if b in lines[handler.lineno - 1].partition("#")[2]), None)
-            assert border, f"{path}:{handler.lineno} catches everything; the borders are {sorted(BORDERS)}"
+        for line in known(path).catching:
+            border = next((b for b in BORDERS if b in lines[line - 1].partition("#")[2]), None)
+            assert border, f"{path}:{line} catches everything; the borders are {sorted(BORDERS)}"
             found.add(border)
     assert found == BORDERS
 
@@ -70,9 +92,7 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
 def test_own_inheritance_is_at_most_two_levels_deep() -> None:
     parents: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                parents[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        parents |= known(path).classes
 
     def depth(name: str) -> int:
         return 1 + max((depth(parent) for parent in parents[name] if parent in parents and parent != name), default=0)
@@ -136,14 +156,29 @@ def test_what_a_built_in_workload_adds_is_told_on_its_page(name: str) -> None:
 def test_a_built_in_workload_uses_the_public_face_alone_and_is_cheap_to_import(name: str) -> None:
     """Importing it must not bring in what only training or serving needs: it happens at every start."""
     for path in sorted((SOURCE / "workloads" / name).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("modelkeep."):
-                assert node.module.startswith(f"modelkeep.workloads.{name}"), f"{path}:{node.lineno} {node.module}"
-    heavy = "{'numpy', 'lightgbm', 'sklearn', 'duckdb', 'skops', 'scipy', 'PIL', 'pandas', 'mlflow'}"
-    code = (
-        "import sys; import modelkeep.app, modelkeep.operations; before = set(sys.modules);"
-        f"from modelkeep.extending import find; find({name!r});"
-        f"print(*sorted((set(sys.modules) - before) & {heavy}))"
-    )
-    brought = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not brought, f"importing the workload {name} imports {', '.join(brought)}"
+        for line, module in known(path).imported:
+            if module.startswith("modelkeep."):
+                assert module.startswith(f"modelkeep.workloads.{name}"), f"{path}:{line} {module}"
+    assert not brought()[name], f"importing the workload {name} imports {', '.join(brought()[name])}"
+
+
+BRINGING = """
+import os, sys
+import modelkeep.app, modelkeep.operations
+from modelkeep.extending import find
+heavy = {"numpy", "lightgbm", "sklearn", "duckdb", "skops", "scipy", "PIL", "pandas", "mlflow"}
+before = set(sys.modules)
+for name in sys.argv[1:]:
+    if not os.fork():
+        find(name)
+        print(name, *sorted((set(sys.modules) - before) & heavy), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, name
+"""
+
+
+@cache
+def brought() -> dict[str, list[str]]:
+    """What heavy libraries each workload brings along into a process that has the product and no other workload."""
+    done = subprocess.run([sys.executable, "-c", BRINGING, *BUILT_IN], capture_output=True, text=True, check=True)
+    return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
