@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,14 +23,32 @@ BINARY = (
     b"content-type: application/octet-stream\r\nx-request-id: %b\r\n\r\n%b"
 )
 _HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
-_SIMPLE = (
-    OK[:-2] + b'{"prediction":%b',
-    b"%d",
-    b'%b"}',
-)
-"""``OK`` around the answer to one row without more than its value, in the parts between those that a block has."""
-_SIMPLE_FIXED = len(b'{"prediction":"}')
+_REQUEST = b',"request_id":"'
 _encode = msgspec.json.encode
+
+
+class _Form(NamedTuple):
+    """What all answers of a version have in common.
+
+    ``before`` stands before a row's number, ``after`` behind it, up to the time that it took. ``start`` and ``end`` are
+    the whole answer to one row that has no more than a value, without that time; ``fixed`` the length of its body,
+    without what differs from row to row.
+    """
+
+    before: bytes
+    after: bytes
+    start: bytes
+    end: bytes
+    fixed: int
+
+
+@lru_cache(maxsize=1024)
+def _form(writer: int, model: bytes, *, version: int, role: str) -> _Form:
+    before = b',"prediction_id":"%d-' % writer
+    after = b'","model":%b,"version":%d,"role":"%b","latency_ms":' % (model, version, role.encode())
+    start = OK[: -len(b"%b")] + b'{"prediction":%b' + before + b"%d" + _literal(after)
+    fixed = len(b'{"prediction":') + len(before) + len(after) + len(_REQUEST) + len(b'"}')
+    return _Form(before, after, start, _REQUEST + b'%b"}', fixed)
 
 
 class Replies:
@@ -40,17 +60,16 @@ class Replies:
         else:
             self._values = [_encode(value) for value in block.outputs]
         self._block, self._signature = block, signature
-        self._before = b',"prediction_id":"%d-' % block.writer
-        self._after = b'","model":%b,"version":%d,"role":"%b","latency_ms":%b,"request_id":"' % (
-            model, block.version, block.role.encode(), _encode(block.seconds * 1000),
-        )  # fmt: skip
+        form = _form(block.writer, model, version=block.version, role=block.role)
+        latency = _encode(block.seconds * 1000)
+        self._before, self._after = form.before, form.after + latency + _REQUEST
         self._joined = None if outputs.weights is None else outputs
         self._simple = block.scores is None and block.intervals is None and self._joined is None
-        last = b"%d" % (block.first + len(self._values) - 1)
-        self._digits = len(last)
-        self._wider = block.first + len(self._values) > 10 ** (len(last) - 1) > block.first
-        self._fixed = len(self._before) + len(self._after) + _SIMPLE_FIXED
-        self._template = b"".join((_SIMPLE[0], self._before, _SIMPLE[1], _literal(self._after), _SIMPLE[2]))
+        first, end = block.first, block.first + len(self._values)
+        self._digits = len(str(first)) if len(str(first)) == len(str(end)) else 0
+        """The length of every row's number; 0 = they differ."""
+        self._fixed = form.fixed + len(latency)
+        self._template = form.start + latency + form.end
 
     def single(self, place: int, request: bytes) -> bytes:
         """The answer to one row: what ``operations.predictions.answered`` would say."""
@@ -88,8 +107,7 @@ class Replies:
         name = request.encode()
         if question.single and self._simple:
             value, seq = self._values[start], self._block.first + start
-            digits = len(b"%d" % seq) if self._wider else self._digits
-            size = self._fixed + len(value) + digits + len(name)
+            size = self._fixed + len(value) + (self._digits or len(str(seq))) + len(name)
             return self._template % (size, name, value, seq, name)
         end = start + len(question.rows)
         if question.single:

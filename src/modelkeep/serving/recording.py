@@ -15,7 +15,7 @@ _log = logging.getLogger("modelkeep.serving")
 BUSY = 1000
 """Above so many records a second the store's thread rests between its transactions: once as long as the last one took
 for each thousand that come in a second..."""
-REST, LONGEST = 9.0, 1.0
+REST, LONGEST = 29.0, 1.0
 """... so many times at most, and never longer than this, in seconds."""
 
 
