@@ -1,12 +1,13 @@
 """What every test may use; collects which rows of the acceptance checklist have a passing test."""
 
 import atexit
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ TESTS = Path(__file__).parent
 RESULTS = TESTS.parent / "build" / "rows.json"
 FIRST = ("workloads", "replaying", "faults", "edge", "operations")
 """Where the longest are: they begin first, so that no process is left with one of them at the end."""
+TIMED = {
+    "edge/test_five_times.py",
+    "edge/test_overloaded_server.py",
+    "edge/test_slow_neighbour.py",
+    "faults/test_killed_promotion.py",
+    "faults/test_stopping.py",
+    "faults/test_two_servers.py",
+    "serving/test_joining.py",
+    "serving/test_overload.py",
+}
+"""Where moments are counted while traffic comes: beside each of their tests at most one other test runs."""
+TURNS = "MODELKEEP_TESTS_TURNS"
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
 """Bytes that must be free in memory's own file system for the tests' folders to be there."""
@@ -36,6 +49,9 @@ def _settle() -> None:
         tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="tests-", dir=MEMORY)
         Path(tempfile.tempdir).chmod(0o711)  # PostgreSQL runs as a user of its own
         atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+    if TURNS not in os.environ:
+        os.environ[TURNS] = tempfile.mkdtemp(prefix="turns-")
+        atexit.register(shutil.rmtree, os.environ[TURNS], ignore_errors=True)
     os.environ["SSL_CERT_FILE"] = str(TESTS / "authority.pem")
 
 
@@ -117,6 +133,20 @@ class Together(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """How tests are shared out among processes."""
     return Together(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Each process has a turn; a test of ``TIMED`` takes that of its neighbour, too, where there are more than two."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % count
+    taken = [str(own)]
+    if item.nodeid.partition("::")[0].removeprefix("tests/") in TIMED:
+        taken = ["timed", str(own), str((own + 1) % count)]  # one at a time, so that no two wait for each other
+    with ExitStack() as held:
+        for turn in taken if count > 2 else ():
+            fcntl.flock(held.enter_context((Path(os.environ[TURNS]) / turn).open("w")), fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
