@@ -30,7 +30,8 @@ TIMED = {
     "serving/test_overload.py",
 }
 """Where moments are counted while traffic comes: beside each of their tests at most one other test runs."""
-TURNS = "MODELKEEP_TESTS_TURNS"
+TURNS = "TESTS_TURNS"
+"""In the environment: where the locks are. (A name that begins with the product's would be a setting.)"""
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
 """Bytes that must be free in memory's own file system for the tests' folders to be there."""
