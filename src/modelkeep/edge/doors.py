@@ -22,7 +22,7 @@ from modelkeep.edge import refusals
 from modelkeep.edge.border import fault
 from modelkeep.edge.hot import OURS, tell
 from modelkeep.edge.limits import Caller
-from modelkeep.edge.questions import Question, Reader
+from modelkeep.edge.questions import Question, Reader, Single
 from modelkeep.edge.refusals import Turned
 from modelkeep.edge.replies import Replies
 from modelkeep.edge.traffic import Traffic
@@ -82,7 +82,7 @@ class Asked(Struct, eq=False):
     caller: Caller | None = None
     content: bytes | None = None
     other: bool = False
-    question: Question | None = None
+    question: Question | Single | None = None
 
 
 class Names:
@@ -223,16 +223,17 @@ class Door:
         read = self._read
         for place, one in enumerate(asked):
             question = one.question or read(one.body, one.head.parted)
-            if question is None or (canary and not question.single and len(question.rows) > 1):
+            if isinstance(question, Single):
+                one.question = question
+                good.append(one)
+                rows.append(question.features)
+                keys.append(question.key)
+                requests.append(one.request)
+                continue
+            if question is None or (canary and len(question.rows) > 1):
                 one.line.elsewhere(one)
                 continue
             one.question = question
-            if question.single:
-                good.append(one)
-                rows += question.rows
-                keys += question.keys
-                requests.append(one.request)
-                continue
             n = len(question.rows)
             if n > 1 and len(rows) + n > max(room, FEW):
                 if not good:
@@ -293,9 +294,13 @@ class Door:
             start = 0
             for one in asked if block.places is None else [asked[place] for place in block.places]:
                 question = one.question
+                if isinstance(question, Single):
+                    one.line.answer(one, replies.one(start, one.request))
+                    start += 1
+                    continue
                 assert question is not None  # noqa: S101 - only those that were read are answered
                 try:
-                    one.line.answer(one, replies.whole(question, start, request=one.request))
+                    one.line.answer(one, replies.several(question, start, request=one.request))
                 except BadInput as complaint:  # it wants an output that there is not: the other road says so now, too
                     wrong.append((one, complaint))
                 start += len(question.rows)
@@ -374,5 +379,5 @@ def _elsewhere(asked: Iterable[Asked]) -> None:
         one.line.elsewhere(one)
 
 
-def _nothing(_: bytes, __: int = -1) -> Question | None:
+def _nothing(_: bytes, __: int = -1) -> Question | Single | None:
     return None

@@ -26,19 +26,25 @@ _KINDS: dict[str, Any] = {"category": str, "text": str, "boolean": bool}
 _infer = msgspec.json.Decoder(Infer).decode
 
 
+class Single(Struct, kw_only=True):
+    """One row by itself, as its body says it."""
+
+    features: Any
+    key: str = ""
+
+
 class Question(Struct, eq=False):
-    """Rows with their keys, and how they were asked: ``single`` is one by itself, ``infer`` a request in tensors."""
+    """Rows with their keys; ``infer`` is the request in tensors that they came in."""
 
     rows: list[dict[str, Value]]
     keys: list[str]
-    single: bool
     infer: Infer | None = None
 
 
 class Reader(Protocol):
     """Reads the bodies of one route for one signature."""
 
-    def __call__(self, body: bytes, parted: int = -1, /) -> Question | None:
+    def __call__(self, body: bytes, parted: int = -1, /) -> Question | Single | None:
         """What a body asks, when it is plain; ``parted`` is the length of its JSON where bytes follow (-1: none do)."""
 
 
@@ -46,7 +52,7 @@ def predictions(signature: Signature) -> Reader:
     """Reads bodies of ``/predict``: one row with perhaps a key, or several."""
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(body_of(signature)).decode
 
-    def read(body: bytes, _: int = -1) -> Question | None:
+    def read(body: bytes, _: int = -1) -> Question | Single | None:
         try:
             asked = decode(body)
         except WRONG:
@@ -57,7 +63,8 @@ def predictions(signature: Signature) -> Reader:
         more = body.count(b":") - len(features) - 1 - (key != "")
         if more and (b"\\" in body or more != _colons(features, key)):
             return None  # a name too many, unknown or written twice
-        return Question([features], [key], single=True)
+        found: Single = asked
+        return found
 
     return read
 
@@ -77,7 +84,7 @@ def inferences(signature: Signature) -> Reader:
             rows, keys = tensors.rows_of(asked, signature, binary=binary)
         except (*WRONG, BadInput):
             return None
-        return Question(rows, keys, single=False, infer=asked) if all(map(fits, rows)) else None
+        return Question(rows, keys, asked) if all(map(fits, rows)) else None
 
     return read
 
@@ -97,6 +104,7 @@ def body_of(signature: Signature) -> type[Struct]:
     return defstruct(
         "Body",
         [("features", features | UnsetType, UNSET), ("key", Key, ""), ("rows", rows, UNSET)],
+        bases=(Single,),
         forbid_unknown_fields=True,
         kw_only=True,
         gc=False,
@@ -115,7 +123,7 @@ def _several(body: bytes, asked: Any) -> Question | None:
             return None
     if unkeyed and asked.key:
         keys = [key or asked.key for key in keys]
-    return Question(rows, keys, single=False)
+    return Question(rows, keys)
 
 
 def _value(field: Field) -> Any:

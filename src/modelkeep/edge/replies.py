@@ -71,8 +71,8 @@ class Replies:
         self._fixed = form.fixed + len(latency)
         self._template = form.start + latency + form.end
 
-    def single(self, place: int, request: bytes) -> bytes:
-        """The answer to one row: what ``operations.predictions.answered`` would say."""
+    def row(self, place: int, request: bytes) -> bytes:
+        """What one row is answered: what ``operations.predictions.answered`` would say."""
         block = self._block
         parts = (self._values[place], self._before, block.first + place, self._after, request)
         if self._simple:
@@ -90,30 +90,34 @@ class Replies:
         found = [MemberView(model=name, version=version, weight=w, prediction=own) for name, w, own in told.parts]
         return (b',"members":%b' % _encode(found) if found else b"") + b',"link":%b' % _encode(told.link)
 
-    def several(self, start: int, end: int, *, request: bytes) -> bytes:
-        """The answer to several rows."""
+    def rows(self, start: int, end: int, *, request: bytes) -> bytes:
+        """What several rows are answered."""
         if not self._simple:
-            return b'{"predictions":[%b]}' % b",".join([self.single(place, request) for place in range(start, end)])
+            return b'{"predictions":[%b]}' % b",".join([self.row(place, request) for place in range(start, end)])
         row = b'{"prediction":%b' + _literal(self._before) + b"%d" + _literal(self._after + request) + b'"},'
         seqs = range(self._block.first + start, self._block.first + end)
         pairs = chain.from_iterable(zip(self._values[start:end], seqs, strict=True))
         return b'{"predictions":[%b]}' % ((row * len(seqs))[:-1] % tuple(pairs))
 
-    def whole(self, question: Question, start: int, *, request: str) -> bytes:
+    def one(self, place: int, request: str) -> bytes:
+        """The whole answer to a row that was asked by itself: head and body."""
+        name = request.encode()
+        if not self._simple:
+            content = self.row(place, name)
+            return OK % (len(content), name, content)
+        value, seq = self._values[place], self._block.first + place
+        size = self._fixed + len(value) + (self._digits or len(str(seq))) + len(name)
+        return self._template % (size, name, value, seq, name)
+
+    def several(self, question: Question, start: int, *, request: str) -> bytes:
         """The whole answer to a question whose rows begin at ``start``: head and body.
 
         Raises BadInput for an output that there is not.
         """
         name = request.encode()
-        if question.single and self._simple:
-            value, seq = self._values[start], self._block.first + start
-            size = self._fixed + len(value) + (self._digits or len(str(seq))) + len(name)
-            return self._template % (size, name, value, seq, name)
         end = start + len(question.rows)
-        if question.single:
-            content = self.single(start, name)
-        elif question.infer is None:
-            content = self.several(start, end, request=name)
+        if question.infer is None:
+            content = self.rows(start, end, request=name)
         else:
             found = tensors.Columns.of(self._block, start=start, end=end)
             marks: tensors.Parameters = {"request_id": request}

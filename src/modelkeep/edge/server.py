@@ -39,6 +39,9 @@ ACCEPTS = 32
 """So many connections are accepted in one turn of the event loop."""
 TURN = 0.0005
 """So long, in seconds, another thread may keep the event loop from running: the loop asks for every connection anew."""
+YOUNG = (20_000, 20, 100)
+"""Garbage is looked for after so many new objects (and among older ones after so many looks): what requests leave is
+nearly all free by itself, and records on their way to the store would be looked through again and again."""
 
 
 class Server:
@@ -107,8 +110,9 @@ class Server:
 
     def run(self) -> None:
         """Answer until ``stop``; then finish what is being answered."""
-        before = sys.getswitchinterval()
+        before, collected = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(TURN)
+        gc.set_threshold(*YOUNG)
         gc.freeze()  # what is there now stays: to look through it again and again would stop everybody
         gc.enable()  # it is off while a server starts
         self._behind.start()
@@ -122,6 +126,7 @@ class Server:
         finally:
             self._behind.close()
             gc.unfreeze()
+            gc.set_threshold(*collected)
             sys.setswitchinterval(before)
             if self._crew is not None:
                 self._crew.stop()

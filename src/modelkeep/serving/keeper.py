@@ -165,8 +165,9 @@ class Keeper:
         baselines = self._baselines.get(block.model) or self._attended(block.model)
         if baselines is None:
             return block
-        known = {key: baselines.answer(key, block.at) for key in set(block.keys)}
-        return structs.replace(block, references=[known[key] for key in block.keys])
+        keys, at = block.keys, block.at
+        known = {key: baselines.answer(key, at) for key in (keys if len(keys) == 1 else set(keys))}
+        return structs.replace(block, references=[known[key] for key in keys])
 
     def estimate(self, model: str, key: str, *, target: float) -> Output | None:
         """The automatic baseline that stands in for a model, or None when nothing is known."""

@@ -55,7 +55,7 @@ class SqlRecords:
         if self._keys.sealer.encrypts:
             self.add([prediction for block in blocks for prediction in block.predictions()], folded)
         else:
-            self._add([row for block in blocks for row in rows.block_rows(block)], folded)
+            self._add(rows.block_rows(blocks), folded)
 
     def _add(self, all_of_them: Sequence[tuple[Any, ...]], folded: Sequence[Folded]) -> None:
         group = {row[:2]: row for row in all_of_them}

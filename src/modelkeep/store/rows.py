@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -94,7 +95,6 @@ _value = msgspec.json.Decoder(Output | None)
 _values = msgspec.json.Decoder(list[Output])
 _refs = msgspec.msgpack.Decoder(tuple[Output | None, ...])
 _all_refs = msgspec.msgpack.Decoder(list[tuple[Output | None, ...]])
-_NUMBERS = frozenset({float, int})
 UNKNOWN = "null"
 """What ``value_text`` says of an answer or a truth that there is not."""
 
@@ -226,31 +226,34 @@ def prediction_rows(found: Iterable[Prediction]) -> list[tuple[Any, ...]]:
     return made
 
 
-def block_rows(block: Block) -> list[tuple[Any, ...]]:
-    """``prediction_row`` of the rows of a block, in a third of the time: no record is made of each of them first."""
-    pack, n = _msgpack.encode, block.size
-    seconds, nothing = block.seconds, [None] * n
-    bodies = [
-        pack((features, seconds, None, score, interval, None, None, request, "", ""))
-        for features, score, interval, request in zip(
-            block.features, block.scores or nothing, block.intervals or nothing, block.requests, strict=True
+def block_rows(blocks: Iterable[Block]) -> list[tuple[Any, ...]]:
+    """``prediction_row`` of the rows of blocks, in a third of the time: no record is made of each of them first."""
+    made: list[tuple[Any, ...]] = []
+    json, pack = _json.encode, _msgpack.encode
+    packed: dict[tuple[Output | None, ...] | None, bytes | None] = {None: None}
+    for block in blocks:
+        writer, model, version, role, at, seconds = (
+            block.writer, block.model, block.version, block.role, block.at, block.seconds,
+        )  # fmt: skip
+        nothing = itertools.repeat(None)
+        columns = zip(
+            block.features,
+            block.outputs,
+            block.keys,
+            block.requests,
+            block.scores or nothing,
+            block.intervals or nothing,
+            block.references or nothing,
+            strict=False,  # what is nowhere is repeated without an end
         )
-    ]
-    encode = _json.encode
-    if all(map(_NUMBERS.__contains__, map(type, block.outputs))):
-        texts = encode(block.outputs)[1:-1].decode().split(",")
-    else:
-        texts = [encode(output).decode() for output in block.outputs]
-    told = block.references or nothing
-    packed = {one: None if one is None else pack_refs(one) for one in set(told)}
-    references = map(packed.get, told)
-    of, at = (None, None, block.model, block.version, block.role), block.at
-    return [
-        (block.writer, seq, *of, key, at, at, text, refs, body, None)
-        for seq, key, text, refs, body in zip(
-            range(block.first, block.first + n), block.keys, texts, references, bodies, strict=True
-        )
-    ]
+        for seq, (features, output, key, request, score, interval, told) in enumerate(columns, block.first):
+            refs = packed.get(told, b"")
+            if refs == b"":
+                refs = packed[told] = pack_refs(told or ())
+            body = pack((features, seconds, None, score, interval, None, None, request, "", ""))
+            text = json(output).decode()
+            made.append((writer, seq, None, None, model, version, role, key, at, at, text, refs, body, None))
+    return made
 
 
 def prediction(row: Sequence[Any]) -> Prediction:
