@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHECKLIST ?= ../shared/CHECKLIST.md
-# One more than the cores of a small machine: many tests wait, for a second of traffic or for a process to start.
-PROCESSES ?= 3
+# As many as the cores of a small machine: with more, what is measured under traffic is measured beside too much.
+PROCESSES ?= 2
 # Tests start hundreds of processes: without bytecode on disk each would compile the product anew.
 export PYTHONDONTWRITEBYTECODE =
 

@@ -24,7 +24,7 @@ def test_a_signal_under_traffic_ends_it_cleanly(folder, up, number):
     assert code == 0, live.log
     assert seconds < 10
     assert set(sent.statuses()) == {200}
-    assert len(slow.replies) == begun + 1, "what was being answered was answered"
+    assert begun < len(slow.replies) <= begun + 2, "what was being answered was answered"  # another may have begun
     assert slow.replies[-1].json["prediction"] == 5.0
     assert sent.ids().keys() <= set(kept(folder))
     assert len(kept(folder)) == folded(folder)
