@@ -24,6 +24,8 @@ def script(name):
 
 
 open_loop, five_times = script("open_loop"), script("five_times")
+LEAST = 2.5
+"""Asked for less than so many times its capacity a server was not overloaded enough to say anything."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def fine(found, *, goodput=0.9):
     by, shed = found["by"], found["shed"]
     busy = 1 / found["core"]  # a machine with other work takes its time from the server
     share = "with_an_equal_share_of_the_core" if found["model"] == "loop" else "of_capacity"  # others sleep beside it
-    if found["times_asked"] < 2.5:
+    if found["times_asked"] < LEAST:
         pytest.skip(f"the machine left the asking side no time to ask for more than it did: {found['times_asked']}")
     assert found[f"goodput_{share}"] >= goodput
     assert by["critical"]["success"] >= 0.999
@@ -58,7 +60,11 @@ def fine(found, *, goodput=0.9):
 def test_five_times_the_capacity_over_http(server, model):
     """In threads, and in the event loop itself."""
     port, pid = server
-    fine(five_times.play(port, 2.0, model=model, pid=pid, measuring=0.6), goodput=0.6)  # two seconds say little of that
+    for _ in range(3):  # the asking side needs its share of the machine, too
+        found = five_times.play(port, 2.0, model=model, pid=pid, measuring=0.6)
+        if found["times_asked"] >= LEAST:
+            break
+    fine(found, goodput=0.6)  # two seconds say little of that
 
 
 @pytest.mark.prove
