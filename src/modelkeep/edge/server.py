@@ -39,7 +39,7 @@ ACCEPTS = 32
 """So many connections are accepted in one turn of the event loop."""
 TURN = 0.0005
 """So long, in seconds, another thread may keep the event loop from running: the loop asks for every connection anew."""
-YOUNG = (20_000, 20, 100)
+YOUNG = (10_000, 10, 100)
 """Garbage is looked for after so many new objects (and among older ones after so many looks): what requests leave is
 nearly all free by itself, and records on their way to the store would be looked through again and again."""
 

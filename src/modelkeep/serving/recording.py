@@ -13,11 +13,10 @@ from modelkeep.serving.spool import Marks
 
 _log = logging.getLogger("modelkeep.serving")
 BUSY = 1000
-"""Above so many records a second the store's thread rests between its transactions: what a transaction costs beside its
-rows (some milliseconds) is paid less often then..."""
-EACH, REST, LONGEST = 200, 29.0, 1.0
-"""... once as long as the last one took for each so many that come in a second, so many times at most, and never longer
-than so many seconds."""
+"""Above so many records a second the store's thread rests between its transactions: once as long as the last one took
+for each thousand that come in a second (more would make transactions so long that they are felt at moderate load)..."""
+REST, LONGEST = 29.0, 1.0
+"""... so many times at most, and never longer than this, in seconds."""
 
 
 class Recording(Struct, frozen=True, kw_only=True):
@@ -79,7 +78,7 @@ def rest(came: int, seconds: float) -> float:
     """How long the store's thread rests after a transaction of so many ``seconds``, in which so many records came.
 
     >>> rest(5, 0.01), rest(50, 0.01), rest(5000, 0.02)
-    (0.0, 0.25, 0.58)
+    (0.0, 0.05, 0.58)
     """
     rate = came / max(seconds, 1e-6)
-    return round(min(min(rate / EACH, REST) * seconds, LONGEST), 6) if rate > BUSY else 0.0
+    return round(min(min(rate / BUSY, REST) * seconds, LONGEST), 6) if rate > BUSY else 0.0
