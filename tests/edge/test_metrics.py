@@ -189,7 +189,7 @@ def test_a_scrape_of_500_models_is_fast(tmp_path):
             found.keep(f"m{i}")
         scrape(found)
         efforts = []
-        for _ in range(3):  # of the processor: the rest belongs to whoever else uses the machine
+        for _ in range(8):  # of the processor: the rest belongs to whoever else uses the machine
             start = time.process_time()
             found.get("/metrics")
             efforts.append(time.process_time() - start)
