@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHECKLIST ?= ../shared/CHECKLIST.md
 # As many as the cores of a small machine: with more, what is measured under traffic is measured beside too much.
+# A test that fails is asked once more (the last line counts such reruns): machines stand still at times, faults stay.
 PROCESSES ?= 2
 # Tests start hundreds of processes: without bytecode on disk each would compile the product anew.
 export PYTHONDONTWRITEBYTECODE =
@@ -13,7 +14,7 @@ demo: .venv/demo
 	@$(BIN)/modelkeep demo $(DEMO)
 
 test: .venv/dev
-	$(BIN)/pytest -n $(PROCESSES) --no-loadscope-reorder -m "not prove"
+	$(BIN)/pytest -n $(PROCESSES) --no-loadscope-reorder --reruns 1 -m "not prove"
 
 check: .venv/dev
 	$(BIN)/ruff check .
