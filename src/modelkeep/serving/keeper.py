@@ -123,7 +123,8 @@ class Keeper:
             self._behind.clear()
             self._touched.clear()
             self._strange.clear()
-        self._note(group)
+        if not group.outcomes:  # else they were noted before the outcomes were learned
+            self._note(group)
         return told
 
     def attend(self, model: str) -> None:
