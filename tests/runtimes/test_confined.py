@@ -5,6 +5,7 @@ import threading
 import time
 from itertools import pairwise
 
+import psutil
 import pytest
 
 from modelkeep.errors import BadArtifact, ModelFailed
@@ -12,6 +13,7 @@ from modelkeep.nouns import Field, Policy, Signature, Version
 from modelkeep.runtimes import packing
 from modelkeep.runtimes.confining import confined
 from modelkeep.runtimes.confining.confined import Bounds, bounds_of
+from modelkeep.runtimes.confining.nursery import NURSERY
 
 SIGNATURE = Signature(inputs=(Field(name="x", kind="number"),), output=Field(name="y", kind="number"))
 MB = 1024 * 1024
@@ -108,6 +110,17 @@ def test_one_call_that_takes_all_memory_is_ended(made):
     assert answered(model) == 1.0
     with pytest.raises(ModelFailed, match="MemoryError"):
         ask(model, 4000.0)
+
+
+def test_what_it_shares_with_its_siblings_is_not_held_against_it(made):
+    """Whoever came before leaves libraries behind in the nursery: the bound of the next is still all its own."""
+    NURSERY.spawn(modules=("sklearn.ensemble",)).kill()
+    body = "kept.append(bytearray(int(row['x']) * 1024 * 1024)); time.sleep(0.2); return float(os.getpid())"
+    model = made(body, head="kept = []", memory=100 * MB)
+    assert psutil.Process(int(ask(model))).memory_info().rss > 100 * MB
+    assert ask(model, 20.0) == ask(model, 20.0)
+    with pytest.raises(ModelFailed, match="may hold 100 MB"):
+        ask(model, 100.0)
 
 
 def test_one_that_cannot_be_loaded_is_refused_with_the_reason(made):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 
 from modelkeep.errors import BadArtifact, ModelkeepError, Refused
 from modelkeep.runtimes import formats, loading, running
@@ -176,8 +177,10 @@ def _reply(loaded: loading.Loaded, asked: frames.Question, *, files: Mapping[str
 
 def _bound(memory: int) -> None:
     """Hard bounds of this process; and the system takes it first when memory runs out."""
+    inherited = getattr(psutil.Process().memory_info(), "data", 0)  # what the nursery had when it forked; Linux tells
+    most = inherited + memory + _HEADROOM
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory + _HEADROOM, memory + _HEADROOM))
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     try:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:

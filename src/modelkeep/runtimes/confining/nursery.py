@@ -39,9 +39,17 @@ class Child:
 
     @property
     def memory(self) -> int:
-        """Bytes in memory, what it shares with its siblings included; 0 when it is gone."""
+        """Bytes in memory, what it shares with its siblings included; 0 when it is gone. Quick to read."""
         try:
             return int(self._handle.memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    @property
+    def own(self) -> int:
+        """Bytes in memory that it shares with nobody; 0 when it is gone. The system looks at every page for it."""
+        try:
+            return int(self._handle.memory_full_info().uss)
         except psutil.Error:
             return 0
 

@@ -16,7 +16,7 @@ class Heavy(Exception):
 
 
 class Watched:
-    """One process, which may hold ``memory`` bytes."""
+    """One process, which may hold ``memory`` bytes beyond what it shares with its siblings."""
 
     def __init__(self, child: Child, *, memory: int) -> None:
         self._child, self._memory = child, memory
@@ -44,6 +44,6 @@ class Watched:
         if now < self._looked + GLANCE:
             return
         self._looked = now
-        held, most = self._child.memory, self._memory
-        if held > most:
+        most = self._memory
+        if self._child.memory > most and (held := self._child.own) > most:
             raise Heavy(f"holds {held >> 20} MB and may hold {most >> 20} MB")
