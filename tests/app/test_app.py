@@ -2,10 +2,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from msgspec import Raw
+from waiting import until
 
 from modelkeep.app import TASKS, App
 from modelkeep.claims import claim, claim_one
@@ -32,13 +32,6 @@ def version(number):
     return Version(
         model="churn", number=number, artifact="0" * 64, size=1, runtime="python", signature=SIGNATURE, created=0.0
     )
-
-
-def until(condition, seconds=20.0):
-    end = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 def jobs(app, **which):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from making_models import BROKEN, TRIPLER
 from served_house import served
+from waiting import until
 
 from modelkeep.edge import KEY_HEADER
 from modelkeep.nouns import Alert, Policy, Reading
@@ -29,14 +30,6 @@ def send(house, content):
     assert answer.status_code == 201, answer.text
     assert answer.json() == {"digest": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return answer.json()["digest"]
-
-
-def wait_for(look, seconds=10.0):
-    until = time.perf_counter() + seconds
-    while not (found := look()):
-        assert time.perf_counter() < until, "it did not come"
-        time.sleep(0.01)
-    return found
 
 
 @pytest.mark.row("REG-01")
@@ -129,7 +122,7 @@ def test_a_release_answers_at_once_and_walks(fresh):
     assert answer.status_code == 202, answer.text
     job = answer.json()["job"]
     show = f"/v1/releases/{job}"
-    found = wait_for(lambda: len(steps(fresh, show)) >= 3 and fresh.get(show).json())
+    found = until(lambda: len(steps(fresh, show)) >= 3 and fresh.get(show).json())
     assert [step["name"] for step in found["job"]["steps"]][:3] == ["validating", "backed_up", "canary"]
     assert all(step["at"].endswith("Z") for step in found["job"]["steps"])
     assert found["why"] == "newer data"
@@ -151,9 +144,9 @@ def test_a_first_release_takes_over(fresh):
     assert fresh.ask().status_code == 404
     plan = fresh.post("/v1/models/doubler/releases", {"number": 1}).json()
     assert plan["first"]
-    wait_for(lambda: fresh.ask().status_code == 200)
+    until(lambda: fresh.ask().status_code == 200)
     job = f"/v1/jobs/{plan['job']}"
-    wait_for(lambda: fresh.get(job).json()["state"] == "done")
+    until(lambda: fresh.get(job).json()["state"] == "done")
     assert fresh.get(job).json()["result"]["state"] == "promoted"
 
 
@@ -212,7 +205,7 @@ def test_outcomes_by_id_late_twice_corrected_and_early(fresh):
     fresh.keep("doubler")
     told = fresh.ask(x=20).json()["prediction_id"]
     outcome = {"prediction_id": told, "actual": 42}
-    wait_for(lambda: fresh.get(f"/v1/predictions/{told}").status_code == 200)
+    until(lambda: fresh.get(f"/v1/predictions/{told}").status_code == 200)
     assert fresh.post("/v1/outcomes", outcome).json()["outcomes"][0]["state"] == "joined"
     assert fresh.post("/v1/outcomes", outcome).json()["outcomes"][0]["state"] == "repeated"
     corrected = fresh.post("/v1/outcomes", {**outcome, "actual": 43, "at": "2030-01-01T00:00:00Z"}).json()
@@ -223,14 +216,14 @@ def test_outcomes_by_id_late_twice_corrected_and_early(fresh):
     early = f"{writer}-{int(count) + 1}"
     assert fresh.post("/v1/outcomes", {"prediction_id": early, "actual": 1}).json()["outcomes"][0]["state"] == "orphan"
     assert fresh.ask(x=1).json()["prediction_id"] == early
-    wait_for(lambda: fresh.get(f"/v1/predictions/{early}").json().get("outcomes"))
+    until(lambda: fresh.get(f"/v1/predictions/{early}").json().get("outcomes"))
 
 
 @pytest.mark.row("LOG-04")
 def test_outcomes_by_key_and_time(fresh):
     fresh.keep("doubler")
     ids = {day: fresh.ask(x=1, key="1", **{"for": f"2026-11-{day}"}).json()["prediction_id"] for day in (19, 20, 21)}
-    wait_for(lambda: fresh.get(f"/v1/predictions/{ids[21]}").status_code == 200)
+    until(lambda: fresh.get(f"/v1/predictions/{ids[21]}").status_code == 200)
     told = fresh.post("/v1/outcomes", {"model": "doubler", "key": "1", "for": "2026-11-20", "actual": 120}).json()
     assert told["outcomes"][0] == {"state": "joined", "predictions": [ids[20]], "revision": 1}
 
@@ -266,10 +259,10 @@ def test_accuracy_equals_numpy_and_says_what_is_too_little(fresh):
     tell = [{"prediction_id": a["prediction_id"], "actual": t} for a, t in zip(answers, truths, strict=True)]
     fresh.post("/v1/outcomes", {"outcomes": tell[:9]})
     path = "/v1/models/doubler/accuracy"
-    little = wait_for(lambda: (f := fresh.get(path, window="7d").json())["have"] == 9 and f)
+    little = until(lambda: (f := fresh.get(path, window="7d").json())["have"] == 9 and f)
     assert (little["error"], little["need"], little["metrics"]) == ("insufficient_data", 10, {})
     fresh.post("/v1/outcomes", {"outcomes": tell[9:]})
-    found = wait_for(lambda: (f := fresh.get(path).json())["have"] == 50 and f, seconds=5)
+    found = until(lambda: (f := fresh.get(path).json())["have"] == 50 and f, within=5)
     errors = 2 * xs - np.array(truths)
     some = np.array(truths) != 0
     assert found["metrics"]["mae"] == pytest.approx(np.abs(errors).mean(), abs=1e-9)
@@ -356,7 +349,7 @@ def test_jobs_are_run_listed_and_remembered(fresh):
     answer = fresh.post("/v1/tasks/backup/run", {"arguments": {"model": "doubler"}, "by": "me"})
     assert answer.status_code == 202, answer.text
     job = answer.json()["id"]
-    found = wait_for(lambda: (f := fresh.get(f"/v1/jobs/{job}").json())["state"] == "done" and f)
+    found = until(lambda: (f := fresh.get(f"/v1/jobs/{job}").json())["state"] == "done" and f)
     assert found["seconds"] >= 0
     assert found["result"]["backups"][0]["model"] == "doubler"
     assert fresh.get("/v1/tasks/backup/history").json()["jobs"][0]["id"] == job

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from served_house import SIGNATURE, served
+from waiting import until
 
 from modelkeep.nouns import Policy
 from modelkeep.quantities import DAY, iso
@@ -132,7 +133,6 @@ def test_labels_that_are_not_due_are_scored_nowhere(house):
     assert sum(point["n"] for point in points) == 20
     assert [point["mature"] for point in points] == [True] * 3 + [False] * 11
     house.post("/v1/tasks/watch/run", {})
-    from test_collecting import until
 
     readings = until(lambda: (r := house.get("/v1/readings").json()["readings"]) and {x["name"]: x for x in r})
     assert (readings["mae"]["n"], readings["mae"]["value"]) == (20, 1.0)

@@ -6,12 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from cyclopts import App
+from waiting import until
 
 from modelkeep.edge import cli
 from modelkeep.edge.cli import GROUPS, acts, starting, tree
@@ -309,14 +309,17 @@ def test_a_stranger_gets_from_nothing_to_a_prediction_and_back(made, tmp_path, c
             assert found == code, err
             return json.loads(out) if out else err
 
-        wait_for(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
+        until(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
         plan = say("release", "doubler@1")
-        wait_for(lambda: say("jobs", "show", plan["job"])["state"] == "done")
+        until(lambda: say("jobs", "show", plan["job"])["state"] == "done", every=0.05)
         answer = say("predict", "doubler", "x=3", "--key", "me")["prediction"]
         assert answer == 6.0
         told = say("predict", "doubler", "--features", '{"x": 4}')
         assert told["prediction"] == 8.0
-        wait_for(lambda: "prediction_id" in say_any(capsys, "predictions", "show", told["prediction_id"], folder=made))
+        until(
+            lambda: "prediction_id" in say_any(capsys, "predictions", "show", told["prediction_id"], folder=made),
+            every=0.05,
+        )
         assert say("outcome", told["prediction_id"], "9")["outcomes"][0]["state"] == "joined"
         (tmp_path / "triple.py").write_text(MODEL.replace("2.0", "3.0"))
         signature = tmp_path / "signature.json"
@@ -340,10 +343,3 @@ def test_a_stranger_gets_from_nothing_to_a_prediction_and_back(made, tmp_path, c
 def say_any(capsys, *words, folder):
     _, out, _ = inside(capsys, *words, "--json", folder=folder)
     return json.loads(out) if out else {}
-
-
-def wait_for(look, seconds=20.0):
-    until = time.perf_counter() + seconds
-    while not look():
-        assert time.perf_counter() < until, "it did not come"
-        time.sleep(0.05)

@@ -6,6 +6,7 @@ import time
 import msgspec
 import pytest
 from served_house import served
+from waiting import until
 
 from modelkeep.nouns import Reading
 
@@ -13,14 +14,6 @@ SIGNATURE = {
     "inputs": [{"name": "x", "kind": "number"}, {"name": "note", "kind": "text"}],
     "output": {"name": "y", "kind": "number"},
 }
-
-
-def until(look, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
-    return found
 
 
 def stats(house):

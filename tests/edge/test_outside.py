@@ -1,6 +1,7 @@
 """A model's call that keeps the interpreter's lock: seen from outside, ended, and put where it can be ended alone."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,11 +10,14 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from served_house import served
+from started import asked
+from waiting import until
 
 from modelkeep.edge import outside
-from modelkeep.edge.watchdog import recall
+from modelkeep.edge.watchdog import Watchdog, recall
 from modelkeep.jobs.changing import adopt
 from modelkeep.jobs.registering import Registration, register
 from modelkeep.nouns import Field, Policy, Rollout, Signature
@@ -61,16 +65,19 @@ def test_only_a_process_that_a_model_holds_is_ended(tmp_path):
         "thread": ("modelkeep model churn@7", "thread"),
         "other": ("elsewhere.py", "loop"),
         "stopped": ("modelkeep model churn@7", "stopped"),
+        "nowhere": ("modelkeep model churn@7", "loop"),
     }
     folders = {name: tmp_path / name for name in cases}
     running = {name: begun(folders[name], *case) for name, case in cases.items()}
     running["stopped"].send_signal(signal.SIGSTOP)
-    ended = {name: running[name].communicate(timeout=20) for name in ("loop", "thread", "other")}
+    folders["nowhere"].rmdir()  # as where the disk is full: it is ended all the same
+    ended = {name: running[name].communicate(timeout=20) for name in ("loop", "thread", "other", "nowhere")}
     running["stopped"].send_signal(signal.SIGCONT)
     ended["stopped"] = running["stopped"].communicate(timeout=20)
     assert {name: process.returncode for name, process in running.items()} == {
-        "loop": -signal.SIGKILL, "thread": -signal.SIGKILL, "other": 0, "stopped": 0,
+        "loop": -signal.SIGKILL, "thread": -signal.SIGKILL, "nowhere": -signal.SIGKILL, "other": 0, "stopped": 0,
     }  # fmt: skip
+    assert "modelkeep model churn@7" in ended["nowhere"][1]
     for name in ("loop", "thread"):
         (file,) = folders[name].iterdir()
         assert set(outside.FRAME.findall(file.read_text())) == {("churn", "7")}
@@ -101,21 +108,36 @@ def test_what_an_earlier_process_left_moves_the_version_unless_its_owner_objects
         assert not marked.exists()
 
 
-def asked(port, model, features, *, timeout):
-    body = json.dumps({"features": features}).encode()
-    address = f"http://127.0.0.1:{port}/v1/models/{model}/predict"
-    request = urllib.request.Request(address, data=body, headers={"content-type": "application/json"})
-    with suppress(OSError), urllib.request.urlopen(request, timeout=timeout) as answer:
-        return json.loads(answer.read())["prediction"]
-    return None
+def test_the_start_after_it_logs_why_where_logs_are(tmp_path):
+    """The version is moved before models are loaded, which is before there is a log."""
+    marked = tmp_path / "data" / "work" / "held-1.txt"
+    marked.parent.mkdir(parents=True)
+    marked.write_text(f'  File "modelkeep model churn@3", line 1 in predict\n{outside.MARK} 32 s\n')
+    (tmp_path / "modelkeep.toml").write_text('folder = "data"\n[logs]\nfile = "all.log"\n')
+    command = [str(Path(sys.executable).with_name("modelkeep")), "up", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        assert b"listening" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in (tmp_path / "data" / "logs" / "all.log").read_text().splitlines()]
+    (said,) = [line for line in lines if line["level"] == "critical"]
+    assert said["message"] == f"churn@3 hangs: its process was {outside.MARK} 32 s"
+    assert "line 1 in predict" in said["stacks"]
 
 
-def until(found, seconds):
-    end = time.monotonic() + seconds
-    while (said := found()) is None or said is False:
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return said
+def watching(process):
+    return [one for one in psutil.Process(process).children() if outside.__file__ in one.cmdline()]
+
+
+def test_another_watches_when_the_one_outside_has_ended(tmp_path, caplog):
+    with served(tmp_path) as house:
+        dog = Watchdog(house.app, anew=lambda: None, outer=True, again=0.1)
+        dog.start()
+        (first,) = until(lambda: watching(os.getpid()), 10)
+        first.kill()
+        until(lambda: [one for one in watching(os.getpid()) if one != first], 10)
+        dog.close()
+    assert "what watched this process from outside has ended (-9)" in caplog.text
+    assert not watching(os.getpid())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from making_models import DOUBLER, TRIPLER
 from served_house import served as served_house
+from waiting import until
 
 from modelkeep.jobs.changing import adopt
 from modelkeep.nouns import Caching, Policy, Rollout
@@ -25,13 +26,6 @@ HANGS = "import time\ndef predict(row):\n    time.sleep(40 if row['x'] < 0 else 
 def served(folder, **flags):
     """A house in which models that bring code run in processes of their own, as they do by default."""
     return served_house(folder, loading__isolate=True, **flags)
-
-
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def flood(house, *, n, model="slow", priority="normal", threads=32):

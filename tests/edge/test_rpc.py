@@ -19,6 +19,8 @@ import pytest
 from making_models import BROKEN, DOUBLER
 from msgspec import structs
 from served_house import served
+from started import free_port
+from waiting import until
 
 from modelkeep.edge.rpc.messages import MESSAGES, SERVICE
 from modelkeep.errors import BadSettings
@@ -35,12 +37,6 @@ MIXED = Signature(
     ),
     output=Field(name="size", kind="category", categories=("few", "many")),
 )
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 class Line:
@@ -111,14 +107,6 @@ def refused(line, message, name="ModelInfer", **more):
     with pytest.raises(grpc.RpcError) as caught:
         line.call(name, message, **more)
     return caught.value.code(), caught.value.details(), dict(caught.value.trailing_metadata() or ())
-
-
-def until(found, *, within=10.0):
-    end = time.monotonic() + within
-    while not (answer := found()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return answer
 
 
 def test_the_messages_are_those_of_the_standard():

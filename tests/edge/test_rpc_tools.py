@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from served_house import served
+from started import free_port
+from waiting import until
 
 from modelkeep import settings
 from modelkeep.edge.rpc import checking, reflecting
@@ -25,12 +27,6 @@ from modelkeep.errors import BadSettings
 UP, DOWN, UNKNOWN = 1, 2, 3
 MINE = (("authorization", "Bearer s3cret-s3cret"),)
 ALL = sorted([SERVICE, checking.SERVICE, reflecting.V1.service, reflecting.V1ALPHA.service])
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @contextmanager
@@ -49,14 +45,6 @@ def house(tmp_path_factory):
         found.keep("doubler")
         found.keep("north/shop")
         yield found
-
-
-def until(found, *, within=10.0):
-    end = time.monotonic() + within
-    while not (answer := found()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return answer
 
 
 def asked(name):

@@ -1,18 +1,16 @@
 """A model that hangs in the event loop holds its process for its time limit, and not for ever."""
 
-import json
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from served_house import served
+from started import asked, free_port
+from waiting import until
 
 from modelkeep.edge.watchdog import AFTER, Watchdog
 from modelkeep.nouns import Policy
@@ -33,46 +31,26 @@ def test_a_call_is_held_only_beyond_its_limit(tmp_path):
         gateway.admission.inline = None
 
 
-@pytest.fixture
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-def asked(port, x, *, timeout=2.0):
-    """The answer of the server on a port, None when there is none."""
-    body = json.dumps({"features": {"x": x, "plan": "gold"}}).encode()
-    address = f"http://127.0.0.1:{port}/v1/models/hangs/predict"
-    request = urllib.request.Request(address, data=body, headers={"content-type": "application/json"})
-    with suppress(OSError), urllib.request.urlopen(request, timeout=timeout) as answer:
-        return json.loads(answer.read())["prediction"]
-    return None
-
-
-def until(found, seconds):
-    end = time.monotonic() + seconds
-    while not (said := found()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return said
+def fed(x):
+    return {"x": x, "plan": "gold"}
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_that_a_model_holds_answers_again_soon_after_the_limit(workers, tmp_path, free_port):
+def test_a_server_that_a_model_holds_answers_again_soon_after_the_limit(workers, tmp_path):
     """The version is trusted to run in the server (isolation never), hangs on one input, and is asked for it."""
     with served(tmp_path) as house:
         house.keep("hangs", HANGS, policy=Policy(model="hangs", limit=1.0, isolation="never"))
     (tmp_path / "modelkeep.toml").write_text(f'folder = "{tmp_path}"\n[server]\nworkers = {workers}\n')
-    command = [str(Path(sys.executable).with_name("modelkeep")), "up", "--port", str(free_port)]
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("modelkeep")), "up", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
         try:
-            until(lambda: all(asked(free_port, 3.0) == 6.0 for _ in range(8)), 60)
+            until(lambda: all(asked(port, "hangs", fed(3.0)) == 6.0 for _ in range(8)), 60)
             before = psutil.Process(process.pid).create_time()
-            assert asked(free_port, -1.0, timeout=0.5) is None
+            assert asked(port, "hangs", fed(-1.0), timeout=0.5) is None
             began = time.monotonic()
-            until(lambda: all(asked(free_port, 4.0) == 8.0 for _ in range(8)), HUNG + AFTER + 30)
+            until(lambda: all(asked(port, "hangs", fed(4.0)) == 8.0 for _ in range(8)), HUNG + AFTER + 30)
             print(f"{workers} processes: all answer {time.monotonic() - began:.1f} s after the call")
             assert process.poll() is None
             assert psutil.Process(process.pid).create_time() == before

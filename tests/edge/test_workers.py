@@ -11,18 +11,11 @@ import psutil
 import pytest
 from making_models import TRIPLER
 from served_house import served
+from waiting import until
 
 PREDICT = (
     b'POST /v1/models/doubler/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\n\r\n{"features":{"x": 3}} '
 )
-
-
-def until(found, *, within=20.0):
-    end = time.monotonic() + within
-    while not (answer := found()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return answer
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,15 +19,6 @@ from modelkeep.store.sqlite import SqliteStore
 
 PROGRAM = Path(sys.executable).with_name("modelkeep")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MODELKEEP_")}
-
-
-def until(found: Callable[[], object], *, within: float = 10.0, every: float = 0.02, what: str = "") -> object:
-    """What ``found`` answers as soon as it is true; a failure when that takes too long."""
-    end = time.monotonic() + within
-    while not (answer := found()):
-        assert time.monotonic() < end, f"not within {within} s: {what or found}"
-        time.sleep(every)  # between two looks at another process
-    return answer
 
 
 @dataclass(frozen=True)

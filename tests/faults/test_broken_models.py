@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from live_server import Client, store_of, until
+from live_server import Client, store_of
 from populating import keep, opened
+from waiting import until
 
 from modelkeep.jobs.changing import adopt
 from modelkeep.nouns import Policy, Trial

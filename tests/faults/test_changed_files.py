@@ -3,8 +3,9 @@
 import signal
 
 import pytest
-from live_server import file_of, flip, store_of, until
+from live_server import file_of, flip, store_of
 from populating import FEATURES, MODEL, answer_of, answers, keep, opened
+from waiting import until
 
 SETTINGS = "[watch]\nevery = '500ms'"
 

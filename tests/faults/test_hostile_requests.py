@@ -7,8 +7,9 @@ import socket
 from contextlib import suppress
 
 import pytest
-from live_server import Live, kept, traffic, until
+from live_server import Live, kept, traffic
 from populating import answer_of
+from waiting import until
 
 PREDICT = "/v1/models/weight/predict"
 OUTCOMES = "/v1/outcomes"

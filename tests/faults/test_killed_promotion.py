@@ -6,8 +6,9 @@ import time
 from contextlib import suppress
 
 import pytest
-from live_server import store_of, traffic, until
+from live_server import store_of, traffic
 from populating import answer_of, answers, opened
+from waiting import until
 
 from modelkeep.jobs.failpoints import KILLED
 

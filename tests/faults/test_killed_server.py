@@ -6,7 +6,8 @@ import os
 import random
 
 import pytest
-from live_server import folded, kept, store_of, traffic, until
+from live_server import folded, kept, store_of, traffic
+from waiting import until
 
 SYNC = "[recorder]\ndurability = 'sync'\n[watch]\nevery = '1s'"
 ASYNC = "[watch]\nevery = '1s'"

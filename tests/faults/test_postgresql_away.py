@@ -15,7 +15,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from live_server import folded_in, until
+from live_server import folded_in
+from waiting import until
 
 from modelkeep.clock import SystemClock
 from modelkeep.errors import StoreUnavailable

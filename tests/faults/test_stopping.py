@@ -3,8 +3,9 @@
 import signal
 
 import pytest
-from live_server import folded, kept, traffic, until
+from live_server import folded, kept, traffic
 from populating import answers, keep, opened
+from waiting import until
 
 SLOW = "import time\n\n\ndef predict(row):\n    time.sleep(0.3)\n    return row['x']\n"
 

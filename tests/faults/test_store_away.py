@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from live_server import kept, traffic, until
+from live_server import kept, traffic
+from waiting import until
 
 SETTINGS = "[store]\nbusy = '300ms'\n[watch]\nevery = '1s'\n"
 SYNC = "[recorder]\ndurability = 'sync'\n"

@@ -6,8 +6,9 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-from live_server import folded_in, single, traffic, until
+from live_server import folded_in, single, traffic
 from populating import FEATURES, MODEL, answers, keep, opened
+from waiting import until
 
 from modelkeep.store.postgresql import PostgresStore
 

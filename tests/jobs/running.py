@@ -1,7 +1,6 @@
 """What the tests of jobs share: rooms on a folder, and waiting for other processes and threads."""
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # child processes import this, too
@@ -25,11 +24,3 @@ def rooms_in(folder: Path, at: float = START) -> Rooms:
     book = Book(rules.DEFAULT, {"log": LogChannel()}, clock=clock)
     unused = {"recorder": None, "gateway": None, "router": None}
     return Rooms(clock=clock, store=store, files=FolderFiles(folder / "files"), folder=folder, book=book, **unused)
-
-
-def until(condition, seconds=20.0):
-    """Wait for another process or thread; fails after ``seconds``."""
-    end = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < end, "it did not happen"
-        time.sleep(0.01)

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 from msgspec import Raw, Struct, json
-from running import START, rooms_in, until
+from running import START, rooms_in
+from waiting import until
 
 from modelkeep.errors import BelowPolicy, LeaseLost, StoreUnavailable
 from modelkeep.jobs.rooms import Again, Done
@@ -408,7 +409,7 @@ def test_a_running_runner_sees_a_slot_as_soon_as_the_clock_passes_it(saturday):
     runner.start()
     until(lambda: runner.looked == saturday.clock.now())
     saturday.clock.advance(7 * 24 * HOUR)
-    until(lambda: [job.state for job in jobs_of(saturday)] == ["done"], seconds=5)
+    until(lambda: [job.state for job in jobs_of(saturday)] == ["done"], within=5)
     runner.stop()
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # child processes import this, too
 from migrated import ready
+from waiting import until
 
 from modelkeep.clock import ManualClock
 from modelkeep.nouns import Field, Outcome, Policy, Prediction, Rollout, Signature, Version
@@ -87,11 +87,3 @@ class House:
 
     def flush(self):
         until(lambda: not self.recorder.state.held)
-
-
-def until(condition, seconds=20.0):
-    """Wait for another thread or process; fails after ``seconds``."""
-    end = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < end, "it did not happen"
-        time.sleep(0.005)

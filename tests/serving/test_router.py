@@ -1,5 +1,6 @@
 import pytest
-from housing import NOW, until
+from housing import NOW
+from waiting import until
 
 from modelkeep.errors import StoreUnavailable, TimedOut, Unavailable
 from modelkeep.nouns import Rollout
@@ -75,7 +76,7 @@ def test_a_change_by_another_process_arrives(build):
     assert house.predict(1.0).predictions[0].version == 1
     house.router.start()
     other.put(Rollout(model="m", champion=2, previous=1), refresh=False)
-    until(lambda: house.predict(1.0).predictions[0].version == 2, seconds=1.0)
+    until(lambda: house.predict(1.0).predictions[0].version == 2, within=1.0)
 
 
 def test_a_rollback_loads_nothing(house):

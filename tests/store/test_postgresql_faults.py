@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from making import folded, prediction, told
 from msgspec import structs
 from postgres_server import PASSWORD, Server
+from waiting import until
 
 from modelkeep.errors import BadInput, BadSettings, ModelkeepError, StoreUnavailable
 from modelkeep.nouns import Rollout
@@ -36,13 +37,6 @@ def add(store: PostgresStore, *numbers: int, **fields: Any) -> None:
 def count(store: PostgresStore, model: str = "demand") -> int:
     with store.read() as ledger:
         return ledger.records.counts(model)[0]
-
-
-def until(found: Callable[[], object], *, within: float = 10.0) -> None:
-    end = time.monotonic() + within
-    while not found():
-        assert time.monotonic() < end
-        time.sleep(0.01)  # between two looks at another process
 
 
 def logged(fault: BaseException) -> str:
