@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 
 import psutil
@@ -11,9 +12,10 @@ import pytest
 from modelkeep.errors import BadArtifact, ModelFailed
 from modelkeep.nouns import Field, Policy, Signature, Version
 from modelkeep.runtimes import packing
-from modelkeep.runtimes.confining import confined
+from modelkeep.runtimes.confining import confined, frames
 from modelkeep.runtimes.confining.confined import Bounds, bounds_of
-from modelkeep.runtimes.confining.nursery import NURSERY
+from modelkeep.runtimes.confining.frames import Load
+from modelkeep.runtimes.confining.nursery import NURSERY, Nursery
 
 SIGNATURE = Signature(inputs=(Field(name="x", kind="number"),), output=Field(name="y", kind="number"))
 MB = 1024 * 1024
@@ -182,3 +184,87 @@ def test_what_brings_code_runs_apart_unless_its_owner_says_otherwise():
         (version, Policy(model="m", isolation="never"), False),
     ):
         assert (bounds_of(one, policy) is not None) is apart
+
+
+def ran(command):
+    return [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == command]  # a zombie has none
+
+
+def gone(command, within=5.0):
+    until = time.monotonic() + within
+    while found := ran(command):
+        assert time.monotonic() < until, found
+        time.sleep(0.01)
+    return True
+
+
+def test_what_a_model_has_started_ends_with_it_however_it_ends(made):
+    """When it exits by itself nobody kills it, and what it started would go on for ever."""
+    command = ["sleep", "98.7123"]
+    body = f"[subprocess.Popen({command}), os._exit(3)] if row['x'] < 0 else None; return 1.0"
+    started = made(body, head="import subprocess")
+    with pytest.raises(ModelFailed, match="exit code 3"):
+        ask(started, -1.0)
+    assert gone(command)
+
+
+@pytest.fixture
+def nursery():
+    own = Nursery(patience=0.5)
+    yield own
+    own.close()
+
+
+def test_a_nursery_takes_all_with_it_when_its_server_is_gone(nursery, tmp_path):
+    command = ["sleep", "98.7124"]
+    source = tmp_path / "model.py"
+    source.write_text(
+        f"import subprocess, time\nsubprocess.Popen({command})\ntime.sleep(60)\ndef predict(row):\n    return 1.0\n"
+    )
+    packed = tmp_path / "model.zip"
+    packed.write_bytes(packing.pack(source, function="predict", use="model"))
+    version = Version(model="m", number=1, artifact="a", size=1, runtime="python", signature=SIGNATURE, created=0.0)
+    children = [nursery.spawn() for _ in range(4)]
+    for child in children:
+        frames.send(child.sock, Load(version=version, files={"a": str(packed)}, memory=512 * MB))
+    until = time.monotonic() + 10
+    while len(ran(command)) < len(children):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    nursery.close()
+    assert gone(command)
+    assert not any(map(living, children))
+    for child in children:
+        child.kill()
+
+
+def living(child):
+    try:
+        return psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_nursery_goes_on_when_a_library_cannot_be_imported(nursery):
+    """The child that needs it says what is wrong; its siblings do not lose their nursery."""
+    first = nursery.spawn()
+    second = nursery.spawn(modules=("modelkeep.runtimes.no_such_library",))
+    assert psutil.Process(second.pid).ppid() == psutil.Process(first.pid).ppid()
+    second.kill()
+    first.kill()
+    assert first.ended() == "it was ended by SIGKILL"
+
+
+def test_a_late_word_of_the_nursery_is_not_taken_for_the_next(nursery):
+    """It may stand still for a while. A number that is not a child's would be ended in its stead."""
+    child = nursery.spawn()
+    mother = psutil.Process(psutil.Process(child.pid).ppid())
+    child.kill()
+    mother.suspend()
+    assert child.ended() == "it ended"
+    with suppress(psutil.NoSuchProcess):
+        mother.resume()
+        time.sleep(0.1)  # it says its late word
+    another = nursery.spawn()
+    assert "modelkeep.runtimes.confining.forking" in psutil.Process(another.pid).cmdline()
+    another.kill()

@@ -111,12 +111,21 @@ _PACKERS = (*_ZLIB, b"\x1f\x8b", b"BZh", b"]\x00\x00", b"\xfd7zXZ\x00")  # zlib,
 
 
 def format_of(runtime: str) -> Format:
-    """The module of a format, imported at its first use. Raises BadArtifact for a name that is none of RUNTIMES."""
+    """The module of a format, imported at its first use.
+
+    Raises BadArtifact for a name that is none of RUNTIMES, and when its library cannot be imported here.
+    """
     if runtime == EXTERNAL:
         raise BadArtifact("it predicts elsewhere: there is nothing to run here", remedy="ask the service that runs it")
     if runtime not in _MODULES:
         raise BadArtifact(f"unknown runtime {runtime!r}", remedy=f"one of: {', '.join(RUNTIMES)}")
-    return cast("Format", importlib.import_module(_MODULES[runtime]))
+    try:
+        return cast("Format", importlib.import_module(_MODULES[runtime]))
+    except (ImportError, OSError) as broken:  # OSError: a library of the system that it needs, such as libgomp
+        raise BadArtifact(
+            f"the library of {runtime} files cannot be imported here: {broken}",
+            remedy="install it again; what it needs of the system must be there, too (libgomp1, say)",
+        ) from broken
 
 
 def module_of(runtime: str) -> str:

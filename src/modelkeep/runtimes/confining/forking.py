@@ -6,6 +6,7 @@ child; when the server is gone it takes all children with it.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import math
@@ -16,7 +17,8 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -66,23 +68,31 @@ class _Children:
                 return
             if pid == 0:
                 return
+            _kill(os.killpg, pid)  # what it has started goes with it; its number cannot be another's so soon
             self.living.discard(pid)
             self.ended[pid] = os.waitstatus_to_exitcode(status)
             while len(self.ended) > _KNOWN:
                 del self.ended[next(iter(self.ended))]
 
     def fork(self, control: socket.socket, descriptor: int, *, modules: str) -> int:
-        """Make a child on a socket, once the modules are imported; its number."""
+        """Make a child on a socket, once the modules are imported; its number. Raises OSError."""
         for module in filter(None, modules.split(",")):
-            importlib.import_module(module)
+            with suppress(
+                ImportError, OSError
+            ):  # a library that is missing or broken: the child says so when it needs it
+                importlib.import_module(module)
         gc.collect()
         gc.freeze()
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            _child(descriptor)
-        os.close(descriptor)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _child(descriptor)
+        finally:
+            os.close(descriptor)
         self.living.add(pid)
+        if pid in self.ended:  # it was taken in before it was noted
+            self.living.discard(pid)
         return pid
 
 
@@ -101,9 +111,20 @@ def nursery(control: socket.socket) -> None:
             pid = int(order["pid"])
             control.sendall(_STATUS.pack(pid in children.ended, children.ended.pop(pid, 0)))
         else:
-            control.sendall(_STATUS.pack(children.fork(control, sockets[0], modules=order["modules"]), 0))
+            try:
+                pid, fault = children.fork(control, sockets[0], modules=order["modules"]), 0
+            except OSError as full:
+                pid, fault = 0, full.errno or errno.EAGAIN
+            control.sendall(_STATUS.pack(pid, fault))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for pid in children.living:
-        os.kill(pid, signal.SIGKILL)
+        _kill(os.killpg, pid)
+        _kill(os.kill, pid)  # it may not be the first of a group yet
+
+
+def _kill(end: Callable[[int, int], None], pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        end(pid, signal.SIGKILL)
 
 
 def _child(descriptor: int) -> None:

@@ -25,6 +25,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPA
 _STATUS = struct.Struct("<qq")
 _PATIENCE = 60.0
 _REAPED = 1.0
+_FULL = "has the system room for one more process (memory, TasksMax of systemd, pids of a container)?"
 POSSIBLE = hasattr(os, "fork") and hasattr(socket, "send_fds")
 """Whether this system can do it at all."""
 
@@ -93,8 +94,8 @@ class Child:
 class Nursery:
     """Makes children; thread-safe. One that has died is started again with the next child."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, *, patience: float = _PATIENCE) -> None:
+        self._lock, self._patience = threading.Lock(), patience
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
@@ -108,13 +109,22 @@ class Nursery:
                     try:
                         order = msgspec.json.encode({"do": "fork", "modules": ",".join(modules)})
                         socket.send_fds(self._there(), [order], [theirs.fileno()])
-                        pid, _ = self._said()
+                        pid, fault = self._said()
+                        if fault:
+                            raise Unavailable(
+                                f"no process can be started for a model: {os.strerror(fault)}", remedy=_FULL
+                            )
                         return Child(pid, mine, nursery=self)
+                    except psutil.Error as gone:
+                        raise Unavailable(
+                            f"the process that was started for a model is not there: {gone}",
+                            remedy="has the system no memory left? is /proc mounted?",
+                        ) from None
                     except OSError as gone:
                         self._forget()
                         if attempt == 2:
                             mine.close()
-                            raise Unavailable(f"no process can be started for a model: {gone}") from None
+                            raise Unavailable(f"no process can be started for a model: {gone}", remedy=_FULL) from None
             finally:
                 theirs.close()
         raise AssertionError  # the loop has returned or raised
@@ -131,6 +141,7 @@ class Nursery:
                     self._control.sendall(msgspec.json.encode({"do": "status", "pid": str(pid)}))
                     known, code = self._said()
                 except OSError:
+                    self._forget()  # its late reply must not be taken for that to the next question
                     return None
             if known:
                 return code
@@ -156,7 +167,7 @@ class Nursery:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         theirs.close()
-        mine.settimeout(_PATIENCE)
+        mine.settimeout(self._patience)
         self._control = mine
         return mine
 
