@@ -1,7 +1,6 @@
 """A model's call that keeps the interpreter's lock: seen from outside, ended, and put where it can be ended alone."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -124,20 +123,22 @@ def test_the_start_after_it_logs_why_where_logs_are(tmp_path):
     assert "line 1 in predict" in said["stacks"]
 
 
-def watching(process):
-    return [one for one in psutil.Process(process).children() if outside.__file__ in one.cmdline()]
+def watching():
+    """Those that run; one that has ended and is not taken in yet has no command."""
+    running = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in running if outside.__file__ in one.cmdline()]
 
 
 def test_another_watches_when_the_one_outside_has_ended(tmp_path, caplog):
     with served(tmp_path) as house:
         dog = Watchdog(house.app, anew=lambda: None, outer=True, again=0.1)
         dog.start()
-        (first,) = until(lambda: watching(os.getpid()), 10)
+        (first,) = until(watching, 10)
         first.kill()
-        until(lambda: [one for one in watching(os.getpid()) if one != first], 10)
+        until(lambda: [one for one in watching() if one != first], 10)
         dog.close()
     assert "what watched this process from outside has ended (-9)" in caplog.text
-    assert not watching(os.getpid())
+    assert not watching()
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from pathlib import Path
 from modelkeep.edge import outside
 
 STACKS = "held-{}.txt"
+PATIENCE = 2.0
+"""Seconds that the process outside has to end."""
 
 
 class Beating:
@@ -36,17 +38,25 @@ class Beating:
         os.close(there)
 
     def beat(self, allowed: float) -> None:
-        """All is well; from now on the lock may be kept for so many seconds."""
-        with suppress(BlockingIOError, BrokenPipeError):
+        """All is well; from now on the lock may be kept for so many seconds.
+
+        Raises BrokenPipeError when the process outside has ended.
+        """
+        with suppress(BlockingIOError):
             os.write(self._pipe, outside.BEAT.pack(allowed))
         faulthandler.dump_traceback_later(allowed, file=self._file)
         if os.fstat(self._file.fileno()).st_size:  # written while the machine slept, say: it goes on
             self._file.seek(0)
             self._file.truncate()
 
-    def close(self) -> None:
-        """End the watch."""
+    def close(self) -> int:
+        """End the watch; how the process outside ended."""
         faulthandler.cancel_dump_traceback_later()
         os.close(self._pipe)
-        self._process.wait()
+        try:
+            code = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:  # it was stopped, say
+            self._process.kill()
+            code = self._process.wait()
         self._file.close()
+        return code

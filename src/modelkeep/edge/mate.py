@@ -97,8 +97,9 @@ def main(handle: int) -> None:
     settings, ports, number = pickle.loads(data)  # noqa: S301 - from the server's own process
     app = App.open(_own(settings, number))
     try:
-        watchdog.recall(app)
+        held = watchdog.recall(app)
         app.assist()
+        watchdog.told(held)
         server = Server(app, mate=Mate(channel, ports))  # from here on the system sends us connections
 
         def tell() -> None:

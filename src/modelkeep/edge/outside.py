@@ -39,10 +39,19 @@ def watch(pid: int, handle: int, *, stacks: int, left: str) -> None:
         elif not _stopped(pid):
             silent += LOOK
     said = f"{MARK} {silent:.0f} s in which a model kept the interpreter's lock"
-    with open(left, "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs as much as all the rest here
-        file.write(f"{_read(stacks)}\n{said}\n")
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} modelkeep: process {pid} {said}: {left}\n")
-    os.kill(pid, signal.SIGKILL)
+    try:
+        _leave(f"{_read(stacks)}\n{said}\n", left)
+        sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} modelkeep: process {pid} {said}: {left}\n")
+    finally:  # also where nothing can be written any more
+        os.kill(pid, signal.SIGKILL)
+
+
+def _leave(text: str, left: str) -> None:
+    try:
+        with open(left, "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs as much as all the rest here
+            file.write(text)
+    except OSError as full:
+        sys.stderr.write(f"modelkeep: the next start will not know why: {full}\n{text}")
 
 
 def _read(stacks: int) -> str:

@@ -13,10 +13,12 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelkeep.edge import outside
 from modelkeep.edge.beating import STACKS, Beating
@@ -30,6 +32,8 @@ log = logging.getLogger("modelkeep.edge")
 EVERY = 0.5
 AFTER = 1.0
 """Seconds beyond the limit, in which the policy is changed."""
+AGAIN = 10.0
+"""Seconds until another process watches from outside when one has ended."""
 KEEPING = 5.0
 """Seconds that records which were taken may need to be safe."""
 LONGEST = 20_000
@@ -38,15 +42,22 @@ HELD = 75
 """The exit code of a helper that was held."""
 
 
+class Held(Struct, frozen=True, kw_only=True):
+    """A version that held an earlier process, and the stacks that this one left."""
+
+    hung: Hung
+    stacks: str
+
+
 class Watchdog:
     """Looks from a thread of its own; ``anew`` starts the process anew, and does not come back.
 
     A call that keeps the interpreter's lock lets no thread look: with ``outer`` a process beside this one ends it then.
     """
 
-    def __init__(self, app: App, *, anew: Callable[[], None], outer: bool = False) -> None:
+    def __init__(self, app: App, *, anew: Callable[[], None], outer: bool = False, again: float = AGAIN) -> None:
         self._app, self._anew, self._outer = app, anew, outer and os.name == "posix"
-        self._stop = threading.Event()
+        self._stop, self._again, self._rests = threading.Event(), again, 0.0
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -98,30 +109,50 @@ class Watchdog:
 
     def _beaten(self, beats: Beating | None) -> Beating | None:
         """One beat for the process outside, which is started before the first; None where there can be none."""
-        if not self._outer:
+        if not self._outer or perf_counter() < self._rests:
             return beats
         try:
             beats = beats or Beating(_folder(self._app))
             beats.beat(self.allowed)
+        except BrokenPipeError:  # somebody ended it, or the system did for want of memory
+            code = beats.close() if beats is not None else None
+            log.warning(
+                "what watched this process from outside has ended (%s); in %g s another does", code, self._again
+            )
+            self._rests = perf_counter() + self._again
+            return None
         except (OSError, RuntimeError) as fault:  # no process, thread or file more: this half goes on alone
             log.warning("nobody watches this process from outside: %s", fault)
             self._outer = False
         return beats
 
 
-def recall(app: App) -> None:
-    """Give each version that an earlier process of this folder was ended for a process of its own, by its policy."""
+def recall(app: App) -> tuple[Held, ...]:
+    """Give each version that an earlier process of this folder was ended for a process of its own, by its policy.
+
+    What is returned is for ``told``, once there is a log.
+    """
+    found: list[Held] = []
     for path in sorted(_folder(app).glob(STACKS.format("*"))):
         try:
-            told = path.read_text(encoding="ascii", errors="replace")
+            stacks = path.read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             continue  # another process of this folder has begun at the same time
         path.unlink(missing_ok=True)
-        _, mark, how = told.partition(outside.MARK)
+        _, mark, how = stacks.partition(outside.MARK)
         why = f"its process was {mark}{how.rstrip()}"
-        for model, number in sorted(set(outside.FRAME.findall(told))):
-            log.critical("%s@%s hangs: %s", model, number, why, extra={"model_name": model, "stacks": told[:LONGEST]})
-            Demoting(app.rooms)(Hung(model=model, version=int(number), why=why))
+        for model, number in sorted(set(outside.FRAME.findall(stacks))):
+            hung = Hung(model=model, version=int(number), why=why)
+            Demoting(app.rooms)(hung)
+            found.append(Held(hung=hung, stacks=stacks[:LONGEST]))
+    return tuple(found)
+
+
+def told(found: Iterable[Held]) -> None:
+    """Log what was found."""
+    for one in found:
+        hung, extra = one.hung, {"model_name": one.hung.model, "stacks": one.stacks}
+        log.critical("%s@%s hangs: %s", hung.model, hung.version, hung.why, extra=extra)
 
 
 def restart() -> None:
