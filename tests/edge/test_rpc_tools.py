@@ -4,10 +4,12 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import grpc
+import httpx
 import pytest
 import trustme
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -127,6 +129,63 @@ def test_whoever_watches_hears_of_every_change_and_of_the_end(tmp_path):
     assert time.monotonic() - began < 8, "a stop does not wait for those who watch"
     assert sorted(ended) == [("", None), ("doubler", None), ("later", None)]
     assert {name: found[-1] for name, found in heard.items()} == dict.fromkeys(heard, DOWN)
+
+
+def test_probes_that_come_together_hear_the_same(house):
+    """Who comes while somebody looks waits for what is found."""
+    health = house.health
+    for _ in range(3):
+        time.sleep(checking.EVERY)
+        calls = [health.Check.future(asked(""), timeout=10) for _ in range(20)]
+        assert {call.result().status for call in calls} == {UP}
+
+
+def listing(house):
+    """A stream of reflection that has been answered once, and whose caller is silent from then on."""
+    messages = reflecting.MESSAGES[reflecting.V1.service]
+    call = house.channel.stream_stream(
+        f"/{reflecting.V1.service}/ServerReflectionInfo",
+        request_serializer=messages["ServerReflectionRequest"].SerializeToString,
+        response_deserializer=messages["ServerReflectionResponse"].FromString,
+    )
+    silence = threading.Event()
+
+    def requests():
+        yield messages["ServerReflectionRequest"](list_services="")
+        silence.wait(30)
+
+    answers = call(requests())
+    assert next(answers).list_services_response.service
+    return answers, silence
+
+
+def test_a_stop_waits_for_no_stream_and_the_ports_stop_together(tmp_path):
+    """What is asked over HTTP is finished; meanwhile nothing new is taken over gRPC, as over HTTP."""
+    slow = "import time\ndef predict(row):\n    time.sleep(max(row['x'], 0.05))\n    return 1.0\n"
+    said = []
+    with ThreadPoolExecutor(1) as pool:
+        with reached(tmp_path) as house:
+            house.keep("slow", slow)
+            assert house.ask("slow", x=0.0).status_code == 200
+            answers, silence = listing(house)
+            body = {"features": {"x": 2.0, "plan": "gold"}}
+            going = pool.submit(httpx.post, f"{house.url}/v1/models/slow/predict", json=body)
+            until(lambda: house.rooms.gateway.counters.open == 1)
+
+            def probe():
+                time.sleep(1.0)  # within the stop
+                said.append(answered(house.address, None))
+
+            probing = threading.Thread(target=probe)
+            probing.start()
+            began = time.monotonic()
+        took = time.monotonic() - began
+        assert going.result(1).status_code == 200
+        probing.join()
+    assert list(answers) == []
+    silence.set()
+    assert took < 6, "a stop does not wait for a silent stream"
+    assert said == [None]
 
 
 def test_many_who_watch_are_bounded(house):
@@ -277,7 +336,7 @@ def test_with_an_authority_of_clients_only_those_it_signed_come_in(tmp_path, pap
         assert answered(house.address, trusting(papers.ours, stranger)) is None
 
 
-def test_a_new_certificate_is_shown_without_a_restart_and_a_broken_one_is_not(tmp_path, papers):
+def test_a_new_certificate_is_shown_without_a_restart_and_a_broken_one_is_not(tmp_path, papers, caplog):
     folder = tmp_path / "data"
     folder.mkdir()
     files = [folder / "server.pem", folder / "server.key"]
@@ -297,6 +356,12 @@ def test_a_new_certificate_is_shown_without_a_restart_and_a_broken_one_is_not(tm
         assert answered(house.address, trusting(papers.other)) == UP
         files[1].unlink()
         assert answered(house.address, trusting(papers.other)) == UP
+        write(papers.ours)
+        assert answered(house.address, trusting(papers.ours)) == UP
+        caplog.clear()
+        files[1].unlink()
+        assert answered(house.address, trusting(papers.ours)) == UP
+        assert "stays as it is" in caplog.text, "it is told again when the files were whole meanwhile"
 
 
 def test_wrong_papers_are_told_before_anything_listens(tmp_path, papers):

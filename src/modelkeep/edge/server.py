@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -150,6 +150,7 @@ class Server:
             await self._server.serve(sockets=self._sockets)
             return
         await self._calls.listener.start()
+        self._server.beside = self._calls.listener.stop
         try:
             await self._server.serve(sockets=self._sockets)
         finally:
@@ -222,6 +223,14 @@ class _Quiet(uvicorn.Server):
     Once a second it looks after connections that have been idle, or whose requests come too slowly.
     """
 
+    beside: Callable[[], Awaitable[None]] | None = None
+    """What stops together with it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing more, and finish what has begun, on every port at once."""
+        stops = [super().shutdown(sockets)] + ([self.beside()] if self.beside is not None else [])
+        await asyncio.gather(*stops)
+
     async def on_tick(self, counter: int) -> bool:
         """Look around; True when it is time to stop."""
         if counter % 10 == 0:
@@ -268,8 +277,9 @@ def serve(app: App, *, tell: Callable[[str], None] = print) -> None:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        watchdog.recall(app)
+        held = watchdog.recall(app)
         app.start()
+        watchdog.told(held)
         with marked(app.rooms.folder, url=server.url, key=server.key):
             for port in server.ports:
                 tell(f"listening on http://{_shown(app.settings.server.host)}:{port}")

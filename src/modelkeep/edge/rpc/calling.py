@@ -91,6 +91,26 @@ class Calls:
         return handle
 
 
+async def heard(requests: AsyncIterator[Message], *, leaving: asyncio.Event) -> AsyncIterator[Message]:
+    """The requests of a stream, until the server is ``leaving``: a caller may keep silent for ever."""
+    over = asyncio.ensure_future(leaving.wait())
+    following: asyncio.Future[Message | None] = over  # type: ignore[assignment]
+    try:
+        while not leaving.is_set():
+            following = asyncio.ensure_future(_next(requests))
+            await asyncio.wait({over, following}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done() or (request := following.result()) is None:
+                return
+            yield request
+    finally:
+        over.cancel()
+        following.cancel()
+
+
+async def _next(requests: AsyncIterator[Message]) -> Message | None:
+    return await anext(requests, None)
+
+
 class _Passage:
     """One call on its way through the border. Entering and leaving end the call with its status when it is refused."""
 

@@ -53,7 +53,9 @@ class Checks:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._leaving = asyncio.Event()
+        self.leaving = asyncio.Event()
+        """Set when the server stops."""
+        self._looking = asyncio.Lock()
         self._until, self._whole = 0.0, NOT_SERVING
         self.services = frozenset({SERVICE, messages.SERVICE})
         """Services by their full names: they answer, or nobody does."""
@@ -64,7 +66,7 @@ class Checks:
 
     def leave(self) -> None:
         """Tell those who watch that it is over, and end their calls."""
-        self._leaving.set()
+        self.leaving.set()
 
     async def check(self, message: Message, _: Asker) -> Message:
         """How the server (no name), a service or a model stands now. Raises NotFound."""
@@ -83,13 +85,13 @@ class Checks:
     async def watch(self, message: Message, _: Asker) -> AsyncIterator[Message]:
         """The same at once and whenever it has changed; of a name that nobody knows yet, too."""
         told = None
-        while not self._leaving.is_set():
+        while not self.leaving.is_set():
             status = await self._status(message.service)
             if status != told:
                 told = status
                 yield MESSAGES["HealthCheckResponse"](status=status)
             try:
-                await asyncio.wait_for(self._leaving.wait(), EVERY)
+                await asyncio.wait_for(self.leaving.wait(), EVERY)
             except TimeoutError:
                 continue
         if told != NOT_SERVING:
@@ -99,7 +101,7 @@ class Checks:
         return sorted({*self._app.rooms.gateway.routes, *self.services})
 
     async def _status(self, name: str) -> int:
-        if self._leaving.is_set():
+        if self.leaving.is_set():
             return NOT_SERVING
         if name in self.services:
             return SERVING
@@ -111,7 +113,8 @@ class Checks:
 
     async def _overall(self) -> int:
         """Whether all of the work can be done, looked at once for all who ask within a while."""
-        if monotonic() >= self._until:
-            self._until = monotonic() + EVERY
-            self._whole = NOT_SERVING if await to_thread.run_sync(trouble, self._app) else SERVING
-        return self._whole
+        async with self._looking:  # who comes while somebody looks waits for what is found
+            if monotonic() >= self._until:
+                self._whole = NOT_SERVING if await to_thread.run_sync(trouble, self._app) else SERVING
+                self._until = monotonic() + EVERY
+            return self._whole

@@ -138,7 +138,7 @@ class Listener:
         }
         name = "ServerReflectionInfo"
         for service, messages in reflecting.MESSAGES.items():
-            mirror = reflecting.Mirror(messages, lambda: sorted(found))
+            mirror = reflecting.Mirror(messages, lambda: sorted(found), leaving=checks.leaving)
             act = self._calls.stream(f"{service}/{name}", mirror.info)
             forms = _forms(messages, "ServerReflection")
             found[service] = {name: grpc.stream_stream_rpc_method_handler(act, **forms)}

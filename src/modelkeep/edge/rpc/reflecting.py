@@ -5,13 +5,14 @@ Source: the gRPC server reflection protocol (grpc/grpc: doc/server-reflection.md
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import grpc
 from msgspec import structs
 
 from modelkeep.edge.rpc import defining
-from modelkeep.edge.rpc.calling import Asker
+from modelkeep.edge.rpc.calling import Asker, heard
 from modelkeep.edge.rpc.defining import POOL, STREAM, Definition, Message
 
 V1 = Definition(
@@ -49,15 +50,20 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
 class Mirror:
-    """Answers in the messages of one version of the protocol; ``services`` are all that the port has."""
+    """Answers in the messages of one version of the protocol, until the server is ``leaving``.
 
-    def __init__(self, messages: Mapping[str, Message], services: Callable[[], list[str]]) -> None:
+    ``services`` are all that the port has.
+    """
+
+    def __init__(
+        self, messages: Mapping[str, Message], services: Callable[[], list[str]], *, leaving: asyncio.Event
+    ) -> None:
         self.messages = messages
-        self._services = services
+        self._services, self._leaving = services, leaving
 
     async def info(self, requests: AsyncIterator[Message], _: Asker) -> AsyncIterator[Message]:
         """One answer for each request; what is not known is an error in the answer, not of the call."""
-        async for request in requests:
+        async for request in heard(requests, leaving=self._leaving):
             answer = self.messages["ServerReflectionResponse"](valid_host=request.host, original_request=request)
             self._answer(request, answer)
             yield answer

@@ -72,6 +72,7 @@ class _Files:
                 log.warning("the certificate of the gRPC port stays as it is: %s", fault)
             self._fault = str(fault)
             return None
+        self._fault = ""
         log.info("the gRPC port shows its new certificate", extra={"file": str(self._certificate)})
         return found
 
