@@ -1,6 +1,7 @@
 """A model's call that keeps the interpreter's lock: seen from outside, ended, and put where it can be ended alone."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,17 @@ def test_only_a_process_that_a_model_holds_is_ended(tmp_path):
     for name in ("other", "stopped"):
         assert ended[name][0] == "went on\n"
         assert not list(folders[name].iterdir())
+
+
+def test_the_first_process_of_a_container_is_ended_too(tmp_path):
+    """The system takes no SIGKILL for it from within."""
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if shutil.which(alone[0]) is None or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no process may be the first of its own here: unshare")
+    command = [*alone, sys.executable, "-c", HELD, str(tmp_path), "modelkeep model churn@7", "loop"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (outside.LEAVE, "beating\n")
+    assert f"process 1 {outside.MARK}" in done.stderr
 
 
 def test_what_an_earlier_process_left_moves_the_version_unless_its_owner_objects(tmp_path):

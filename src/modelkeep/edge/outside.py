@@ -15,6 +15,9 @@ import time
 
 BEAT = struct.Struct("<d")
 """What a beat says: for how many seconds the lock may be kept."""
+LEAVE = signal.SIGUSR2
+"""Ends the first process of a container, which ``beating`` lets go at it: the system takes no ``SIGKILL`` there."""
+FIRST = 1
 LOOK = 0.5
 AFTER = 1.0
 MARK = "ended by its watchdog after"
@@ -43,7 +46,7 @@ def watch(pid: int, handle: int, *, stacks: int, left: str) -> None:
         _leave(f"{_read(stacks)}\n{said}\n", left)
         sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} modelkeep: process {pid} {said}: {left}\n")
     finally:  # also where nothing can be written any more
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, LEAVE if pid == FIRST else signal.SIGKILL)
 
 
 def _leave(text: str, left: str) -> None:
