@@ -128,7 +128,7 @@ def test_what_is_admitted_is_the_share_that_is_set_and_follows_latency():
             if own > 0.02:
                 (process.folder / "slower").touch()
             began = time.time()
-            answers = open_loop.push(caller, {"critical": 10.0, "normal": 990.0}, 2.5)
+            answers = open_loop.push(caller, {"critical": 10.0, "normal": 490.0}, 2.5)
             mine = [a for a in answers if a.at - a.served >= began + 1.0 and a.priority == "normal"]
             rates.append(sum(a.status == 200 for a in mine) / 1.5 / (4 / own))
             assert all(a.status == 200 for a in answers if a.priority == "critical")
