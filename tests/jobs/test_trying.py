@@ -1,12 +1,14 @@
 """Files on trial in processes of their own: so many at a time, each with its limits, and the same version comes out."""
 
 import os
+import threading
 
 import pytest
+from waiting import until
 
 from modelkeep.errors import BadArtifact, Unavailable
 from modelkeep.jobs.registering import Registration, register
-from modelkeep.jobs.trying import AT_ONCE, Trials
+from modelkeep.jobs.trying import AT_ONCE, WAITING, Trials
 from modelkeep.nouns import Field, Policy, Signature
 
 SIGNATURE = Signature(inputs=(Field(name="x", kind="number"),), output=Field(name="y", kind="number"))
@@ -66,5 +68,29 @@ def test_no_more_than_so_many_are_on_trial_at_a_time(file):
         many[-1].__enter__()
     for one in many[:-1]:
         one.__exit__(None, None, None)
+    with trials.of(path, memory=10**9) as candidate:
+        assert candidate.look(trust=True, runtime=None).runtime == "python"
+
+
+def test_no_more_than_so_many_wait_for_their_turn(file):
+    """Everybody who waits takes one of the threads by which a server does all other things, too."""
+    trials = Trials()
+    trials.begin(30.0, apart=True)
+    path = file("def predict(row):\n    return 1.0\n")
+    done = threading.Event()
+
+    def one():
+        with trials.of(path, memory=10**9):
+            done.wait(30)
+
+    threads = [threading.Thread(target=one) for _ in range(AT_ONCE + WAITING)]
+    for thread in threads:
+        thread.start()
+    until(lambda: trials.full)
+    with pytest.raises(Unavailable, match="2 other files are on trial, and 8 wait"), trials.of(path, memory=10**9):
+        pass
+    done.set()
+    for thread in threads:
+        thread.join(30)
     with trials.of(path, memory=10**9) as candidate:
         assert candidate.look(trust=True, runtime=None).runtime == "python"

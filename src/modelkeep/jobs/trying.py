@@ -17,8 +17,12 @@ from modelkeep.runtimes.confining.nursery import POSSIBLE
 from modelkeep.runtimes.confining.trial import Trial
 from modelkeep.runtimes.running import Chosen
 
+LATER = "register it again in a minute"
 AT_ONCE = 2
 """So many files are on trial at a time: each may take as much memory as its model's policy allows."""
+
+WAITING = 8
+"""So many others wait for their turn: each takes a thread meanwhile, of which everything else needs some, too."""
 
 
 class Candidate(Protocol):
@@ -44,27 +48,42 @@ class Trials:
         self._apart = False
         self._seconds = 0.0
         self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._here, self._door = 0, threading.Lock()
 
     def begin(self, seconds: float, *, apart: bool) -> None:
         """From now on files are tried in processes of their own, if ``apart``; a step may take so many seconds."""
         self._apart, self._seconds = apart and POSSIBLE, seconds
 
+    @property
+    def full(self) -> bool:
+        """Whether so many are on trial and wait that nobody else may."""
+        return self._here >= AT_ONCE + WAITING
+
     @contextmanager
     def of(self, path: Path, *, memory: int) -> Iterator[Candidate]:
         """Put a file on trial, which may hold ``memory`` bytes when it is apart.
 
-        Raises Unavailable when others are on trial for as long as a step may take, or no process can be started.
+        Raises Unavailable when others are on trial for as long as a step may take, or too many wait already, or no
+        process can be started.
         """
         if not self._apart:
             yield _Here(path)
             return
-        if not self._turns.acquire(timeout=self._seconds):
-            raise Unavailable(f"{AT_ONCE} other files are on trial", remedy="register it again in a minute")
+        with self._door:
+            if self.full:
+                raise Unavailable(f"{AT_ONCE} other files are on trial, and {WAITING} wait", remedy=LATER)
+            self._here += 1
         try:
-            with Trial(path, memory=memory, seconds=self._seconds) as trial:
-                yield trial
+            if not self._turns.acquire(timeout=self._seconds):
+                raise Unavailable(f"{AT_ONCE} other files are on trial", remedy=LATER)
+            try:
+                with Trial(path, memory=memory, seconds=self._seconds) as trial:
+                    yield trial
+            finally:
+                self._turns.release()
         finally:
-            self._turns.release()
+            with self._door:
+                self._here -= 1
 
     @contextmanager
     def loaded(self, version: Version, locate: Callable[[str], Path], *, memory: int) -> Iterator[Loaded]:
