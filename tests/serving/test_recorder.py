@@ -409,6 +409,15 @@ def test_nothing_is_taken_after_the_end(house):
         house.recorder.take(prediction)
 
 
+def test_a_flush_of_nothing_leaves_the_processor_alone(house):
+    house.recorder.take(made(house)).result(10)
+    house.flush()
+    assert house.recorder.flush() == 0
+    began = time.process_time()
+    time.sleep(0.4)
+    assert time.process_time() - began < 0.2
+
+
 def test_taking_is_quick(house):
     house.add("return 0.0")
     sent = made(house, 2000)

@@ -354,7 +354,11 @@ class Recorder:
     def _gather(self, line: Line) -> None:
         while True:
             self._wake.wait(0.02 if self._waiting else 0.25 if len(line) else None)
-            stopping = self._stop.is_set()
+            with self._lock:
+                if not self._open.entry.count:  # woken for nothing, as a flush does when all is kept: sleep again
+                    self._wake.clear()
+                    self._full.clear()
+            stopping = self._stop.is_set()  # looked at after that: who stops this thread says so first, then wakes it
             if self._open.entry.count:
                 if not stopping:
                     self._full.wait(WINDOW[self.durability] if len(line) < 3 else BEHIND)
