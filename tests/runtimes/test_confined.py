@@ -1,6 +1,7 @@
 """A version in a process of its own: it may raise, hang, crash or leak, and the next call is answered by another."""
 
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -236,6 +237,27 @@ def test_a_nursery_takes_all_with_it_when_its_server_is_gone(nursery, tmp_path):
     assert not any(map(living, children))
     for child in children:
         child.kill()
+
+
+def test_a_nursery_that_is_stopped_keeps_nobody_waiting_and_goes_on_afterwards():
+    own = Nursery()
+    try:
+        first, second = own.spawn(), own.spawn()
+        parent = psutil.Process(first.pid).ppid()
+        os.kill(parent, signal.SIGSTOP)
+        first.kill()
+        began = time.monotonic()
+        assert first.ended() == "it ended"
+        assert first.ended() == "it ended"
+        assert time.monotonic() - began < 10
+        os.kill(parent, signal.SIGCONT)
+        second.kill()
+        assert second.ended() == "it was ended by SIGKILL"
+        third = own.spawn()
+        assert psutil.Process(third.pid).ppid() == parent
+        third.kill()
+    finally:
+        own.close()
 
 
 def living(child):

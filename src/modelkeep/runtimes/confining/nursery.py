@@ -98,6 +98,7 @@ class Nursery:
         self._lock, self._patience = threading.Lock(), patience
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._owed, self._heard = False, b""
         atexit.register(self.close)
 
     def spawn(self, *, modules: tuple[str, ...] = ()) -> Child:
@@ -108,7 +109,9 @@ class Nursery:
                 for attempt in (1, 2):
                     try:
                         order = msgspec.json.encode({"do": "fork", "modules": ",".join(modules)})
-                        socket.send_fds(self._there(), [order], [theirs.fileno()])
+                        control = self._there()
+                        self._settled()
+                        socket.send_fds(control, [order], [theirs.fileno()])
                         pid, fault = self._said()
                         if fault:
                             raise Unavailable(
@@ -133,20 +136,44 @@ class Nursery:
         """The exit code of a child that has ended (negative = the signal); None when it is not known in a second."""
         until = monotonic() + _REAPED
         pause = threading.Event()
-        while monotonic() < until:
-            with self._lock:
-                if self._control is None:
-                    return None
-                try:
-                    self._control.sendall(msgspec.json.encode({"do": "status", "pid": str(pid)}))
-                    known, code = self._said()
-                except OSError:
-                    self._forget()  # its late reply must not be taken for that to the next question
-                    return None
-            if known:
+        while (left := until - monotonic()) > 0:
+            if not self._lock.acquire(timeout=left):
+                return None
+            try:
+                known, code = self._status(pid, until=until)
+            finally:
+                self._lock.release()
+            if known is None or known:
                 return code
             pause.wait(0.01)
         return None
+
+    def _status(self, pid: int, *, until: float) -> tuple[bool | None, int | None]:
+        """Whether the child has ended, and its code; None when nobody tells before the moment ``until``."""
+        if self._control is None:
+            return None, None
+        try:
+            self._control.settimeout(max(until - monotonic(), 0.001))
+            self._settled()
+            self._control.sendall(msgspec.json.encode({"do": "status", "pid": str(pid)}))
+            self._owed = True
+            known, code = self._said()
+        except TimeoutError:
+            return None, None  # it is stopped, or swapped out; the children go on without it
+        except OSError:
+            self._forget()
+            return None, None
+        finally:
+            if self._control is not None:
+                self._control.settimeout(self._patience)
+        self._owed = False
+        return bool(known), code
+
+    def _settled(self) -> None:
+        """Hear the reply that nobody had the time to wait for: it is not that to the next question. Raises OSError."""
+        if self._owed:
+            self._said()
+            self._owed = False
 
     def close(self) -> None:
         """End the nursery and every child."""
@@ -173,16 +200,17 @@ class Nursery:
 
     def _said(self) -> tuple[int, int]:
         assert self._control is not None  # noqa: S101 - its callers have asked over it
-        data = b""
-        while len(data) < _STATUS.size:
-            piece = self._control.recv(_STATUS.size - len(data))
+        while len(self._heard) < _STATUS.size:
+            piece = self._control.recv(_STATUS.size - len(self._heard))
             if not piece:
                 raise ConnectionResetError("the nursery has ended")
-            data += piece
-        pid, code = _STATUS.unpack(data)
+            self._heard += piece
+        pid, code = _STATUS.unpack(self._heard)
+        self._heard = b""
         return pid, code
 
     def _forget(self) -> None:
+        self._owed, self._heard = False, b""
         if self._control is not None:
             self._control.close()
             self._control = None
