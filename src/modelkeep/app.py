@@ -21,7 +21,7 @@ from modelkeep.claims import Claim, address, claim, claim_one, mark_of
 from modelkeep.clock import Clock, SystemClock
 from modelkeep.errors import BadInput, BadSettings, Conflict, NotFound
 from modelkeep.extending import Extension, find_all
-from modelkeep.jobs import folders, overloads, services, upkeep
+from modelkeep.jobs import aside, folders, overloads, services, upkeep
 from modelkeep.jobs.archiving import archive
 from modelkeep.jobs.backup import backup
 from modelkeep.jobs.changing import adopt
@@ -190,6 +190,7 @@ class App:
                 if sealing is not None:
                     ledger.jobs.add(sealing)
             freeing.bound_threads(freeing.threads(self.settings.loading.threads, workers=self.settings.server.workers))
+            aside.forget(self.rooms)
             self.rooms.trials.begin(self.settings.loading.trial, apart=self.settings.loading.isolate)
             self.rooms.recorder.start()
             self.rooms.router.refresh()

@@ -16,7 +16,7 @@ from modelkeep.jobs.rolling_back import roll_back
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.runner import Pace, Runner
 from modelkeep.nouns import Field, Outcome, Policy, Prediction, Rollout, Signature, Trial, Version
-from modelkeep.runtimes import inspect
+from modelkeep.runtimes.formats import contents
 from modelkeep.serving.shelf import Keeping, Shelf
 from modelkeep.store.folder import FolderFiles
 from modelkeep.store.sqlite import SqliteStore
@@ -75,7 +75,7 @@ class Site:
         """Register a version whose model is this source."""
         path = self.folder / f"v{number}.py"
         path.write_text(source)
-        data = inspect(path, trust=True).data
+        data = contents(path)
         plain = {"model": "weight", "runtime": "python", "signature": SIGNATURE, "created": self.clock.now()}
         made = Version(number=number, artifact=self.rooms.files.put(data), size=len(data), **(plain | fields))
         with self.rooms.store.write() as ledger:

@@ -21,6 +21,7 @@ from sklearn.svm import LinearSVC
 from modelkeep.errors import BadArtifact, ModelFailed
 from modelkeep.nouns import Field, Lineage, Outputs, Signature
 from modelkeep.runtimes import inspect, pack_features
+from modelkeep.runtimes.formats import contents
 from modelkeep.runtimes.signatures import rows_of
 
 RNG = np.random.default_rng(7)
@@ -56,10 +57,10 @@ def test_skops_classes_come_as_the_signature_declares_them(keeper, signature_of,
     assert set(found.libraries) == {"skops", "scikit-learn"}
     signature = signature_of(NUMBERS, CHURNS.astype(int), classifies=found.classifies)
     assert signature.output == Field(name="y", kind="category", categories=("0", "1"))
-    outputs = keeper.load(found.data, signature).predict(PLAIN)
+    outputs = keeper.load(contents(tmp_path / "m"), signature).predict(PLAIN)
     assert outputs.values == [str(v) for v in model.predict(MATRIX)]
     assert outputs.scores == pytest.approx(model.predict_proba(MATRIX).max(axis=1).tolist())
-    boolean = keeper.load(found.data, signature_of(NUMBERS, CHURNS))
+    boolean = keeper.load(contents(tmp_path / "m"), signature_of(NUMBERS, CHURNS))
     assert boolean.predict(PLAIN).values == model.predict(MATRIX).astype(bool).tolist()
 
 
@@ -149,7 +150,7 @@ def test_joblib_in_each_packing(keeper, signature_of, tmp_path, compress):
     joblib.dump(model, tmp_path / "m", compress=compress)
     found = inspect(tmp_path / "m", trust=True)
     assert (found.runtime, "scikit-learn" in found.libraries) == ("joblib", True)
-    loaded = keeper.load(found.data, signature_of(NUMBERS, SPEND), runtime="joblib")
+    loaded = keeper.load(contents(tmp_path / "m"), signature_of(NUMBERS, SPEND), runtime="joblib")
     assert loaded.predict(PLAIN).values == pytest.approx(model.predict(MATRIX).tolist())
 
 
@@ -157,7 +158,7 @@ def test_pickle_with_trust(keeper, signature_of, tmp_path):
     model = Ridge().fit(MATRIX, SPEND)
     (tmp_path / "m").write_bytes(pickle.dumps(model))
     found = inspect(tmp_path / "m", trust=True)
-    loaded = keeper.load(found.data, signature_of(NUMBERS, SPEND), runtime=found.runtime)
+    loaded = keeper.load(contents(tmp_path / "m"), signature_of(NUMBERS, SPEND), runtime=found.runtime)
     assert loaded.predict(PLAIN).values == pytest.approx(model.predict(MATRIX).tolist())
 
 
@@ -174,19 +175,20 @@ def test_pickle_with_trust(keeper, signature_of, tmp_path):
 )
 def test_a_python_function_row_by_row_or_in_batches(keeper, tmp_path, source, expected):
     (tmp_path / "rule.py").write_text(source)
-    found = inspect(tmp_path / "rule.py", trust=True)
-    again = inspect(tmp_path / "rule.py:predict", trust=True)
-    assert found == again
+    assert inspect(tmp_path / "rule.py", trust=True).runtime == "python"
+    assert contents(tmp_path / "rule.py") == contents(tmp_path / "rule.py:predict")
     signature = Signature(inputs=(Field(name="age", kind="number"),), output=Field(name="y", kind="number"))
-    loaded = keeper.load(found.data, signature, runtime="python")
+    loaded = keeper.load(contents(tmp_path / "rule.py"), signature, runtime="python")
     assert loaded.predict([{"age": 1.5}, {"age": 2.5}]) == expected
 
 
 def test_a_python_function_may_answer_a_class_with_its_probability(keeper, tmp_path):
     (tmp_path / "rule.py").write_text("def judge(row):\n    return ('goes' if row['age'] > 2 else 'stays', 0.75)")
-    found = inspect(tmp_path / "rule.py:judge", trust=True)
+    assert inspect(tmp_path / "rule.py:judge", trust=True).runtime == "python"
     signature = Signature(inputs=(Field(name="age", kind="number"),), output=Field(name="y", kind="category"))
-    outputs = keeper.load(found.data, signature, runtime="python").predict([{"age": 1}, {"age": 3}])
+    outputs = keeper.load(contents(tmp_path / "rule.py:judge"), signature, runtime="python").predict(
+        [{"age": 1}, {"age": 3}]
+    )
     assert outputs == Outputs(values=["stays", "goes"], scores=[0.75, 0.75])
 
 
@@ -216,7 +218,7 @@ def test_packing_the_same_source_twice_gives_the_same_bytes(tmp_path):
 def test_what_is_no_finite_number_is_a_failure_of_the_model(keeper, tmp_path, answer):
     (tmp_path / "rule.py").write_text(f"def predict(row):\n    return {answer}")
     signature = Signature(inputs=(Field(name="age", kind="number"),), output=Field(name="y", kind="number"))
-    loaded = keeper.load(inspect(tmp_path / "rule.py", trust=True).data, signature, runtime="python")
+    loaded = keeper.load(contents(tmp_path / "rule.py"), signature, runtime="python")
     assert math.isnan(loaded.seconds)
     with pytest.raises(ModelFailed, match="m@1 failed"):
         loaded.predict([{"age": 1.0}])
@@ -226,7 +228,7 @@ def test_what_is_no_finite_number_is_a_failure_of_the_model(keeper, tmp_path, an
 def test_a_wrong_number_of_answers_is_a_failure_of_the_model(keeper, tmp_path, source):
     (tmp_path / "rule.py").write_text(f"def predict(rows):\n    {source}")
     signature = Signature(inputs=(Field(name="age", kind="number"),), output=Field(name="y", kind="number"))
-    loaded = keeper.load(inspect(tmp_path / "rule.py", trust=True).data, signature, runtime="python")
+    loaded = keeper.load(contents(tmp_path / "rule.py"), signature, runtime="python")
     with pytest.raises(ModelFailed):
         loaded.predict([{"age": 1.0}, {"age": 2.0}])
 
@@ -235,7 +237,7 @@ def test_a_wrong_number_of_answers_is_a_failure_of_the_model(keeper, tmp_path, s
 def test_what_is_no_class_is_a_failure_of_the_model(keeper, tmp_path, answer):
     (tmp_path / "rule.py").write_text(f"def predict(row):\n    return {answer}")
     signature = Signature(inputs=(Field(name="age", kind="number"),), output=Field(name="y", kind="boolean"))
-    loaded = keeper.load(inspect(tmp_path / "rule.py", trust=True).data, signature, runtime="python")
+    loaded = keeper.load(contents(tmp_path / "rule.py"), signature, runtime="python")
     with pytest.raises(ModelFailed):
         loaded.predict([{"age": 1.0}])
 

@@ -20,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 from modelkeep.errors import BadArtifact
 from modelkeep.nouns import Field, Signature
 from modelkeep.runtimes import archives, formats, inspect, pack_features, trees_lightgbm
+from modelkeep.runtimes.formats import contents
 
 MATRIX = np.random.default_rng(3).normal(size=(100, 2))
 TRUTH = MATRIX[:, 0] * 3
@@ -140,9 +141,9 @@ def test_unknown_types_are_named_and_can_be_vouched_for(keeper, tmp_path):
     assert found.runtime == "skops-trusted"
     signature = Signature(inputs=(Field(name="a", kind="number"),), output=Field(name="y", kind="number"))
     with pytest.raises(BadArtifact, match=r"posixpath\.join"):  # the bytes alone never earn the trust
-        keeper.load(found.data, signature, runtime="skops")
+        keeper.load(contents(tmp_path / "m"), signature, runtime="skops")
     with pytest.raises(BadArtifact, match=r"no predict\(\)"):
-        keeper.load(found.data, signature, runtime="skops-trusted")
+        keeper.load(contents(tmp_path / "m"), signature, runtime="skops-trusted")
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
@@ -195,9 +196,9 @@ def test_python_is_code_and_needs_trust(tmp_path):
     source.write_text(f"open({str(marker)!r}, 'w')\ndef predict(row):\n    return 1.0\n")
     with pytest.raises(BadArtifact, match="explicit trust"):
         inspect(source, trust=False)
-    packed = inspect(source, trust=True)
-    (tmp_path / "m").write_bytes(packed.data)
-    assert inspect(tmp_path / "m", trust=True) == packed
+    assert inspect(source, trust=True).runtime == "python"
+    (tmp_path / "m").write_bytes(contents(source))
+    assert inspect(tmp_path / "m", trust=True).runtime == "python"
     assert not marker.exists()
 
 

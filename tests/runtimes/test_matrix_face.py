@@ -61,8 +61,8 @@ def test_trees_answer_categories_by_their_codes_and_unseen_ones_as_rows_do(keepe
 def test_feature_code_and_texts_are_asked_with_rows_only(keeper, tmp_path):
     source = tmp_path / "m.py"
     source.write_text("def predict(row):\n    return 1.0\n")
-    from modelkeep.runtimes import inspect
+    from modelkeep.runtimes.formats import contents
 
-    data = inspect(source, trust=True).data
+    data = contents(source)
     loaded = keeper.load(data, Signature(inputs=INPUTS, output=Field(name="y", kind="number")), runtime="python")
     assert loaded.matrix is None

@@ -44,6 +44,14 @@ def test_nothing_is_left_of_a_stream_that_breaks(files: FolderFiles, tmp_path: P
     assert not list((tmp_path / "files").iterdir())
 
 
+def test_other_bytes_than_were_said_are_not_kept(files: FolderFiles, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"model").hexdigest()
+    with pytest.raises(BadArtifact, match="has changed before it was kept"):
+        files.put(b"modeL", digest=digest)
+    assert not list((tmp_path / "files").iterdir())
+    assert files.put(b"model", digest=digest) == digest
+
+
 @pytest.mark.parametrize("change", [b"modeL", b"mode", b"", b"model "])
 def test_changed_bytes_are_never_handed_out(files: FolderFiles, change: bytes) -> None:
     digest = files.put(b"model")

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 from msgspec import Raw, Struct, structs
 
 from modelkeep.errors import Conflict, Refused
+from modelkeep.jobs.aside import aside
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.trying import Trials
 from modelkeep.nouns import Features, Outputs, Version
@@ -136,11 +136,9 @@ def _first(old: Outputs, new: Outputs, *, name: str) -> int:
 @contextmanager
 def _beside(rooms: Rooms, data: bytes) -> Iterator[Callable[[str], Path]]:
     """The new file and the kept ones, until it is known whether it stays."""
-    work = rooms.folder / "work"
-    work.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(data).hexdigest()
-    with TemporaryDirectory(dir=work, prefix="compress-") as folder:
-        place = Path(folder) / digest
+    with aside(rooms) as folder:
+        place = folder / digest
         place.write_bytes(data)
         yield lambda wanted: place if wanted == digest else rooms.files.path(wanted)
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from modelkeep.jobs import scoring
+from modelkeep.jobs import aside, scoring
 from modelkeep.jobs.rooms import Done, Rooms, Run
 from modelkeep.quantities import DAY
 
@@ -28,7 +28,8 @@ class Tidied(Struct, frozen=True, kw_only=True):
 def tidy(rooms: Rooms, run: Run, *, accesses: float = 365 * DAY) -> Done:
     """Forget jobs that ended well long ago; the newest of each schedule stays, and what failed for ``long``.
 
-    Answers to scored files are let go after a day. Who read personal records is forgotten after ``accesses`` seconds.
+    Answers to scored files are let go after a day, and what killed processes left aside at once. Who read personal
+    records is forgotten after ``accesses`` seconds.
     """
     asked, now = run.arguments(Tidy), rooms.clock.now()
     with rooms.store.write() as ledger:
@@ -36,4 +37,5 @@ def tidy(rooms: Rooms, run: Run, *, accesses: float = 365 * DAY) -> Done:
         gone += ledger.jobs.purge(now - asked.long)
         seen = ledger.persons.purge_accesses(now - accesses)
     scoring.forget(rooms)
+    aside.forget(rooms)
     return Done(result=Tidied(jobs=gone, accesses=seen))

@@ -2,9 +2,7 @@
 
 import hashlib
 import math
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +11,7 @@ from msgspec import Raw, Struct, structs
 from modelkeep import profile
 from modelkeep.errors import BadArtifact, BadInput, Conflict
 from modelkeep.jobs import histories, naming, rivals, samples
+from modelkeep.jobs.aside import aside
 from modelkeep.jobs.rooms import Rooms
 from modelkeep.jobs.trying import Candidate
 from modelkeep.nouns import Baseline, Features, Lineage, Policy, Signature, Value, Version
@@ -25,6 +24,7 @@ from modelkeep.runtimes import (
     running,
 )
 from modelkeep.runtimes.running import Chosen
+from modelkeep.runtimes.taking import Taken
 from modelkeep.serving.discretion import marked
 from modelkeep.store.seams import Ledger
 
@@ -94,15 +94,9 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     _check(registration)
     with rooms.store.read() as ledger:
         policy = ledger.versions.policy(registration.model)
-    with rooms.trials.of(registration.path, memory=policy.memory) as candidate:
-        found = candidate.look(trust=registration.trust, runtime=registration.runtime)
-        code = _feature_code(registration)
-        columns = _columns(registration)
-        version = _version(rooms, registration, found=found, code=code, columns=columns, policy=policy)
-        with _aside(rooms, found.data, code) as locate:
-            candidate.load(version, locate)
-            worth = _tried(version, candidate, registration=registration, columns=columns, horizon=policy.horizon)
-    rooms.files.put(found.data)
+    with aside(rooms) as folder:
+        taken, code, version, worth = _on_trial(rooms, registration, folder=folder, policy=policy)
+        rooms.files.put(taken.path, digest=taken.digest)
     if code is not None:
         rooms.files.put(code)
     reference = None if worth.reference is None else rooms.files.put(profile.encode(worth.reference))
@@ -122,10 +116,28 @@ def register(rooms: Rooms, registration: Registration, *, also: Also | None = No
     return _keep(rooms, version, registration=registration, also=also)
 
 
+def _on_trial(
+    rooms: Rooms, registration: Registration, *, folder: Path, policy: Policy
+) -> tuple[Taken, bytes | None, Version, _Worth]:
+    """What is to be kept of the file, in ``folder``, and of its feature code; the version; what the trial showed."""
+    # What lies in our own folder for work was sent, or made here: nobody writes to it any more.
+    ours = registration.path.resolve().is_relative_to((rooms.folder / "work").resolve())
+    with rooms.trials.of(registration.path, folder, memory=policy.memory, ours=ours) as candidate:
+        found = candidate.look(trust=registration.trust, runtime=registration.runtime)
+        taken, code, columns = candidate.taken, _feature_code(registration), _columns(registration)
+        version = _version(rooms, registration, taken=taken, found=found, code=code, columns=columns, policy=policy)
+        if code is not None:
+            (folder / _digest(code)).write_bytes(code)
+        candidate.load(version, folder.joinpath)
+        worth = _tried(version, candidate, registration=registration, columns=columns, horizon=policy.horizon)
+    return taken, code, version, worth
+
+
 def _version(
     rooms: Rooms,
     registration: Registration,
     *,
+    taken: Taken,
     found: Inspected,
     code: bytes | None,
     columns: dict[str, list[Value]] | None,
@@ -137,9 +149,9 @@ def _version(
     version = Version(
         model=registration.model,
         number=number,
-        artifact=_digest(found.data),
+        artifact=taken.digest,
         features=None if code is None else _digest(code),
-        size=len(found.data),
+        size=taken.size,
         runtime=found.runtime,
         signature=marked(_signature(registration, found, columns=columns), policy.privacy),
         created=rooms.clock.now(),
@@ -220,18 +232,6 @@ def _signature(registration: Registration, found: Inspected, *, columns: dict[st
         names = [name for name in names if name in {*found.inputs, registration.output}]
     used = {name: columns[name] for name in names}
     return infer_signature(used, output=registration.output, units=registration.units, classifies=found.classifies)
-
-
-@contextmanager
-def _aside(rooms: Rooms, *files: bytes | None) -> Iterator[Callable[[str], Path]]:
-    """The files by their digests in a folder of their own: they are kept for good only when the trial went well."""
-    work = rooms.folder / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work, prefix="trial-") as folder:
-        for data in files:
-            if data is not None:
-                (Path(folder) / _digest(data)).write_bytes(data)
-        yield Path(folder).joinpath
 
 
 def _digest(data: bytes) -> str:

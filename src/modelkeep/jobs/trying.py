@@ -14,8 +14,9 @@ from modelkeep.runtimes import Inspected, Loaded, inspect, load, running
 from modelkeep.runtimes.confining import confined
 from modelkeep.runtimes.confining.confined import Bounds
 from modelkeep.runtimes.confining.nursery import POSSIBLE
-from modelkeep.runtimes.confining.trial import Trial
+from modelkeep.runtimes.confining.trial import Trial, check
 from modelkeep.runtimes.running import Chosen
+from modelkeep.runtimes.taking import Taken, take
 
 LATER = "register it again in a minute"
 AT_ONCE = 2
@@ -26,7 +27,12 @@ WAITING = 8
 
 
 class Candidate(Protocol):
-    """A file on trial. Its methods are asked in this order, and raise BadArtifact."""
+    """A file on trial. Its methods are asked in this order, and raise BadArtifact.
+
+    ``taken`` is the copy that is tried, and that is to be kept.
+    """
+
+    taken: Taken
 
     def look(self, *, trust: bool, runtime: str | None) -> Inspected:
         """Recognise the file and look at it, running none of it."""
@@ -60,14 +66,15 @@ class Trials:
         return self._here >= AT_ONCE + WAITING
 
     @contextmanager
-    def of(self, path: Path, *, memory: int) -> Iterator[Candidate]:
-        """Put a file on trial, which may hold ``memory`` bytes when it is apart.
+    def of(self, path: Path, folder: Path, *, memory: int, ours: bool = False) -> Iterator[Candidate]:
+        """Put a file on trial, which may hold ``memory`` bytes when it is apart; its copy is made in ``folder``.
 
-        Raises Unavailable when others are on trial for as long as a step may take, or too many wait already, or no
-        process can be started.
+        ``ours`` says that nobody writes to the file any more. Raises BadArtifact for one that is too large or cannot
+        be read, StoreUnavailable when the disk does not take the copy, and Unavailable when others are on trial for as
+        long as a step may take, or too many wait already, or no process can be started.
         """
         if not self._apart:
-            yield _Here(path)
+            yield _Here(take(path, folder, ours=ours))
             return
         with self._door:
             if self.full:
@@ -77,7 +84,8 @@ class Trials:
             if not self._turns.acquire(timeout=self._seconds):
                 raise Unavailable(f"{AT_ONCE} other files are on trial", remedy=LATER)
             try:
-                with Trial(path, memory=memory, seconds=self._seconds) as trial:
+                check(path, memory=memory)
+                with Trial(take(path, folder, ours=ours), memory=memory, seconds=self._seconds) as trial:
                     yield trial
             finally:
                 self._turns.release()
@@ -102,14 +110,14 @@ class Trials:
 class _Here:
     """A file on trial in this very process."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, taken: Taken) -> None:
+        self.taken = taken
         self._version: Version
         self._locate: Callable[[str], Path]
         self.predict: Predict
 
     def look(self, *, trust: bool, runtime: str | None) -> Inspected:
-        return inspect(self._path, trust=trust, runtime=runtime)
+        return inspect(self.taken.path, trust=trust, runtime=runtime, name=self.taken.name)
 
     def load(self, version: Version, locate: Callable[[str], Path]) -> None:
         self._version, self._locate = version, locate

@@ -7,13 +7,16 @@ import io
 import stat
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from modelkeep.errors import BadArtifact
 
+MAGIC = b"PK\x03\x04"
 MAX_MEMBERS = 200_000
 MAX_UNPACKED = 4 * 2**30
 """Bytes that all members together may unpack to."""
+LONGEST_TABLE = 4 * 2**20
+"""Bytes of a table of contents that are read where the archive is only glanced at."""
 BOMB_FROM = 256 * 2**20
 BOMB_RATIO = 100
 """Above BOMB_FROM unpacked bytes, an archive that shrank more than BOMB_RATIO-fold is taken for a bomb."""
@@ -34,6 +37,26 @@ def members(data: bytes) -> dict[str, zipfile.ZipInfo]:
     if broken is not None:
         raise BadArtifact(f"the archive's member {broken!r} is damaged", remedy="copy the file again")
     return found
+
+
+def listed(path: Path) -> set[str]:
+    """The names in an archive's table of contents, of which no member is read; none when it is broken or very long."""
+    try:
+        with _Glanced(path) as file, zipfile.ZipFile(file) as archive:
+            return set(archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return set()
+
+
+class _Glanced(io.FileIO):
+    """A file of which no long piece is read at once: a table of contents says itself how long it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = LONGEST_TABLE
+        if size > LONGEST_TABLE:
+            raise OSError("a longer piece than anybody should read")
+        return super().read(size) or b""
 
 
 def read(data: bytes, name: str, *, limit: int) -> bytes:

@@ -134,7 +134,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     libraries: dict[str, str] = {}
     for member in found.members:
         libraries |= _inspect_member(member).libraries
-    return Inspected(runtime="ensemble", data=data, libraries=libraries, classifies=True if found.classes else None)
+    return Inspected(runtime="ensemble", libraries=libraries, classifies=True if found.classes else None)
 
 
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:
@@ -178,7 +178,7 @@ def _inspect_member(member: Member) -> Inspected:
     try:
         if member.runtime == "linear":
             linear(member.data)
-            return Inspected(runtime="linear", data=member.data)
+            return Inspected(runtime="linear")
         return format_of(_recognised(member)).inspect(member.data, trust=False)
     except BadArtifact as error:
         raise BadArtifact(f"member {member.name!r}: {error.message}", remedy=error.remedy) from error

@@ -8,7 +8,7 @@ starts in a quarter of a second: scikit-learn and LightGBM alone are 150 MB and 
 import importlib
 import io
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
@@ -69,12 +69,11 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
 class Inspected(Struct, frozen=True, kw_only=True):
     """What looking at a model file told, without running any of it.
 
-    ``data`` are the bytes to keep; ``libraries`` the versions that the file itself names; ``inputs`` the names of its
-    inputs and ``classifies`` whether it answers classes, both only as far as the file says so.
+    ``libraries`` are the versions that the file itself names; ``inputs`` the names of its inputs and ``classifies``
+    whether it answers classes, both only as far as the file says so.
     """
 
     runtime: str
-    data: bytes
     libraries: dict[str, str] = {}
     inputs: tuple[str, ...] = ()
     classifies: bool | None = None
@@ -104,6 +103,8 @@ _MODULES: dict[str, str] = {
 RUNTIMES = tuple(_MODULES)
 """The names of the formats, as in ``Version.runtime``."""
 
+_ARCHIVES = {"python": packing.MANIFEST, "ensemble": "ensemble.json", "skops": "schema.json"}
+"""The member by which an archive of each format is known."""
 _ONNX = {0x12, 0x1A, 0x22, 0x3A, 0x42}
 """After its version, a model of ONNX tells who made it, its domain or its graph: the tags of these fields."""
 _ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
@@ -133,33 +134,23 @@ def module_of(runtime: str) -> str:
     return _MODULES.get(runtime, "")
 
 
-def inspect(path: Path, *, trust: bool, runtime: str | None = None) -> Inspected:
+def inspect(path: Path, *, trust: bool, runtime: str | None = None, name: str = "") -> Inspected:
     """Recognise a model file and look at it; none of its code runs.
 
     ``path`` is a model file, or ``file.py:function`` for plain Python. ``trust`` says that whoever registers it vouches
     for the code in it: needed for Python, pickle, joblib and skops files with types beyond the known ones. ``runtime``
-    refuses any other format than that one. Raises BadArtifact naming the file, what is wrong and the remedy.
+    refuses any other format than that one. Raises BadArtifact naming the file (``name`` where people call it so), what
+    is wrong and the remedy.
     """
+    name = name or called(path)
     data = contents(path)
     try:
         found = format_of(recognise(data)).inspect(data, trust=trust)
     except BadArtifact as error:
-        raise _named(path, error) from error
+        raise BadArtifact(f"{name}: {error.message}", remedy=error.remedy) from error
     if runtime not in {None, found.runtime}:
-        raise BadArtifact(f"{called(path)} is a {found.runtime} file, not {runtime}", remedy="leave the runtime out")
+        raise BadArtifact(f"{name} is a {found.runtime} file, not {runtime}", remedy="leave the runtime out")
     return found
-
-
-def recognised(path: Path, data: bytes) -> str:
-    """As ``recognise``, of a file's ``contents``. Raises BadArtifact naming the file."""
-    try:
-        return recognise(data)
-    except BadArtifact as error:
-        raise _named(path, error) from error
-
-
-def _named(path: Path, error: BadArtifact) -> BadArtifact:
-    return BadArtifact(f"{called(path)}: {error.message}", remedy=error.remedy)
 
 
 def called(path: Path) -> str:
@@ -169,10 +160,18 @@ def called(path: Path) -> str:
 
 def recognise(data: bytes) -> str:
     """The name of the format of these bytes, from their content. Raises BadArtifact when it is none that is known."""
+    if data.startswith(archives.MAGIC):
+        return _recognise_zip(data)
+    return recognise_head(data, size=len(data))
+
+
+def recognise_head(data: bytes, *, size: int) -> str:
+    """The name of the format of a file of ``size`` bytes that is no archive, as far as its first ones tell.
+
+    A joblib file that is not packed may be taken for a pickle, when it does not say so yet.
+    """
     if not data:
         raise BadArtifact("the file is empty", remedy="save the model again")
-    if data.startswith(b"PK\x03\x04"):
-        return _recognise_zip(data)
     if data.startswith(b"tree\n") and b"version=v" in data[:200]:
         return "lightgbm"
     if data[:1] == b"{" and b"learner" in data[:200]:
@@ -184,7 +183,7 @@ def recognise(data: bytes) -> str:
     if data[0] == 0x08 and len(data) > 16 and 3 <= data[1] <= 40 and data[2] in _ONNX:
         return "onnx"
     raise BadArtifact(
-        f"{len(data):,} bytes of no known model format",
+        f"{size:,} bytes of no known model format",
         remedy="save it with skops.io.dump, a Booster's save_model, joblib.dump, pack_ensemble, or give a .py file",
     )
 
@@ -193,13 +192,14 @@ def _recognise_zip(data: bytes) -> str:
     if not zipfile.is_zipfile(io.BytesIO(data)):
         raise BadArtifact("the archive has no table of contents: it is cut off", remedy="copy the file again")
     names = archives.members(data)
-    if packing.MANIFEST in names:
-        return "python"
-    if "ensemble.json" in names:
-        return "ensemble"
-    if "schema.json" in names:
-        return "skops"
+    if found := kind_of_archive(names):
+        return found
     raise BadArtifact(f"an archive, but of no known model format (it holds {sorted(names)[:5]})")
+
+
+def kind_of_archive(names: Collection[str]) -> str:
+    """The name of the format of an archive with these members; empty when it is none that is known."""
+    return next((kind for kind, member in _ARCHIVES.items() if member in names), "")
 
 
 def contents(path: Path) -> bytes:
@@ -207,9 +207,14 @@ def contents(path: Path) -> bytes:
     file, function = packing.split_entry(path, default="predict")
     if file.suffix == ".py" and file.is_file():
         return packing.pack(file, function=function, use="model")
+    regular(path)
+    return path.read_bytes()
+
+
+def regular(path: Path) -> None:
+    """Raise BadArtifact, naming the file, unless it is one and not too large to be taken in."""
     if not path.is_file():
         raise BadArtifact(f"no file {str(path)!r}", remedy="check the path; it must be a regular file")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise BadArtifact(f"{path.name} has {size:,} bytes, at most {MAX_BYTES:,} are taken in")
-    return path.read_bytes()

@@ -45,7 +45,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
         raise BadArtifact(
             f"not a whole ONNX file: {error}", remedy="copy the file again, or export it again"
         ) from error
-    return Inspected(runtime="onnx", data=data)
+    return Inspected(runtime="onnx")
 
 
 def _walk(data: bytes, *, kind: str, depth: int) -> None:

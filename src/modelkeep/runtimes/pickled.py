@@ -39,7 +39,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
         raise BadArtifact(f"the {kind} file is cut off: it does not end as a pickle does", remedy="copy it again")
     version = _SKLEARN.search(head)
     libraries = {"scikit-learn": version.group(1).decode()} if version else {}
-    return Inspected(runtime=kind, data=data, libraries=libraries)
+    return Inspected(runtime=kind, libraries=libraries)
 
 
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:

@@ -23,7 +23,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
             f"{packed.file}:{packed.function} is Python code, and code runs with the server's rights",
             remedy="read it, then register it with explicit trust",
         )
-    return Inspected(runtime="python", data=data)
+    return Inspected(runtime="python")
 
 
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:

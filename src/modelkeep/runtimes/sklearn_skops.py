@@ -55,7 +55,6 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
         )
     return Inspected(
         runtime="skops-trusted" if unknown else "skops",
-        data=data,
         libraries=_libraries(schema),
         classifies=_classifies(schema),
     )

@@ -28,7 +28,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     """Check the text's structure in Python, so that the library's parser only ever sees a whole, sound file."""
     del trust  # a file of trees holds no code
     head = lightgbm_text.checked(data).head
-    return Inspected(runtime="lightgbm", data=data, inputs=head.named, classifies=head.classifies)
+    return Inspected(runtime="lightgbm", inputs=head.named, classifies=head.classifies)
 
 
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:

@@ -32,7 +32,7 @@ def inspect(data: bytes, *, trust: bool) -> Inspected:
     """Check the file's structure in Python, so that the library's parser only ever sees a whole, sound file."""
     del trust  # a file of trees holds no code
     found = xgboost_file.checked(data)
-    return Inspected(runtime="xgboost", data=data, inputs=found.named, classifies=found.classifies)
+    return Inspected(runtime="xgboost", inputs=found.named, classifies=found.classifies)
 
 
 def open_model(path: Path, signature: Signature, *, coded: bool, runtime: str) -> Opened:

@@ -31,14 +31,19 @@ class FolderFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, source: Path | bytes | BinaryIO) -> str:
+    def put(self, source: Path | bytes | BinaryIO, *, digest: str = "") -> str:
         """See ``seams.Files.put``. The bytes are streamed; what is there already is written anew, which repairs it."""
         with self._faults("keep a file in"), durable.beside(self._folder) as part:
-            digest = durable.write(part, source)
-            place = self._place(digest)
+            found = durable.write(part, source)
+            if digest not in {"", found}:
+                raise BadArtifact(
+                    f"a file has changed before it was kept: its bytes are {found}, not {digest}",
+                    remedy="who writes to it? try again with one that stays as it is",
+                )
+            place = self._place(found)
             durable.make_folder(place.parent)
             durable.settle(part, place)
-        return digest
+        return found
 
     def take(self, part: Path) -> str:
         """Keep a file that was written into this folder, by renaming it; its digest. Raises OSError."""

@@ -626,8 +626,11 @@ class Store(Protocol):
 class Files(Protocol):
     """Content-addressed files: the name of a file is the SHA-256 of its bytes, in hex."""
 
-    def put(self, source: Path | bytes | BinaryIO) -> str:
-        """Keep a file (write, fsync, rename) and return its digest. Raises StoreUnavailable."""
+    def put(self, source: Path | bytes | BinaryIO, *, digest: str = "") -> str:
+        """Keep a file (write, fsync, rename) and return its digest. Raises StoreUnavailable.
+
+        Where its ``digest`` is known already, nothing is kept of other bytes: raises BadArtifact.
+        """
 
     def path(self, digest: str) -> Path:
         """Where its bytes can be read, verified against the digest at this call.

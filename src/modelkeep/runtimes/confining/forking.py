@@ -170,7 +170,7 @@ def _serve(sock: socket.socket) -> None:
 
 def _looked(asked: Look) -> Reply:
     try:
-        found = formats.inspect(Path(asked.path), trust=asked.trust, runtime=asked.runtime)
+        found = formats.inspect(Path(asked.path), trust=asked.trust, runtime=asked.runtime, name=asked.name)
     except ModelkeepError as refusal:
         return Failed(kind="artifact", message=refusal.message, remedy=refusal.remedy)
     except MemoryError:

@@ -25,9 +25,13 @@ class Cut(Exception):
 
 
 class Look(Struct, frozen=True, kw_only=True, tag=True):
-    """The first frame of a trial: which file to look at, how, and how many bytes of data the process may have."""
+    """The first frame of a trial: which file to look at, how, and how many bytes of data the process may have.
+
+    ``name`` is what people call the file.
+    """
 
     path: str
+    name: str
     trust: bool
     runtime: str | None
     memory: int

@@ -18,43 +18,54 @@ from modelkeep.runtimes.confining.confined import files_of
 from modelkeep.runtimes.confining.frames import Answered, Ask, Choose, Chose, Cut, Failed, Load, Look, Looked, Ready
 from modelkeep.runtimes.confining.nursery import NURSERY
 from modelkeep.runtimes.confining.watched import Heavy, Watched
-from modelkeep.runtimes.formats import Inspected, called, contents, module_of, recognised
+from modelkeep.runtimes.formats import Inspected, called
 from modelkeep.runtimes.loading import checker
 from modelkeep.runtimes.running import Chosen
+from modelkeep.runtimes.taking import Taken, module_for
 
 _log = logging.getLogger("modelkeep.runtimes")
 MORE = "raise its policy's memory: modelkeep policy set NAME --memory BYTES"
 BATCH = 100
 """So many rows are asked in one step."""
+WHOLE = 10
+"""A whole trial may take as long as so many steps."""
+
+
+def check(path: Path, *, memory: int) -> None:
+    """Raise BadArtifact for a file that is larger than what it is loaded into may hold."""
+    if path.is_file() and (size := path.stat().st_size) > memory:
+        raise BadArtifact(
+            f"{called(path)} is {size >> 20} MB, and what it is loaded into may hold {memory >> 20} MB", remedy=MORE
+        )
 
 
 class Trial:
-    """The trial of one file. Each step may take ``seconds``, and the process may hold ``memory`` bytes.
+    """The trial of one file. Each step may take ``seconds``, all together ``whole`` times as many.
+
+    The process may hold ``memory`` bytes. What it looks at is the copy that was taken in, which is to be kept.
 
     Every method raises BadArtifact when the process does not survive it, naming the file or the version and how it
     ended; ``predict`` raises ModelFailed for whatever else goes wrong in the model. Raises BadArtifact for a file that
-    cannot be read, is of no known format, or larger than the memory; Unavailable when no process can be started.
+    is of no known format; Unavailable when no process can be started.
     """
 
-    def __init__(self, path: Path, *, memory: int, seconds: float) -> None:
-        self._path, self._memory, self._seconds = path.absolute(), memory, seconds
-        self._name = called(path)
-        if path.is_file() and path.stat().st_size > memory:
-            self._refuse(f"is {path.stat().st_size >> 20} MB, and what it is loaded into may hold {memory >> 20} MB")
-        self._data = contents(path)
-        module = module_of(recognised(path, self._data))
-        self._process = Watched(NURSERY.spawn(modules=(module,)), memory=memory)
+    def __init__(self, taken: Taken, *, memory: int, seconds: float, whole: float = WHOLE) -> None:
+        self.taken, self._memory, self._seconds = taken, memory, seconds
+        self._name = taken.name
+        self._process = Watched(NURSERY.spawn(modules=(module_for(taken),)), memory=memory)
+        self._whole = whole * seconds
+        self._end = monotonic() + self._whole
         self._check: Callable[[Outputs, int], None] | None = None
 
     def look(self, *, trust: bool, runtime: str | None) -> Inspected:
         """As ``runtimes.inspect``."""
-        asked = Look(path=str(self._path), trust=trust, runtime=runtime, memory=self._memory)
+        path = str(self.taken.path.absolute())
+        asked = Look(path=path, name=self._name, trust=trust, runtime=runtime, memory=self._memory)
         found = self._asked(asked, doing="cannot be looked at")
         if not isinstance(found, Looked):
             raise self._strange(found)
         return Inspected(
             runtime=found.runtime,
-            data=self._data,
             libraries=found.libraries,
             inputs=found.inputs,
             classifies=found.classifies,
@@ -80,9 +91,9 @@ class Trial:
         """As ``running.choose``. A search that takes too long or too much memory has found none."""
         asked = Choose(rows=[dict(row) for row in rows])
         try:
-            found = self._process.asked(asked, until=monotonic() + self._seconds)
+            found = self._process.asked(asked, until=self._until())
         except (Heavy, TimeoutError) as bound:
-            said = str(bound) or f"took longer than {self._seconds:g} s"
+            said = str(bound) or self._late()
             _log.warning("no runner was found for %s: the search %s", self._name, said)
             return None
         except Cut:
@@ -113,12 +124,12 @@ class Trial:
 
     def _asked(self, question: frames.Question, *, doing: str) -> frames.Reply:
         try:
-            found = self._process.asked(question, until=monotonic() + self._seconds)
+            found = self._process.asked(question, until=self._until())
             self._process.weigh()
         except TimeoutError:
             self._refuse(
-                f"{doing}: it took longer than {self._seconds:g} s",
-                remedy="does it hang? if it needs that long, raise the setting loading.trial",
+                f"{doing}: it {self._late()}",
+                remedy="does it hang? would a shorter sample do? if it needs so long, raise the setting loading.trial",
             )
         except Heavy as weight:
             self._refuse(f"{doing}: it {weight}")
@@ -128,6 +139,15 @@ class Trial:
                 remedy="the server goes on without it; load it by itself with the libraries installed here to see why",
             )
         return found
+
+    def _until(self) -> float:
+        return min(monotonic() + self._seconds, self._end)
+
+    def _late(self) -> str:
+        """Which bound was broken, in words."""
+        if monotonic() >= self._end:
+            return f"took longer than {self._whole:g} s with all its steps"
+        return f"took longer than {self._seconds:g} s"
 
     def _refuse(self, why: str, *, remedy: str = MORE) -> NoReturn:
         raise BadArtifact(f"{self._name} {why}", remedy=remedy)
