@@ -44,6 +44,18 @@ def test_nothing_is_left_of_a_stream_that_breaks(files: FolderFiles, tmp_path: P
     assert not list((tmp_path / "files").iterdir())
 
 
+def test_what_a_killed_process_left_half_written_is_swept(files: FolderFiles, tmp_path: Path) -> None:
+    assert files.sweep(0.0) == 0
+    digest = files.put(b"model")
+    part = tmp_path / "files" / ".0123456789abcdef.part"
+    part.write_bytes(b"mod")
+    written = part.stat().st_mtime
+    assert files.sweep(written) == 0
+    assert files.sweep(written + 1.0) == 3
+    assert not part.exists()
+    assert files.path(digest).read_bytes() == b"model"
+
+
 def test_other_bytes_than_were_said_are_not_kept(files: FolderFiles, tmp_path: Path) -> None:
     digest = hashlib.sha256(b"model").hexdigest()
     with pytest.raises(BadArtifact, match="has changed before it was kept"):

@@ -28,7 +28,7 @@ class Tidied(Struct, frozen=True, kw_only=True):
 def tidy(rooms: Rooms, run: Run, *, accesses: float = 365 * DAY) -> Done:
     """Forget jobs that ended well long ago; the newest of each schedule stays, and what failed for ``long``.
 
-    Answers to scored files are let go after a day, and what killed processes left aside at once. Who read personal
+    Answers to scored files are let go after a day, and what killed processes left behind. Who read personal
     records is forgotten after ``accesses`` seconds.
     """
     asked, now = run.arguments(Tidy), rooms.clock.now()
@@ -38,4 +38,5 @@ def tidy(rooms: Rooms, run: Run, *, accesses: float = 365 * DAY) -> Done:
         seen = ledger.persons.purge_accesses(now - accesses)
     scoring.forget(rooms)
     aside.forget(rooms)
+    rooms.files.sweep(now - DAY)
     return Done(result=Tidied(jobs=gone, accesses=seen))

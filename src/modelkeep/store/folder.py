@@ -65,6 +65,20 @@ class FolderFiles:
             durable.sync_folder(place.parent)
         return size
 
+    def sweep(self, before: float) -> int:
+        """See ``seams.Files.sweep``."""
+        freed = 0
+        with self._faults("sweep"):
+            for part in self._folder.glob(".*.part"):
+                try:
+                    told = part.stat()
+                except FileNotFoundError:
+                    continue  # it has just taken its place
+                if told.st_mtime < before:
+                    part.unlink(missing_ok=True)
+                    freed += told.st_size
+        return freed
+
     def path(self, digest: str) -> Path:
         """See ``seams.Files.path``."""
         place = self._existing(digest)

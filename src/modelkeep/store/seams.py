@@ -644,5 +644,8 @@ class Files(Protocol):
     def remove(self, digest: str) -> int:
         """Forget a file; its bytes, 0 when it was not there."""
 
+    def sweep(self, before: float) -> int:
+        """Remove what killed processes had not finished writing before a moment; the bytes. Raises StoreUnavailable."""
+
     def all(self) -> list[str]:
         """Every digest that is kept."""
