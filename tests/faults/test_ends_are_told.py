@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from migrated import ready
 from populating import answers, keep
 
 from modelkeep import settings
@@ -22,6 +23,7 @@ CRASH = "import ctypes\ndef predict(row):\n    if row['x'] == 777:\n        ctyp
 def app(tmp_path):
     flags = {"watch.every": "0s", "workloads": [], "logs.console": False}
     found = settings.load(folder=tmp_path / "data", environ={}, flags=flags)
+    ready(found.database)
     with App.open(found, clock=ManualClock(1e9)) as opened:
         yield opened
 

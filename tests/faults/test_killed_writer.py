@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from modelkeep.store.sqlite import SqliteStore
+from migrated import ready
 
 MANY = int(os.environ.get("KILLS", "100"))
 """How many kills the proofs are: ``KILLS=1000 pytest -m prove tests/faults/test_killed_writer.py``."""
@@ -28,10 +27,7 @@ def kills(address, folder, times):
 
 
 def in_a_file(folder):
-    store = SqliteStore(folder / "kept.db")
-    store.migrate()
-    store.close()
-    return str(folder / "kept.db")
+    return str(ready(folder / "kept.db"))
 
 
 @pytest.mark.row("LOG-01")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.app import App
@@ -28,6 +29,7 @@ with App.open(settings.load(folder=Path(sys.argv[1]), environ={})) as app:
 
 
 def opened(folder: Path) -> App:
+    ready(folder / "modelkeep.db")
     return App.open(settings.load(folder=folder, environ={}))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.app import App
@@ -25,6 +26,7 @@ PERSON = "person-of-two-folders-9"
 def opened(base: Path, name: str) -> App:
     """A server's folder; the database and what servers share lie beside."""
     flags = {"shared": str(base / "shared"), "store.path": str(base / "store.db")}
+    ready(base / "store.db")
     return App.open(settings.load(folder=base / name, environ={}, flags=flags))
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.app import App
@@ -37,6 +38,7 @@ with App.open(settings.load(folder=Path(sys.argv[1]), environ=environ)) as app:
 
 def opened(folder: Path, key: Path | None = None, *, encrypt: str = "true") -> App:
     environ = {"MODELKEEP_PRIVACY_ENCRYPT": encrypt, "MODELKEEP_PRIVACY_KEY": f"file:{key}"} if key else {}
+    ready(folder / "modelkeep.db")
     return App.open(settings.load(folder=folder, environ=environ, flags={"workloads": []}))
 
 

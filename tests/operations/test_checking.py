@@ -1,6 +1,7 @@
 """``modelkeep check performance``: a line for each floor that is missed, and a finding."""
 
 import pytest
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.alerts import rules
@@ -20,6 +21,7 @@ def app(tmp_path):
     signature = Signature(
         inputs=(Field(name="x", kind="number"),), output=Field(name="y", kind="category", categories=("no", "yes"))
     )
+    ready(tmp_path / "data" / "modelkeep.db")
     with App.open(settings.load(folder=tmp_path / "data", environ={})) as found:
         file = tmp_path / "m.py"
         file.write_text("def predict(row):\n    return 'yes'\n")

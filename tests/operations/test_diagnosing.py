@@ -1,6 +1,7 @@
 """What is wrong with a model, and a model that fails: taken out, told of, and brought back by itself."""
 
 import pytest
+from migrated import ready
 from msgspec import json
 
 from modelkeep import App, Field, ManualClock, Signature, settings
@@ -22,6 +23,7 @@ BAD = (
 @pytest.fixture
 def app(tmp_path):
     found = settings.load(folder=tmp_path / "data", environ={}, flags={"watch.every": "0s", "workloads": []})
+    ready(found.database)
     with App.open(found, clock=ManualClock(1_700_000_000.0)) as one:
         keep(one, GOOD)
         yield one

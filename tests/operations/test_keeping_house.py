@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from migrated import ready
 from msgspec import structs
 
 from modelkeep import settings
@@ -36,6 +37,7 @@ def clock():
 @pytest.fixture
 def app(tmp_path, clock):
     signature = Signature(inputs=(Field(name="x", kind="number"),), output=Field(name="y", kind="number"))
+    ready(tmp_path / "data" / "modelkeep.db")
     with App.open(settings.load(folder=tmp_path / "data", environ={}), clock=clock) as found:
         file = tmp_path / "m.py"
         file.write_text("def predict(row):\n    return row['x']\n")

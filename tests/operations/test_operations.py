@@ -4,6 +4,7 @@ from collections import Counter
 
 import msgspec
 import pytest
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.app import App
@@ -18,6 +19,7 @@ SIGNATURE = Signature(inputs=(Field(name="x", kind="number"),), output=Field(nam
 
 @pytest.fixture
 def app(tmp_path):
+    ready(tmp_path / "data" / "modelkeep.db")
     with App.open(settings.load(folder=tmp_path / "data", environ={})) as found:
         file = tmp_path / "m.py"
         file.write_text("def predict(row):\n    return 2.0 * row['x']\n")

@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from migrated import ready
 from msgspec import json
 
 from modelkeep import (
@@ -74,6 +75,7 @@ def live(app, draw, *, error, hours=6):
 def world(folder, *, errors=(1.0, 3.0)):
     """Two weeks up to a Monday."""
     found = settings.load(folder=folder / "data", environ={}, flags={"watch.every": "0s", "workloads": []})
+    ready(found.database)
     app = App.open(found, clock=ManualClock(MONDAY - 14.5 * DAY))
     draw = random.Random(4)
     model(app, folder, {"one": 0.5, "two": 0.5})

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import HOUR, prediction
+from migrated import ready
 
 from modelkeep.nouns import Outcome, Prediction
 from modelkeep.store.archive.upkeep import Archive
@@ -90,9 +91,7 @@ def _folder() -> Iterator[Path]:
 class _Twins:
     def __init__(self, folder: Path) -> None:
         self.paths = folder / "plain" / "m.db", folder / "archived" / "m.db"
-        self.plain, self.archived = (SqliteStore(path) for path in self.paths)
-        for store in (self.plain, self.archived):
-            store.migrate()
+        self.plain, self.archived = (SqliteStore(ready(path)) for path in self.paths)
 
     def both(self, act: Any) -> None:
         told = []

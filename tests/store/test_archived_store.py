@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from contract import StoreContract
 from joining_contract import JoiningContract
+from migrated import ready
 
 from modelkeep.store.archive.upkeep import Archive
 from modelkeep.store.seams import Ledger
@@ -47,8 +48,7 @@ class Hasty(SqliteStore):
 
 @pytest.fixture(params=[pytest.param(True, marks=pytest.mark.prove), False], ids=["some", "all"])
 def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SqliteStore]:
-    kept = Hasty(path, part=request.param)
-    kept.migrate()
+    kept = Hasty(ready(path), part=request.param)
     yield kept
     kept.close()
 

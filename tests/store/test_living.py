@@ -2,6 +2,7 @@
 
 import pytest
 from making import HOUR, prediction, told
+from migrated import ready
 
 from modelkeep.profile import Life, Slice
 from modelkeep.store.sqlite import SqliteStore
@@ -11,8 +12,7 @@ NAMES = ("persistence", "same_period", "ewma", "seasonal")
 
 @pytest.fixture
 def store(tmp_path):
-    found = SqliteStore(tmp_path / "m.db")
-    found.migrate()
+    found = SqliteStore(ready(tmp_path / "m.db"))
     yield found
     found.close()
 

@@ -2,6 +2,7 @@
 
 import pytest
 from making import prediction
+from migrated import ready
 from persons_contract import PersonsContract
 
 from modelkeep.errors import BadSettings, Unavailable
@@ -19,8 +20,7 @@ class TestPersonsOnSqlite(PersonsContract):
 class TestPersonsSealed(PersonsContract):
     @pytest.fixture
     def store(self, path):
-        kept = SqliteStore(path, sealer=Sealer([MASTER]))
-        kept.migrate()
+        kept = SqliteStore(ready(path), sealer=Sealer([MASTER]))
         yield kept
         kept.close()
 
@@ -36,9 +36,7 @@ class TestPersonsOnPostgres(PersonsContract):
 
 
 def sealed(path, *masters):
-    store = SqliteStore(path, sealer=Sealer(masters))
-    store.migrate()
-    return store
+    return SqliteStore(ready(path), sealer=Sealer(masters))
 
 
 def add(store, *people, first=1):
@@ -108,8 +106,7 @@ def test_a_sealed_row_opens_in_its_own_place_only(path):
 
 
 def test_records_from_before_encryption_are_read_and_sealed(path):
-    store = SqliteStore(path)
-    store.migrate()
+    store = SqliteStore(ready(path))
     add(store, "anna", None)
     store.close()
     store = sealed(path, MASTER)

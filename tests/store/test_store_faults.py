@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from making import folded, prediction, told
+from migrated import ready
 
 from modelkeep.errors import BadSettings, StoreUnavailable
 from modelkeep.store.sqlite import SqliteStore
@@ -44,8 +45,7 @@ def count(store: SqliteStore) -> int:
 
 
 def test_a_locked_store_is_named_after_busy_seconds_and_recovers(path: Path) -> None:
-    store = SqliteStore(path, busy=0.2)
-    store.migrate()
+    store = SqliteStore(ready(path), busy=0.2)
     add(store, 1)
     with written_elsewhere(path):
         began = time.perf_counter()
@@ -60,8 +60,7 @@ def test_a_locked_store_is_named_after_busy_seconds_and_recovers(path: Path) -> 
 
 
 def test_a_thread_that_writes_for_long_is_named_too(path: Path) -> None:
-    store = SqliteStore(path, busy=0.1)
-    store.migrate()
+    store = SqliteStore(ready(path), busy=0.1)
     with store.write(), ThreadPoolExecutor(1) as pool, pytest.raises(StoreUnavailable, match="locked"):
         pool.submit(add, store, 1).result()
     add(store, 1)
@@ -138,8 +137,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 
 
 def test_a_damaged_page_is_named(path: Path) -> None:
-    store = SqliteStore(path)
-    store.migrate()
+    store = SqliteStore(ready(path))
     add(store, *range(1, 300))
     store.close()
     size = path.stat().st_size

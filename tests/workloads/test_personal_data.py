@@ -1,6 +1,7 @@
 """What workloads keep of people beside predictions is shown to them, and goes with them."""
 
 import pytest
+from migrated import ready
 
 from modelkeep import settings
 from modelkeep.app import App
@@ -17,6 +18,7 @@ ANNA, PLACE = "customer-anna-31", "bistro"
 
 @pytest.fixture
 def app(tmp_path):
+    ready(tmp_path / "data" / "modelkeep.db")
     with App.open(settings.load(folder=tmp_path / "data", environ={})) as app:
         yield app
 
