@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
+from migrated import ready
 from msgspec import json, to_builtins
 
 from modelkeep import App, ManualClock, Settings
@@ -68,11 +69,15 @@ def tables(life):
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def town(tmp_path_factory, life, tables):
-    """A running app with the city's data and a released version of every model."""
+    """A running app with the city's data and a released version of every model.
+
+    It ends with its file: a runner on a clock that is moved by hand looks for work 20 times a second.
+    """
     clock = ManualClock(AT)
     settings = Settings(folder=tmp_path_factory.mktemp("town") / "data", workloads=("restaurants",))
+    ready(settings.database)
     with App.open(settings, clock=clock) as app:
         app.start()
         for kind, rows in life.items():
