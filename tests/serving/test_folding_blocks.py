@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from msgspec import defstruct, structs
 
 from modelkeep.nouns import Block, Field
+from modelkeep.nouns.blocks import Row
 from modelkeep.profile import encode
 from modelkeep.serving.binning import Binning, fold, fold_blocks
 
@@ -35,3 +37,18 @@ def test_blocks_are_folded_as_their_predictions_are(odd):
     shown = [[(f.model, f.version, f.role, f.hour, encode(f.profile)) for f in found] for found in (together, singly)]
     assert shown[0] == shown[1]
     assert [(f.version, f.hour, f.profile.n) for f in together] == [(1, 0.0, 43), (2, 0.0, 1), (1, 7200.0, 2)]
+
+
+def test_packed_rows_are_folded_as_dictionaries_are():
+    inputs = tuple(Field(name=name, kind="number") for name in ("x", "z", "w"))
+    binning = Binning(inputs=inputs, output=BINNING.output, edges=BINNING.edges | {"z": BINNING.edges["x"]})
+    packed = defstruct("Packed", [("c0", float), ("c1", float)], bases=(Row,), rename={"c0": "z", "c1": "x"})
+    plain = [block(1, rows=9), block(10, rows=30)]
+    for one in plain:
+        one.features[:] = [{"x": row["x"], "z": -row["x"]} for row in one.features]
+    rows = [structs.replace(one, features=[packed(row["z"], row["x"]) for row in one.features]) for one in plain]
+    for mixed in (rows, [plain[0], rows[1]]):
+        folded = [fold_blocks(blocks, lambda *_: binning) for blocks in (mixed, plain)]
+        assert encode(folded[0][0].profile) == encode(folded[1][0].profile)
+    assert [p.features for p in rows[1].predictions()] == plain[1].features
+    assert rows[1].only({"z"}).features == [{"z": row["z"]} for row in plain[1].features]

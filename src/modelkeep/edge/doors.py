@@ -27,7 +27,7 @@ from modelkeep.edge.refusals import Turned
 from modelkeep.edge.replies import Replies
 from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadInput, ModelkeepError, Overloaded
-from modelkeep.nouns import Outputs, Signature, Value
+from modelkeep.nouns import Outputs, Signature
 from modelkeep.serving.admission.crowds import Crowd
 from modelkeep.serving.admission.gates import PRIORITIES
 from modelkeep.serving.bursts import Burst, Kept
@@ -91,14 +91,15 @@ class Names:
     def __init__(self) -> None:
         self._start = os.urandom(9).hex()
         self._next = int.from_bytes(os.urandom(4), "big")
-        self._spare: list[str] = []
+        self.spare: list[str] = []
+        """Those that are made already."""
 
     def new(self) -> str:
         """Thirty characters that nobody had before."""
-        if not self._spare:  # several at once: each by itself takes twice as long
+        if not self.spare:  # several at once: each by itself takes twice as long
             first, self._next = self._next, self._next + SPARE
-            self._spare = [f"{self._start}{number:012x}" for number in range(self._next - 1, first - 1, -1)]
-        return self._spare.pop()
+            self.spare += [f"{self._start}{number:012x}" for number in range(self._next - 1, first - 1, -1)]
+        return self.spare.pop()
 
 
 class Door:
@@ -216,15 +217,30 @@ class Door:
 
     def _answer(self, asked: list[Asked], room: int, *, canary: bool) -> None:
         """Answer questions in one burst; what does not fit into it waits for the next, and long ones go by slices."""
+        read, rows, keys = self._read, [], []
+        for one in asked:
+            question = one.question = one.question or read(one.body, one.head.parted)
+            if not isinstance(question, Single):
+                self._answer_mixed(asked, room, canary=canary)
+                return
+            rows.append(question.features)
+            keys.append(question.key)
+        requests = [one.request for one in asked]
+        if asked:
+            pinned = self._version > 0
+            burst = Burst(model=self.model, rows=rows, keys=keys, requests=requests, pinned=pinned)
+            self._burst(asked, burst, singly=True)
+
+    def _answer_mixed(self, asked: list[Asked], room: int, *, canary: bool) -> None:
+        """The same where some ask about several rows, or what is not plain."""
         good: list[Asked] = []
-        rows: list[dict[str, Value]] = []
+        rows: list[Any] = []
         keys: list[str] = []
         requests: list[str] = []
         read = self._read
         for place, one in enumerate(asked):
-            question = one.question or read(one.body, one.head.parted)
+            question = one.question = one.question or read(one.body, one.head.parted)
             if isinstance(question, Single):
-                one.question = question
                 good.append(one)
                 rows.append(question.features)
                 keys.append(question.key)
@@ -233,11 +249,10 @@ class Door:
             if question is None or (canary and len(question.rows) > 1):
                 one.line.elsewhere(one)
                 continue
-            one.question = question
             n = len(question.rows)
             if n > 1 and len(rows) + n > max(room, FEW):
                 if not good:
-                    self._long.append(_Long(one, question, version=self._version or None))
+                    self._long.append(_Long(one, question, version=self._version or None, by=self._signature))
                     continue
                 self.queue[:0] = asked[place:]
                 break
@@ -249,26 +264,29 @@ class Door:
             pinned = self._version > 0
             self._burst(good, Burst(model=self.model, rows=rows, keys=keys, requests=requests, pinned=pinned))
 
-    def _burst(self, good: list[Asked], burst: Burst) -> None:
+    def _burst(self, good: list[Asked], burst: Burst, *, singly: bool = False) -> None:
         try:
             kept = self._gateway.burst(burst)
         except ModelkeepError as error:
             self.refuse(good, error)
         else:
-            self._kept(good, kept)
+            self._kept(good, kept, singly=singly)
 
-    def _kept(self, good: list[Asked], kept: Kept | None) -> None:
+    def _kept(self, good: list[Asked], kept: Kept | None, *, singly: bool = False) -> None:
         if kept is None:
             _elsewhere(good)
         elif kept.waits:
             _Waiting(self, good, kept=kept)
         else:
-            self.finish(good, kept)
+            self.finish(good, kept, singly=singly)
 
     def _slice(self, long: _Long, room: int) -> None:
         """Ask for the next rows of a long question; the last of them answers it."""
         rows = long.question.rows
-        got = self._gateway.ask(self.model, rows[long.done : long.done + max(room, FEW)], version=long.version)
+        route = self._route()
+        got = None
+        if route is not None and route.signature == long.signature:
+            got = self._gateway.ask(self.model, rows[long.done : long.done + max(room, FEW)], version=long.version)
         if got is None:
             long.asked.line.elsewhere(long.asked)
             return
@@ -284,15 +302,21 @@ class Door:
         else:
             self._kept([long.asked], kept)
 
-    def finish(self, asked: list[Asked], kept: Kept) -> None:
-        """Send the answers, and count them."""
+    def finish(self, asked: list[Asked], kept: Kept, *, singly: bool = False) -> None:
+        """Send the answers, and count them; ``singly`` says that each is to one row by itself."""
         signature = self._signature
         assert signature is not None  # noqa: S101 - questions were read by it
         wrong: list[tuple[Asked, BadInput]] = []
         for block, outputs in zip(kept.blocks, kept.outputs, strict=True):
             replies = Replies(block, outputs, signature=signature, model=self._name)
+            mine = asked if block.places is None else [asked[place] for place in block.places]
+            if singly:
+                for one, content in zip(mine, replies.ones(block.requests), strict=True):
+                    one.line.answer(one, content)
+                self._traffic.answers(self.model, block.keys, seconds=block.seconds)
+                continue
             start = 0
-            for one in asked if block.places is None else [asked[place] for place in block.places]:
+            for one in mine:
                 question = one.question
                 if isinstance(question, Single):
                     one.line.answer(one, replies.one(start, one.request))
@@ -327,16 +351,17 @@ class Door:
         self._traffic.running -= len(asked)
         taken = [now - one.came for one in asked]
         self._traffic.several("POST", self.asks.route, status=status, seconds=taken)
-        for one, seconds in zip(asked, taken, strict=True):
-            if (status >= 400 and not shed) or len(one.request) != OURS:
-                tell(one.head.url.decode("ascii"), one.request, model=self.model, status=status, seconds=seconds)
+        loud = status >= 400 and not shed
+        for one in asked if loud else [one for one in asked if len(one.request) != OURS]:
+            seconds = now - one.came
+            tell(one.head.url.decode("ascii"), one.request, model=self.model, status=status, seconds=seconds)
 
 
 class _Long:
     """A question of more rows than a slice has, on its way: nothing of it is recorded before all is answered."""
 
-    def __init__(self, asked: Asked, question: Question, *, version: int | None) -> None:
-        self.asked, self.question, self.version = asked, question, version
+    def __init__(self, asked: Asked, question: Question, *, version: int | None, by: Signature | None) -> None:
+        self.asked, self.question, self.version, self.signature = asked, question, version, by
         self.done, self.seconds = 0, 0.0
         self.outputs = Outputs(values=[])
 

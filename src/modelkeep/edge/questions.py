@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, NotRequired, Protocol, TypedDict
+from typing import Annotated, Any, NotRequired, Protocol, TypedDict, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
@@ -17,6 +17,7 @@ from modelkeep.edge import tensors
 from modelkeep.edge.tensors import Infer
 from modelkeep.errors import BadInput
 from modelkeep.nouns import Field, Signature, Value
+from modelkeep.nouns.blocks import Row, Rows
 from modelkeep.operations.predictions import MOST_ROWS, Key
 from modelkeep.serving.routes import fitting
 
@@ -36,7 +37,7 @@ class Single(Struct, kw_only=True):
 class Question(Struct, eq=False):
     """Rows with their keys; ``infer`` is the request in tensors that they came in."""
 
-    rows: list[dict[str, Value]]
+    rows: Rows
     keys: list[str]
     infer: Infer | None = None
 
@@ -51,6 +52,8 @@ class Reader(Protocol):
 def predictions(signature: Signature) -> Reader:
     """Reads bodies of ``/predict``: one row with perhaps a key, or several."""
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(body_of(signature)).decode
+    packed = _packs(signature)
+    width, colons = len(signature.inputs), sum(field.name.count(":") for field in signature.inputs)
 
     def read(body: bytes, _: int = -1) -> Question | Single | None:
         try:
@@ -59,9 +62,14 @@ def predictions(signature: Signature) -> Reader:
             return None
         features, key = asked.features, asked.key
         if features is UNSET or asked.rows is not UNSET:
-            return None if asked.rows is UNSET or features is not UNSET else _several(body, asked)
-        more = body.count(b":") - len(features) - 1 - (key != "")
-        if more and (b"\\" in body or more != _colons(features, key)):
+            if asked.rows is UNSET or features is not UNSET:
+                return None
+            return _packed(body, asked, width=width, colons=colons) if packed else _several(body, asked)
+        if packed:
+            more, said = body.count(b":") - width - 1 - (key != ""), colons
+        else:
+            more, said = body.count(b":") - len(features) - 1 - (key != ""), _colons(features)
+        if more and (b"\\" in body or more != said + key.count(":")):
             return None  # a name too many, unknown or written twice
         found: Single = asked
         return found
@@ -95,8 +103,7 @@ def body_of(signature: Signature) -> type[Struct]:
     Values keep the type that they were written in (``1`` stays a whole number). Names that the signature lacks are
     passed over; whoever decodes must count.
     """
-    inputs = {field.name: _value(field) for field in signature.inputs}
-    features = TypedDict("Features", inputs)  # type: ignore[misc]  # made from a signature
+    features = _row(signature) if _packs(signature) else _dictionary(signature)
     row = defstruct(
         "Row", [("features", features), ("key", Key, "")], forbid_unknown_fields=True, kw_only=True, gc=False
     )
@@ -111,6 +118,37 @@ def body_of(signature: Signature) -> type[Struct]:
     )
 
 
+def _packs(signature: Signature) -> bool:
+    """Whether all is said of a row by numbers in the order of the signature."""
+    return all(field.numeric and not field.nullable for field in signature.inputs)
+
+
+def _row(signature: Signature) -> Any:
+    names = {f"c{place}": field.name for place, field in enumerate(signature.inputs)}
+    fields = [(name, _value(field)) for name, field in zip(names, signature.inputs, strict=True)]
+    return defstruct("Features", fields, bases=(Row,), rename=names, gc=False)
+
+
+def _dictionary(signature: Signature) -> Any:
+    inputs = {field.name: _value(field) for field in signature.inputs}
+    return cast("Any", TypedDict)("Features", inputs)
+
+
+def _packed(body: bytes, asked: Any, *, width: int, colons: int) -> Question | None:
+    """``_several`` of rows that name every input and nothing else; ``colons`` stand in the names of them."""
+    rows = [row.features for row in asked.rows]
+    keys = [row.key for row in asked.rows]
+    unkeyed, n = keys.count(""), len(rows)
+    more = body.count(b":") - (width + 2) * n + unkeyed - 1 - (asked.key != "")
+    if more:
+        said = colons * n + sum(key.count(":") for key in keys) + asked.key.count(":")
+        if b"\\" in body or more != said:
+            return None
+    if unkeyed and asked.key:
+        keys = [key or asked.key for key in keys]
+    return Question(rows, keys)
+
+
 def _several(body: bytes, asked: Any) -> Question | None:
     rows = [row.features for row in asked.rows]
     keys = [row.key for row in asked.rows]
@@ -118,7 +156,7 @@ def _several(body: bytes, asked: Any) -> Question | None:
     known = sum(map(len, rows)) + 2 * len(rows) - unkeyed + 1 + (asked.key != "")
     more = body.count(b":") - known
     if more:
-        colons = sum(_colons(row.features, row.key) for row in asked.rows) + asked.key.count(":")
+        colons = sum(_colons(row.features) + row.key.count(":") for row in asked.rows) + asked.key.count(":")
         if b"\\" in body or more != colons:
             return None
     if unkeyed and asked.key:
@@ -137,7 +175,7 @@ def _value(field: Field) -> Any:
     return NotRequired[kind | None] if field.nullable else kind
 
 
-def _colons(features: dict[str, Value], key: str) -> int:
-    """How many colons stand in what a body says, not in how it says it."""
+def _colons(features: dict[str, Value]) -> int:
+    """How many colons stand in what features say, not in how they say it."""
     names = sum(name.count(":") for name in features)
-    return names + key.count(":") + sum(value.count(":") for value in features.values() if isinstance(value, str))
+    return names + sum(value.count(":") for value in features.values() if isinstance(value, str))

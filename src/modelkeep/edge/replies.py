@@ -60,21 +60,29 @@ class Replies:
         else:
             self._values = [_encode(value) for value in block.outputs]
         self._block, self._signature = block, signature
-        form = _form(block.writer, model, version=block.version, role=block.role)
-        latency = _encode(block.seconds * 1000)
-        self._before, self._after = form.before, form.after + latency + _REQUEST
+        self._form = form = _form(block.writer, model, version=block.version, role=block.role)
+        self._latency = latency = _encode(block.seconds * 1000)
         self._joined = None if outputs.weights is None else outputs
         self._simple = block.scores is None and block.intervals is None and self._joined is None
-        first, end = block.first, block.first + len(self._values)
-        self._digits = len(str(first)) if len(str(first)) == len(str(end)) else 0
+        digits = len(str(block.first))
+        self._digits = digits if digits == len(str(block.first + len(self._values))) else 0
         """The length of every row's number; 0 = they differ."""
         self._fixed = form.fixed + len(latency)
-        self._template = form.start + latency + form.end
+
+    @property
+    def _after(self) -> bytes:
+        """What stands behind a row's number, up to its request."""
+        return self._form.after + self._latency + _REQUEST
+
+    @property
+    def _template(self) -> bytes:
+        """The whole answer to one row that has no more than a value."""
+        return self._form.start + self._latency + self._form.end
 
     def row(self, place: int, request: bytes) -> bytes:
         """What one row is answered: what ``operations.predictions.answered`` would say."""
         block = self._block
-        parts = (self._values[place], self._before, block.first + place, self._after, request)
+        parts = (self._values[place], self._form.before, block.first + place, self._after, request)
         if self._simple:
             return b'{"prediction":%b%b%d%b%b"}' % parts
         more = b"" if block.scores is None else b',"score":%b' % _encode(block.scores[place])
@@ -94,10 +102,22 @@ class Replies:
         """What several rows are answered."""
         if not self._simple:
             return b'{"predictions":[%b]}' % b",".join([self.row(place, request) for place in range(start, end)])
-        row = b'{"prediction":%b' + _literal(self._before) + b"%d" + _literal(self._after + request) + b'"},'
+        row = b'{"prediction":%b' + _literal(self._form.before) + b"%d" + _literal(self._after + request) + b'"},'
         seqs = range(self._block.first + start, self._block.first + end)
         pairs = chain.from_iterable(zip(self._values[start:end], seqs, strict=True))
         return b'{"predictions":[%b]}' % ((row * len(seqs))[:-1] % tuple(pairs))
+
+    def ones(self, requests: list[str]) -> list[bytes]:
+        """``one`` for all rows."""
+        if not self._simple or not self._digits:
+            return [self.one(place, request) for place, request in enumerate(requests)]
+        template, fixed = self._template, self._fixed + self._digits
+        return [
+            template % (fixed + len(value) + len(name), name, value, seq, name)
+            for seq, (value, name) in enumerate(
+                zip(self._values, [request.encode() for request in requests], strict=True), self._block.first
+            )
+        ]
 
     def one(self, place: int, request: str) -> bytes:
         """The whole answer to a row that was asked by itself: head and body."""

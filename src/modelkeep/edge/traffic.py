@@ -117,14 +117,14 @@ class Traffic:
 
     def several(self, method: str, route: str, *, status: int, seconds: Sequence[float]) -> None:
         """Count requests of one route that were answered alike; ``seconds`` has one entry a request."""
-        one = (method, route, status)
-        self.requests[one] = self.requests.get(one, 0) + len(seconds)
+        one, n = (method, route, status), len(seconds)
+        self.requests[one] = self.requests.get(one, 0) + n
         durations = self.durations.get((method, route))
         if durations is None:
             durations = self.durations[method, route] = Durations()
         counts = durations.counts
-        if max(seconds, default=0.0) <= EDGES[0]:  # as on a server that is not busy
-            counts[0] += len(seconds)
+        if n and max(seconds) <= EDGES[0]:  # as on a server that is not busy
+            counts[0] += n
         else:
             for each in seconds:
                 counts[bisect_left(EDGES, each)] += 1

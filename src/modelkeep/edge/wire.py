@@ -116,14 +116,11 @@ class Road:
         """The protocol of this road, as uvicorn wants it: a class that is called for each connection."""
         return type("Wire", (Wire,), {"road": self})
 
-    def enter(self, asked: Asked, door: Door) -> None:
-        """Take a request; it is answered with all others that this turn of the loop brings."""
-        if not door.queue:
-            if not self._open:
-                asyncio.get_running_loop().call_soon(self._turn)
-            self._open.append(door)
-        door.queue.append(asked)
-        self.traffic.running += 1
+    def open(self, door: Door) -> None:
+        """Let a door answer all that this turn of the loop brings to it."""
+        if not self._open:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._open.append(door)
 
     def _turn(self) -> None:
         doors, self._open = self._open, []
@@ -357,12 +354,18 @@ class Wire(HttpToolsProtocol):
     def _enter(self, head: Head, body: bytes) -> None:
         self._requests += 1
         road, line = self.road, self._line
-        asked = Asked(self, head, body, head.request or road.names.new(), head.rank, perf_counter())
+        spare = road.names.spare
+        name = head.request or (spare.pop() if spare else road.names.new())
+        asked = Asked(self, head, body, name, head.rank, perf_counter())
         line.append(asked)
         if len(line) > DEEP:
             self.flow.pause_reading()
         if road.callers is None or self._may(asked, road.callers):
-            road.enter(asked, head.door)
+            door = head.door
+            if not door.queue:
+                road.open(door)
+            door.queue.append(asked)
+            road.traffic.running += 1
 
     def _may(self, asked: Asked, callers: limits.Callers) -> bool:
         """Count a request of its caller; one too many is answered at once."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -174,6 +176,28 @@ class Rollout(Struct, frozen=True, kw_only=True):
             return challenger, "canary"
         return self.champion, "champion"
 
+    def picks(self, keys: Sequence[str]) -> list[int]:
+        """The places of the keys for which the challenger answers, as ``pick`` says of each; quicker for many.
+
+        >>> rollout = Rollout(model="m", champion=1, challenger=2, mode="canary", share=0.5)
+        >>> keys = [f"entity {place}" for place in range(100)]
+        >>> rollout.picks(keys) == [place for place, key in enumerate(keys) if rollout.pick(key) == (2, "canary")]
+        True
+        """
+        if self.mode != "canary" or self.challenger is None:
+            return []
+        salted, number, share = _salted(f"{self.model}@{self.challenger}"), int.from_bytes, self.share
+        found = []
+        for place, key in enumerate(keys):
+            draw = salted.copy()
+            draw.update(key.encode())
+            if number(draw.digest(), "big") / _ARMS < share:
+                found.append(place)
+        return found
+
+
+_ARMS = 2**64
+
 
 def arm(salt: str, key: str) -> float:
     """A number in [0, 1), uniform over keys and fixed for a salt and key.
@@ -181,5 +205,11 @@ def arm(salt: str, key: str) -> float:
     >>> 0 <= arm("m@2", "entity 1") < 1
     True
     """
-    digest = hashlib.blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    draw = _salted(salt).copy()
+    draw.update(key.encode())
+    return int.from_bytes(draw.digest(), "big") / _ARMS
+
+
+@lru_cache(maxsize=256)
+def _salted(salt: str) -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=8, key=salt.encode()[:64])

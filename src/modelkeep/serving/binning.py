@@ -10,11 +10,12 @@ from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep import profile
 from modelkeep.errors import ModelkeepError, NotFound
 from modelkeep.nouns import Block, Field, Output, Prediction, Privacy, Value, Version
+from modelkeep.nouns.blocks import Row, Rows, named
 from modelkeep.profile import Floats, Profile
 from modelkeep.quantities import HOUR
 from modelkeep.serving.discretion import marked
@@ -93,7 +94,7 @@ class _Columns(Struct, frozen=True, kw_only=True):
     """Rows of one hour, column by column: ``outputs`` and ``scores`` of those alone that the version answered."""
 
     seconds: Sequence[float]
-    features: Sequence[Mapping[str, Value]]
+    features: Rows
     outputs: Sequence[Output | None]
     scores: Sequence[float]
 
@@ -101,7 +102,7 @@ class _Columns(Struct, frozen=True, kw_only=True):
 def _columns(rows: Sequence[Prediction]) -> _Columns:
     return _Columns(
         seconds=[row.seconds for row in rows],
-        features=[row.features for row in rows],
+        features=[dict(row.features) for row in rows],
         outputs=[row.output for row in rows if row.error is None],
         scores=[row.score for row in rows if row.error is None and row.score is not None],
     )
@@ -144,8 +145,14 @@ def _profile(rows: _Columns, binning: Binning) -> Profile:
     )
 
 
-def _by_name(names: Sequence[str], rows: Sequence[Mapping[str, Value]]) -> dict[str, Sequence[Value]]:
+def _by_name(names: Sequence[str], rows: Rows) -> dict[str, Sequence[Value]]:
     """The values of each feature, None where it is missing."""
+    kinds = set(map(type, rows))
+    if len(kinds) == 1 and issubclass(kind := kinds.pop(), Row):
+        columns = zip(*[structs.astuple(row) for row in rows if isinstance(row, Row)], strict=True)
+        known = dict(zip(kind.__struct_encode_fields__, columns, strict=True))
+        return {name: known.get(name) or [None] * len(rows) for name in names}
+    rows = named(rows)
     if len(names) > 1:
         with contextlib.suppress(KeyError):  # all are there, as nearly always: half the time
             return dict(zip(names, zip(*map(itemgetter(*names), rows), strict=True), strict=True))

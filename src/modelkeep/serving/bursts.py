@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from modelkeep.nouns import Block, Outputs, Role, Rollout, Value
+from modelkeep.nouns.blocks import Row, Rows, named
 from modelkeep.runtimes import Loaded
 
 SLICE = 0.005
@@ -24,6 +25,8 @@ LATE = 10 * SLICE
 """A call that takes longer had better not been made in the event loop."""
 MOST = 1000
 _NEWEST = 0.2
+_Take: TypeAlias = Callable[[Any], tuple[Any, ...]]
+_astuple: _Take = structs.astuple
 
 
 class Burst(Struct, frozen=True, kw_only=True):
@@ -33,7 +36,7 @@ class Burst(Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    rows: list[dict[str, Value]]
+    rows: Rows
     keys: list[str]
     requests: list[str]
     pinned: bool = False
@@ -42,7 +45,7 @@ class Burst(Struct, frozen=True, kw_only=True):
         """Some of its rows."""
         return Burst(
             model=self.model,
-            rows=[self.rows[place] for place in places],
+            rows=cast("Rows", [self.rows[place] for place in places]),
             keys=[self.keys[place] for place in places],
             requests=[self.requests[place] for place in places],
         )
@@ -67,7 +70,7 @@ class Burst(Struct, frozen=True, kw_only=True):
             role=role,
             at=at,
             seconds=seconds / len(self.rows),
-            features=self.rows,
+            features=cast("list[dict[str, Value]]", self.rows),
             outputs=outputs.values,
             keys=self.keys,
             requests=self.requests,
@@ -92,13 +95,20 @@ def arms(rollout: Rollout, burst: Burst) -> Iterable[tuple[int, Role, list[int] 
     """The versions that answer, in which role, and the places of their rows (None = all of them)."""
     if rollout.mode != "canary" or burst.pinned:
         return ((rollout.champion, "champion", None),)
-    found: dict[tuple[int, Role], list[int]] = {}
-    pick = rollout.pick
-    for place, key in enumerate(burst.keys):
-        found.setdefault(pick(key or burst.requests[place]), []).append(place)
-    if len(found) == 1:
-        return [(version, role, None) for version, role in found]
-    return [(version, role, places) for (version, role), places in found.items()]
+    keys = (
+        burst.keys
+        if all(burst.keys)
+        else [key or request for key, request in zip(burst.keys, burst.requests, strict=True)]
+    )
+    mine, champion = rollout.picks(keys), rollout.champion
+    challenger = champion if rollout.challenger is None else rollout.challenger
+    if not mine:
+        return ((champion, "champion", None),)
+    if len(mine) == len(keys):
+        return ((challenger, "canary", None),)
+    drawn = set(mine)
+    others = [place for place in range(len(keys)) if place not in drawn]
+    return ((champion, "champion", others), (challenger, "canary", mine))
 
 
 class Pace:
@@ -107,7 +117,7 @@ class Pace:
     def __init__(self) -> None:
         self._slopes: dict[str, float] = {}
         self._late: set[str] = set()
-        self._takes: dict[str, tuple[Loaded, Callable[[dict[str, Value]], tuple[Any, ...]] | None]] = {}
+        self._takes: dict[str, tuple[Loaded, _Take | None]] = {}
 
     def retain(self, names: Collection[str]) -> None:
         """Forget every version but these, so that what was unloaded leaves memory."""
@@ -122,7 +132,7 @@ class Pace:
         left = SLICE - first
         return min(1 + int(left / max(slope, 1e-6)), MOST) if left > 0 else 1
 
-    def ask(self, loaded: Loaded, rows: list[dict[str, Value]]) -> Outputs:
+    def ask(self, loaded: Loaded, rows: Rows) -> Outputs:
         """What a version says to some rows: by their matrix, where that says all there is to say."""
         name = loaded.version.name
         known = self._takes.get(name)
@@ -130,7 +140,12 @@ class Pace:
             known = self._takes[name] = loaded, _taking(loaded)
         take, matrix = known[1], loaded.matrix
         if take is None or matrix is None:
-            return loaded.predict(rows)
+            return loaded.predict(named(rows))
+        if isinstance(rows[0], Row):
+            if rows[0].__struct_encode_fields__ == loaded.columns:
+                take = _astuple
+            else:
+                rows = named(rows)  # read by another signature
         numbers = array("d", list(chain.from_iterable(map(take, rows))))  # half the time of np.array on lists of rows
         return matrix(np.frombuffer(numbers).reshape(len(rows), -1))
 
@@ -152,7 +167,7 @@ class Pace:
         return again
 
 
-def _taking(loaded: Loaded) -> Callable[[dict[str, Value]], tuple[Any, ...]] | None:
+def _taking(loaded: Loaded) -> _Take | None:
     """What takes a row's numbers in the order of the matrix; None when some may be missing, or are no numbers."""
     inputs = loaded.version.signature.inputs
     plain = all(field.numeric and not field.nullable for field in inputs)

@@ -30,7 +30,8 @@ from modelkeep.errors import (
     TimedOut,
     Unavailable,
 )
-from modelkeep.nouns import Block, Features, Outputs, Policy, Prediction, Role, Rollout, Value
+from modelkeep.nouns import Block, Features, Outputs, Policy, Prediction, Role, Rollout
+from modelkeep.nouns.blocks import Rows
 from modelkeep.runtimes import Loaded
 from modelkeep.serving.admission.admitting import Admission
 from modelkeep.serving.admission.crowds import Turns
@@ -268,9 +269,7 @@ class Gateway:
             outputs.append(got[0])
         return self._recorded(route, blocks, outputs=outputs)
 
-    def ask(
-        self, model: str, rows: list[dict[str, Value]], *, version: int | None
-    ) -> tuple[int, Outputs, float] | None:
+    def ask(self, model: str, rows: Rows, *, version: int | None) -> tuple[int, Outputs, float] | None:
         """What the champion (or the ``version`` that began) says to a part of some rows, in how many seconds.
 
         Nothing is recorded or counted before ``keep``. None is said where ``burst`` says it, and in a canary.
@@ -291,7 +290,7 @@ class Gateway:
         block = burst.block(outputs, seconds, name=name, version=version, role="champion", at=self._clock.now())
         return self._recorded(route, [block], outputs=[outputs])
 
-    def _called(self, model: str, version: int, rows: list[dict[str, Value]]) -> tuple[Outputs, float] | None:  # noqa: PLR0917
+    def _called(self, model: str, version: int, rows: Rows) -> tuple[Outputs, float] | None:  # noqa: PLR0917
         """One call in the event loop; None when it is not to be made there, or failed."""
         loaded = self._quick.get((model, version))
         if loaded is None:

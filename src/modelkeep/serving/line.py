@@ -22,8 +22,9 @@ from modelkeep.store.seams import Told
 
 T = TypeVar("T")
 _COUNT = struct.Struct("<I")
-_AT_HAND = 16
-"""So many groups keep their records in memory beside the spool; those behind them are read back in their turn."""
+_AT_HAND = 2000
+"""The groups at the front keep their records in memory beside the spool until they have so many; those behind them are
+read back in their turn."""
 _SHRINK = 1 << 20
 
 
@@ -89,6 +90,7 @@ class Line:
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque()
         self._loose: deque[Entry] = deque()
+        self._at_hand = 0
         self.refusal = ""
         """Why the spool took nothing at the last attempt; empty when it did."""
         for place, data in spool.frames():
@@ -123,8 +125,9 @@ class Line:
         """
         entry.data = self.encoded(group)
         with self._lock:
-            if len(self._entries) < _AT_HAND:
+            if self._at_hand < _AT_HAND:
                 entry.group = group
+                self._at_hand += entry.count
             self._entries.append(entry)
             self._loose.append(entry)
         return self.spill()
@@ -195,6 +198,8 @@ class Line:
             entry.kept = True
             self._entries.popleft()
             safe = entry.count if entry.place is None else 0
+            if entry.group is not None:
+                self._at_hand -= entry.count
             entry.group = entry.data = None
             self._shrink()
         return safe
@@ -215,6 +220,7 @@ class Line:
                 entry.kept = whole or not entry.count
             self._entries = deque(entry for entry in self._entries if not entry.kept)
             self._loose = deque(entry for entry in self._loose if not entry.kept)
+            self._at_hand = sum(entry.count for entry in self._entries if entry.group is not None)
         return records, found
 
     def _stripped(self, entry: Entry) -> int:

@@ -189,10 +189,7 @@ class Recorder:
         if self._valve.off or not n:
             return done()
         with self._lock:
-            if self._beyond(n):
-                if self.durability == "sync" or certain:
-                    raise self._refusal(n)
-                self._dropped += n
+            if self._beyond(n, certain=certain):
                 return done()
             self._open.predictions.extend(predictions)
             self._arrived(n)
@@ -205,9 +202,6 @@ class Recorder:
             return done()
         with self._lock:
             if self._beyond(n):
-                if self.durability == "sync":
-                    raise self._refusal(n)
-                self._dropped += n
                 return done()
             self._open.blocks.append(block)
             self._arrived(n)
@@ -234,8 +228,7 @@ class Recorder:
             told.set_result([])
             return told
         with self._lock:
-            if self._beyond(len(outcomes)):
-                raise self._refusal(len(outcomes))
+            self._beyond(len(outcomes), certain=True)
             self._open.outcomes.extend(outcomes)
             self._urgent.set()
             self._open.entry.taken(len(outcomes), told, patient=patient)
@@ -332,10 +325,15 @@ class Recorder:
         if entry.count >= self.batch:
             self._full.set()
 
-    def _beyond(self, n: int) -> bool:
-        """True when records would pass the bound; only what no disk has counts."""
+    def _beyond(self, n: int, *, certain: bool = False) -> bool:
+        """True when records pass the bound of what no disk has: they are dropped, or StoreUnavailable is raised."""
         stuck = self._line is not None and self._line.refusal
-        return self._taken - self._safe + n > (self._most if stuck else 10 * self._most)
+        if self._taken - self._safe + n <= (self._most if stuck else 10 * self._most):
+            return False
+        if certain or self.durability == "sync":
+            raise self._refusal(n)
+        self._dropped += n
+        return True
 
     def _refusal(self, n: int) -> StoreUnavailable:
         self._refused += n

@@ -101,9 +101,10 @@ def _compiled(plan: Plan) -> Engine:
 
     forest, prepare = _forest(plan), _prepared(plan)
     found, divisor = Compiled(forest), forest.divisor
+    plain = divisor == 1.0 and not plan.columns and not forest.single
     return Engine(
         one=_alone(plan, found.one, divisor=divisor),
-        many=lambda table: found.many(prepare(table)) / divisor,
+        many=found.many if plain else lambda table: found.many(prepare(table)) / divisor,
     )
 
 
@@ -211,10 +212,11 @@ def _guard(plan: Plan) -> Callable[[Floats], None] | None:
 
 def _reader(plan: Plan) -> Callable[[Floats], Outputs]:
     """What reads the sums of many rows."""
-    labels = list(plan.labels)
+    labels, plain = list(plan.labels), plan.head == "identity"
 
     def numbers(sums: Floats) -> Outputs:
-        return Outputs(values=[*_read(plan.head, sums)[:, -1].tolist()])
+        found: list[Output] = (sums if plain else _read(plan.head, sums))[:, -1].tolist()
+        return Outputs(values=found)
 
     def classes(sums: Floats) -> Outputs:
         chances = _read(plan.head, sums)
