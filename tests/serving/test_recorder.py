@@ -14,7 +14,7 @@ from housing import CLASS, NOW, until
 
 from modelkeep import profile
 from modelkeep.errors import BadInput, StoreUnavailable
-from modelkeep.nouns import Baseline, Outcome, Prediction, Rollout
+from modelkeep.nouns import Baseline, Block, Outcome, Prediction, Rollout
 from modelkeep.serving.keeper import Group, Keeper
 
 HERE = Path(__file__).parent
@@ -231,6 +231,22 @@ def test_a_record_that_can_never_be_kept_is_put_aside_and_harms_no_other(house, 
     assert house.recorder.state.aside == 1
     (aside,) = (house.folder / "spool").glob("aside-*")
     assert bad[0].id in aside.read_text()
+
+
+def test_a_row_of_a_block_that_can_never_be_kept_is_put_aside_and_harms_no_other(house):
+    house.add("return 0.0")
+    for outputs in ([1.0, 2.0], [3.0, 2**70, 5.0], [6.0]):
+        writer, first = house.recorder.new_range(len(outputs))
+        n = len(outputs)
+        block = Block(
+            writer=writer, first=first, model="m", version=1, role="champion", at=NOW, seconds=0.001,
+            features=[{"x": 1.0}] * n, outputs=outputs, keys=[""] * n, requests=["r"] * n,
+        )  # fmt: skip
+        house.recorder.take_block(block)
+    assert house.recorder.flush() == 0
+    with house.store.read() as ledger:
+        assert [p.output for _, p in ledger.records.predictions("m", limit=10)] == [1.0, 2.0, 3.0, 5.0, 6.0]
+    assert house.recorder.state.aside == 1
 
 
 def test_an_outcome_that_cannot_be_recorded_is_refused_at_once(house):

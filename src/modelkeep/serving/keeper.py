@@ -7,7 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from typing import cast
 
+import msgspec
 from msgspec import Struct, structs
 
 from modelkeep.errors import StoreUnavailable
@@ -29,7 +31,10 @@ AGAIN = 5.0
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """What one transaction keeps. ``writer`` and ``number`` (from 1) make it recognisable when it is sent twice."""
+    """What one transaction keeps. ``writer`` and ``number`` (from 1) make it recognisable when it is sent twice.
+
+    On its way to the spool its blocks may be packed (``msgspec.Raw``); whatever comes out of a line has them open.
+    """
 
     writer: int
     number: int
@@ -49,6 +54,13 @@ class Group(Struct, frozen=True, kw_only=True):
             *(Group(writer=0, number=0, blocks=(row,)) for block in self.blocks for row in block.singly()),
             *(Group(writer=0, number=0, outcomes=(outcome,)) for outcome in self.outcomes),
         ]
+
+
+def opened(group: Group) -> Group:
+    """The same with its blocks as such, some of which may be packed already."""
+    decode, given = msgspec.msgpack.decode, cast("tuple[Block | msgspec.Raw, ...]", group.blocks)
+    blocks = [decode(one, type=Block) if isinstance(one, msgspec.Raw) else one for one in given]
+    return structs.replace(group, blocks=tuple(blocks))
 
 
 def joined(groups: Sequence[Group]) -> Group:

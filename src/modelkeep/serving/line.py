@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import structs
+from msgspec import Raw, structs
 
 from modelkeep.errors import ModelkeepError, StoreUnavailable
+from modelkeep.nouns import Block
 from modelkeep.serving.keeper import Group
 from modelkeep.serving.spool import Place, Spool
 from modelkeep.store.seams import Told
@@ -26,6 +27,22 @@ _AT_HAND = 2000
 """The groups at the front keep their records in memory beside the spool until they have so many; those behind them are
 read back in their turn."""
 _SHRINK = 1 << 20
+
+
+UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError)
+"""What says that a record can never be kept, whatever the state of the store."""
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def packed(block: Block) -> Block | Raw:
+    """A block as it will be written; itself when it cannot be, and its rows must be looked at one by one.
+
+    Done at once, while its rows are in the processor's cache: their memory is then free for the next.
+    """
+    try:
+        return Raw(_pack(block))
+    except UNFIT:
+        return block
 
 
 def promise() -> Future[Any]:
@@ -123,9 +140,10 @@ class Line:
 
         Raises TypeError or ValueError when the group cannot be written at all; it is then not in the line.
         """
-        entry.data = self.encoded(group)
+        raw = any(isinstance(block, Raw) for block in group.blocks)
+        entry.data = self.encoded(group, entry.count if raw else None)
         with self._lock:
-            if self._at_hand < _AT_HAND:
+            if self._at_hand < _AT_HAND and not raw:
                 entry.group = group
                 self._at_hand += entry.count
             self._entries.append(entry)
@@ -133,9 +151,9 @@ class Line:
         return self.spill()
 
     @staticmethod
-    def encoded(group: Group) -> bytes:
-        """A group as it is written. Raises TypeError or ValueError when that cannot be."""
-        return _COUNT.pack(group.size) + msgspec.msgpack.encode(group)
+    def encoded(group: Group, size: int | None = None) -> bytes:
+        """A group of so many records as it is written. Raises TypeError or ValueError when that cannot be."""
+        return _COUNT.pack(group.size if size is None else size) + msgspec.msgpack.encode(group)
 
     def spill(self) -> int:
         """Write what is only in memory into the spool, in order; the number of records that became safe by it."""

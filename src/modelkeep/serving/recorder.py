@@ -19,16 +19,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 from msgspec import structs
 
 from modelkeep.clock import Clock
-from modelkeep.errors import BadInput, Conflict, ModelkeepError, StoreUnavailable
+from modelkeep.errors import BadInput, Conflict, StoreUnavailable
 from modelkeep.nouns import Block, Outcome, Output, Prediction
-from modelkeep.serving.keeper import Group, Keeper, joined
-from modelkeep.serving.line import Entry, Line, promise, resolve
+from modelkeep.serving.keeper import Group, Keeper, joined, opened
+from modelkeep.serving.line import UNFIT, Entry, Line, packed, promise, resolve
 from modelkeep.serving.recording import Recording, done, marks_in, rest, set_aside, unheard
 from modelkeep.serving.spool import Marks, Spool
 from modelkeep.serving.valve import Valve
@@ -52,8 +52,6 @@ TOGETHER = 4000
 """So many predictions are kept in one transaction at most, when several groups wait."""
 HELD = 1.0
 """So long an outcome waits to be joined before its teller hears that it is held."""
-UNFIT = (ModelkeepError, msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError)
-"""What says that a record can never be kept, whatever the state of the store."""
 RETRY = 0.25
 """Pause in seconds before the store is tried again."""
 
@@ -64,7 +62,7 @@ class _Gathering:
     def __init__(self) -> None:
         self.predictions: list[Prediction] = []
         self.outcomes: list[Outcome] = []
-        self.blocks: list[Block] = []
+        self.blocks: list[Block | msgspec.Raw] = []
         self.entry = Entry(count=0)
 
 
@@ -200,10 +198,11 @@ class Recorder:
         n = len(block.outputs)
         if self._valve.off:
             return done()
+        raw = packed(block)
         with self._lock:
             if self._beyond(n):
                 return done()
-            self._open.blocks.append(block)
+            self._open.blocks.append(raw)
             self._arrived(n)
             return self._open.entry.done
 
@@ -379,13 +378,13 @@ class Recorder:
             number=next(self._numbers),
             predictions=predictions,
             outcomes=tuple(gathered.outcomes),
-            blocks=tuple(gathered.blocks),
+            blocks=cast("tuple[Block, ...]", tuple(gathered.blocks)),
         )
         self._waiting.append(entry)
         try:
             safe = line.admit(entry, group)
         except UNFIT:
-            safe = line.admit(entry, self._sifted(group, line.encoded))
+            safe = line.admit(entry, self._sifted(opened(group), line.encoded))
         self._passing = 0
         self._saved(safe)
         self._ready.set()
