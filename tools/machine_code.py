@@ -23,6 +23,8 @@ _RELOCATION = struct.Struct("<QQq")
 _RELATIVE = {2, 4}
 """R_X86_64_PC32 and R_X86_64_PLT32: the distance from the place to what it names."""
 _CODE, _RELOCATIONS, _ALLOCATED, _RUNS = 1, 4, 2, 4
+_CALLED = 1 << 4 | 2
+"""A symbol that is a function, and known outside the code."""
 
 
 def emitted(cpu: str) -> bytes:
@@ -61,7 +63,7 @@ def flat(data: bytes) -> bytes:
             struct.pack_into("<i", whole, place, places[symbol[3]] + symbol[4] + addend - place)
     offsets = {}
     for name, info, _, section, value, _ in symbols:
-        if info & 0xF == 2 and section in places:  # a function
+        if info == _CALLED and section in places:
             begin = names[4] + name
             offsets[data[begin : data.index(b"\0", begin)].decode()] = places[section] + value
     source = hashlib.sha256(loops.text().encode()).hexdigest()

@@ -24,8 +24,8 @@ ROWS = 1_000
 """So many rows must be answered as the library answers them."""
 NEAR = 1e-6
 """How far an answer may be from the library's, relative to it."""
-_TIMED = 0.02
-"""Seconds that timing one runner with rows of one size may take."""
+_TIMED, _TURNS = 0.02, 8
+"""Seconds that timing one runner with rows of one size may take, and in how many turns."""
 _NEW = "\x1fa value that training did not have"
 
 
@@ -57,31 +57,30 @@ def _way(found: Plan, make: Callable[[], Engine]) -> Answer:
 def choose(makes: Ways, library: Answer, *, proof: Proof) -> Runner | None:
     """The fastest way whose every answer agrees with the library's; None when the library is as fast."""
     expected = {name: _answers(library, rows) for name, rows in _groups(proof)}
-    best: Runner | None = None
-    theirs = _speeds(library, proof.usual)
+    agreeing: dict[str, tuple[Answer, float]] = {}
     for name, make in makes.items():
         try:
             ask = make()
         except ModelkeepError:
             continue  # its library is not installed here
         off = _difference(ask, proof, expected=expected)
-        if off is None:
-            continue
-        ours = _speeds(ask, proof.usual)
-        runner = Runner(
+        if off is not None:
+            agreeing[name] = ask, off
+    (one, hundred), *speeds = _speeds([library, *(ask for ask, _ in agreeing.values())], proof.usual)
+    found = [
+        Runner(
             name=name,
             rows=proof.size,
             difference=off,
-            one=ours[0],
-            hundred=ours[1],
-            library_one=theirs[0],
-            library_hundred=theirs[1],
+            one=alone,
+            hundred=many,
+            library_one=one,
+            library_hundred=hundred,
         )
-        if best is None or ours[0] * ours[1] < best.one * best.hundred:
-            best = runner
-    if best is None or best.one * best.hundred >= theirs[0] * theirs[1]:
-        return None
-    return best
+        for (name, (_, off)), (alone, many) in zip(agreeing.items(), speeds, strict=True)
+    ]
+    best = min(found, key=lambda runner: runner.one * runner.hundred, default=None)
+    return None if best is None or best.one * best.hundred >= one * hundred else best
 
 
 def proof(found: Plan, rows: Sequence[Features], *, signature: Signature, coded: bool) -> Proof:
@@ -278,19 +277,29 @@ def _numbers(outputs: Outputs, n: int) -> np.ndarray | None:
     return np.array(values, dtype=np.float64)
 
 
-def _speeds(ask: Answer, rows: list[Features]) -> tuple[float, float]:
-    """Seconds of a call with one row, and with a hundred."""
+def _speeds(asks: Sequence[Answer], rows: list[Features]) -> list[tuple[float, float]]:
+    """Seconds of a call with one row, and with a hundred, of each: the lower quartile of many.
+
+    They are asked by turns. A machine can be half as fast for seconds, because of others on it: who was timed then,
+    and the others a moment later, would be thought slower than they are.
+    """
     hundred = list(itertools.islice(itertools.cycle(rows), 100))
     singles = itertools.cycle([[row] for row in hundred])
-    return _seconds(lambda: ask(next(singles))), _seconds(lambda: ask(hundred))
+    taken: list[tuple[list[float], list[float]]] = [([], []) for _ in asks]
+    for _ in range(_TURNS):
+        for ask, (alone, many) in zip(asks, taken, strict=True):
+            alone.extend(_timed(ask, singles))
+            many.extend(_timed(ask, itertools.repeat(hundred)))
+    return [(statistics.quantiles(alone, n=4)[0], statistics.quantiles(many, n=4)[0]) for alone, many in taken]
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    """What a call takes: the lower quartile, since whatever else the machine does makes some of them longer."""
+def _timed(ask: Answer, questions: Iterator[list[Features]]) -> list[float]:
+    """What calls take, one after the other."""
     taken: list[float] = []
-    end = time.perf_counter() + _TIMED
-    while time.perf_counter() < end or len(taken) < 4:
+    end = time.perf_counter() + _TIMED / _TURNS
+    while time.perf_counter() < end or not taken:
+        rows = next(questions)
         start = time.perf_counter()
-        call()
+        ask(rows)
         taken.append(time.perf_counter() - start)
-    return statistics.quantiles(taken, n=4)[0]
+    return taken

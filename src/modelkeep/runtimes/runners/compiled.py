@@ -117,7 +117,7 @@ class Compiled:
         rows = np.empty((self._width, size))
         rows[:, 1 - LANES :] = 0.0
         head = (nodes.ctypes.data, ends.ctypes.data, len(self._roots), rows.ctypes.data, size, starts.ctypes.data)
-        return _Slot(rows, sums, (*head, *self._tail, sums.ctypes.data))
+        return _Slot(rows, sums, (*head, *self._tail, sums.ctypes.data, rows.size))
 
 
 def _packed(kind: np.dtype[Any], forest: Forest, *, order: Any = slice(None), **more: Any) -> NDArray[Any]:
