@@ -32,6 +32,7 @@ from modelkeep.serving.admission.crowds import Crowd
 from modelkeep.serving.admission.gates import PRIORITIES
 from modelkeep.serving.bursts import Burst, Kept
 from modelkeep.serving.routes import Route
+from modelkeep.serving.straight import Straight
 
 if TYPE_CHECKING:
     from modelkeep.serving.gateway import Gateway
@@ -45,7 +46,8 @@ SPARE = 64
 SOMEBODY = "\x7f" * OURS
 """Stands for the name of a request in a refusal that many get."""
 _SOMEBODY = SOMEBODY.encode()
-_rank = attrgetter("rank")
+_rank, _named = attrgetter("rank"), attrgetter("request")
+_OURS = frozenset({OURS})
 
 
 class Line(Protocol):
@@ -122,10 +124,26 @@ class Door:
 
     def turn(self) -> bool:
         """Answer what has come, a slice of it at most, and a slice of one long question; True when some is left."""
+        gateway, queue = self._gateway, self.queue
         self._turns += 1
         if self._turns % LOOK == 1:
-            self._room = self._gateway.room(self.model)
-        room, route = self._room, self._route()
+            self._room = gateway.room(self.model)
+        room, straight = self._room, gateway.straight.get(self.model)
+        if (
+            straight is not None
+            and straight.route.signature is self._signature
+            and len(queue) <= room
+            and not self._long
+            and self._crowd.quiet
+            and self._version in {0, straight.version}
+        ):
+            self._turn, self.queue = queue, []
+            self._answer_straight(queue, straight)
+            return bool(self.queue or self._long)
+        return self._turn_by_route(self._route(), room)
+
+    def _turn_by_route(self, route: Route | None, room: int) -> bool:
+        """The same where more than the champion of this moment may answer."""
         if (
             route is None
             or self._long
@@ -215,6 +233,30 @@ class Door:
         left = [one for one in self._turn if one.content is None and not one.other and one not in self.queue]
         self.refuse(left, fault())
 
+    def _answer_straight(self, asked: list[Asked], straight: Straight) -> None:
+        """Answer questions by the champion alone, when each is about one row."""
+        read, rows, keys = self._read, [], []
+        for one in asked:
+            question = one.question or read(one.body, one.head.parted)
+            if not isinstance(question, Single):
+                one.question = question
+                self._answer_mixed(asked, self._room, canary=False)
+                return
+            rows.append(question.features)
+            keys.append(question.key)
+        requests = [one.request for one in asked]
+        try:
+            kept = straight.answer(rows, keys=keys, requests=requests)
+        except ModelkeepError as error:
+            self.refuse(asked, error)
+            return
+        if kept is None:
+            self._burst(asked, Burst(model=self.model, rows=rows, keys=keys, requests=requests), singly=True)
+        elif kept.waits:
+            _Waiting(self, asked, kept=kept, singly=True)
+        else:
+            self.finish(asked, kept, singly=True)
+
     def _answer(self, asked: list[Asked], room: int, *, canary: bool) -> None:
         """Answer questions in one burst; what does not fit into it waits for the next, and long ones go by slices."""
         read, rows, keys = self._read, [], []
@@ -276,7 +318,7 @@ class Door:
         if kept is None:
             _elsewhere(good)
         elif kept.waits:
-            _Waiting(self, good, kept=kept)
+            _Waiting(self, good, kept=kept, singly=singly)
         else:
             self.finish(good, kept, singly=singly)
 
@@ -310,10 +352,10 @@ class Door:
         for block, outputs in zip(kept.blocks, kept.outputs, strict=True):
             replies = Replies(block, outputs, signature=signature, model=self._name)
             mine = asked if block.places is None else [asked[place] for place in block.places]
+            self._traffic.answers(self.model, block.keys, seconds=block.seconds)
             if singly:
                 for one, content in zip(mine, replies.ones(block.requests), strict=True):
                     one.line.answer(one, content)
-                self._traffic.answers(self.model, block.keys, seconds=block.seconds)
                 continue
             start = 0
             for one in mine:
@@ -328,7 +370,6 @@ class Door:
                 except BadInput as complaint:  # it wants an output that there is not: the other road says so now, too
                     wrong.append((one, complaint))
                 start += len(question.rows)
-            self._traffic.answers(self.model, block.keys, seconds=block.seconds)
         self._count([one for one in asked if all(one is not bad for bad, _ in wrong)] if wrong else asked, status=200)
         for one, error in wrong:
             self.refuse([one], error)
@@ -347,12 +388,15 @@ class Door:
 
     def _count(self, asked: list[Asked], *, status: int, shed: bool = False) -> None:
         """Count what was answered, and log what somebody may look for; of those turned away there are too many."""
-        now = perf_counter()
-        self._traffic.running -= len(asked)
-        taken = [now - one.came for one in asked]
-        self._traffic.several("POST", self.asks.route, status=status, seconds=taken)
+        now, traffic = perf_counter(), self._traffic
+        traffic.running -= len(asked)
+        traffic.several("POST", self.asks.route, status=status, seconds=[now - one.came for one in asked])
         loud = status >= 400 and not shed
-        for one in asked if loud else [one for one in asked if len(one.request) != OURS]:
+        if not loud and _OURS.issuperset(map(len, map(_named, asked))):
+            return
+        for one in asked:
+            if len(one.request) == OURS and not loud:
+                continue
             seconds = now - one.came
             tell(one.head.url.decode("ascii"), one.request, model=self.model, status=status, seconds=seconds)
 
@@ -381,8 +425,8 @@ class _Long:
 class _Waiting:
     """Answers that are due when their records are on disk."""
 
-    def __init__(self, door: Door, asked: list[Asked], *, kept: Kept) -> None:
-        self._door, self._asked, self._kept = door, asked, kept
+    def __init__(self, door: Door, asked: list[Asked], *, kept: Kept, singly: bool) -> None:
+        self._door, self._asked, self._kept, self._singly = door, asked, kept, singly
         self._left = len(kept.waits)
         loop = asyncio.get_running_loop()
         for wait in kept.waits:
@@ -394,7 +438,7 @@ class _Waiting:
             return
         error = next((found for wait in self._kept.waits if (found := wait.exception()) is not None), None)
         if error is None:
-            self._door.finish(self._asked, self._kept)
+            self._door.finish(self._asked, self._kept, singly=self._singly)
         else:
             self._door.refuse(self._asked, error if isinstance(error, ModelkeepError) else fault())
 

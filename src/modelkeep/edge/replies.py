@@ -23,32 +23,34 @@ BINARY = (
     b"content-type: application/octet-stream\r\nx-request-id: %b\r\n\r\n%b"
 )
 _HEAD = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
-_REQUEST = b',"request_id":"'
+_REQUEST, _END = b',"request_id":"', b'"}'
+_BETWEEN = b"\r\n\r\n"
+_BODY = _BETWEEN + b'{"prediction":'
+"""What stands before the value of a row that is answered by itself, behind the name of its request."""
+_FIXED = len(_BODY) - len(_BETWEEN) + len(_END)
 _encode = msgspec.json.encode
 
 
 class _Form(NamedTuple):
     """What all answers of a version have in common.
 
-    ``before`` stands before a row's number, ``after`` behind it, up to the time that it took. ``start`` and ``end`` are
-    the whole answer to one row that has no more than a value, without that time; ``fixed`` the length of its body,
-    without what differs from row to row.
+    ``before`` stands before a row's number, ``after`` behind it, up to the time that it took.
     """
 
     before: bytes
     after: bytes
-    start: bytes
-    end: bytes
-    fixed: int
 
 
 @lru_cache(maxsize=1024)
-def _form(writer: int, model: bytes, *, version: int, role: str) -> _Form:
+def _form(writer: int, model: bytes, version: int, role: str) -> _Form:  # noqa: PLR0917 - names take half the time
     before = b',"prediction_id":"%d-' % writer
-    after = b'","model":%b,"version":%d,"role":"%b","latency_ms":' % (model, version, role.encode())
-    start = OK[: -len(b"%b")] + b'{"prediction":%b' + before + b"%d" + _literal(after)
-    fixed = len(b'{"prediction":') + len(before) + len(after) + len(_REQUEST) + len(b'"}')
-    return _Form(before, after, start, _REQUEST + b'%b"}', fixed)
+    return _Form(before, b'","model":%b,"version":%d,"role":"%b","latency_ms":' % (model, version, role.encode()))
+
+
+@lru_cache(maxsize=1024)
+def _head(size: int) -> bytes:
+    """The head of an answer whose body has so many bytes, up to the name of its request."""
+    return OK[: OK.index(_BETWEEN) - len(b"%b")] % size
 
 
 class Replies:
@@ -60,24 +62,11 @@ class Replies:
         else:
             self._values = [_encode(value) for value in block.outputs]
         self._block, self._signature = block, signature
-        self._form = form = _form(block.writer, model, version=block.version, role=block.role)
-        self._latency = latency = _encode(block.seconds * 1000)
+        self._form = _form(block.writer, model, block.version, block.role)
+        self._after = self._form.after + _encode(block.seconds * 1000) + _REQUEST
+        """What stands behind a row's number, up to its request."""
         self._joined = None if outputs.weights is None else outputs
         self._simple = block.scores is None and block.intervals is None and self._joined is None
-        digits = len(str(block.first))
-        self._digits = digits if digits == len(str(block.first + len(self._values))) else 0
-        """The length of every row's number; 0 = they differ."""
-        self._fixed = form.fixed + len(latency)
-
-    @property
-    def _after(self) -> bytes:
-        """What stands behind a row's number, up to its request."""
-        return self._form.after + self._latency + _REQUEST
-
-    @property
-    def _template(self) -> bytes:
-        """The whole answer to one row that has no more than a value."""
-        return self._form.start + self._latency + self._form.end
 
     def row(self, place: int, request: bytes) -> bytes:
         """What one row is answered: what ``operations.predictions.answered`` would say."""
@@ -108,26 +97,36 @@ class Replies:
         return b'{"predictions":[%b]}' % ((row * len(seqs))[:-1] % tuple(pairs))
 
     def ones(self, requests: list[str]) -> list[bytes]:
-        """``one`` for all rows."""
-        if not self._simple or not self._digits:
-            return [self.one(place, request) for place, request in enumerate(requests)]
-        template, fixed = self._template, self._fixed + self._digits
+        """The whole answers to rows that were asked by themselves: heads and bodies."""
+        names = [request.encode() for request in requests]
+        if not self._simple:
+            bodies = [self.row(place, name) for place, name in enumerate(names)]
+            return [OK % (len(body), name, body) for body, name in zip(bodies, names, strict=True)]
+        values, before, after = self._values, self._form.before, self._after
+        put, first, fixed = b"".join, self._block.first, _FIXED + len(before) + len(after)
+        seqs = [b"%d" % seq for seq in range(first, first + len(values))]
         return [
-            template % (fixed + len(value) + len(name), name, value, seq, name)
-            for seq, (value, name) in enumerate(
-                zip(self._values, [request.encode() for request in requests], strict=True), self._block.first
+            put(
+                (
+                    _head(fixed + len(value) + len(seq) + len(name)),
+                    name,
+                    _BODY,
+                    value,
+                    before,
+                    seq,
+                    after,
+                    name,
+                    _END,
+                )
             )
+            for name, value, seq in zip(names, values, seqs, strict=True)
         ]
 
     def one(self, place: int, request: str) -> bytes:
-        """The whole answer to a row that was asked by itself: head and body."""
+        """``ones`` for a single row."""
         name = request.encode()
-        if not self._simple:
-            content = self.row(place, name)
-            return OK % (len(content), name, content)
-        value, seq = self._values[place], self._block.first + place
-        size = self._fixed + len(value) + (self._digits or len(str(seq))) + len(name)
-        return self._template % (size, name, value, seq, name)
+        content = self.row(place, name)
+        return OK % (len(content), name, content)
 
     def several(self, question: Question, start: int, *, request: str) -> bytes:
         """The whole answer to a question whose rows begin at ``start``: head and body.

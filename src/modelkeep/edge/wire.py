@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from modelkeep.edge import border, inference, limits, questions
 from modelkeep.edge.doors import Asked, Asks, Door, Names
+from modelkeep.edge.heads import Head, said
 from modelkeep.edge.hot import ROUTE
 from modelkeep.edge.inference import INFER
 from modelkeep.edge.refusals import Turned
@@ -38,16 +39,12 @@ WAYS = (
 NAMED = Asks(route=inference.PINNED, reader=questions.inferences, refusal=inference.refusal)
 """How a version by its number is asked."""
 VERSIONS = "/versions/"
-PARTED = inference.LENGTH.lower().encode()
 LARGE = 1 << 20
 """Longer bodies are read by uvicorn, which holds back a caller who sends faster than they are taken."""
 HEADS, HEAD = 1024, 4096
 """So many heads are remembered, of so many bytes at most."""
 WIDEST = 64 * 1024
 """A head of more bytes is refused."""
-UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"origin", b"upgrade", b"connection", b"content-encoding"})
-RANKS = {b"critical": 0, b"normal": 1, b"batch": 2, b"low": 2}
-"""The priorities as they are usually written; whoever writes another word is told so on the ordinary road."""
 DEEP = 256
 """A connection with so many requests to answer is not read on."""
 LEAST = 1024
@@ -56,28 +53,6 @@ _END = b"\r\n\r\n"
 _FAREWELL = (
     b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 )
-
-
-class Said(NamedTuple):
-    """What headers say of a body: its length, the length of its JSON where bytes follow (-1: none do); and its name."""
-
-    size: int
-    parted: int
-    request: str
-
-
-class Head:
-    """What a head says that the hot road takes: where it leads, what the body is, and how it was written."""
-
-    __slots__ = ("door", "headers", "parted", "rank", "raw", "request", "size", "url")
-
-    def __init__(self, url: bytes, headers: list[tuple[bytes, bytes]], *, door: Door, body: Said) -> None:
-        self.url, self.headers, self.door = url, headers, door
-        self.raw = b""
-        """The bytes of a head that is remembered."""
-        self.size, self.parted, self.request = body
-        said = next((value for name, value in headers if name == b"x-priority"), b"")
-        self.rank = RANKS.get(said, -1)
 
 
 class Road:
@@ -91,6 +66,7 @@ class Road:
         """Who may ask how often; None when nothing is set."""
         self.heads: dict[bytes, Head] = {}
         self.names = Names()
+        self.spare = self.names.spare
         self.patience = patience
         self.traffic = traffic
         self._gateway = gateway
@@ -144,13 +120,13 @@ class Road:
         way = _way(url)
         if way is None:
             return None
-        said = _said(headers)
-        if said is None or not 0 < said.size <= self._limit or said.parted > said.size:
+        body = said(headers)
+        if body is None or not 0 < body.size <= self._limit or body.parted > body.size:
             return None
         door = self._door(*way)
         if door is None or not self._admitted(headers):
             return None
-        return Head(url, headers, door=door, body=said)
+        return Head(url, headers, door=door, body=body)
 
     def _admitted(self, headers: list[tuple[bytes, bytes]]) -> bool:
         if not self._token:
@@ -166,7 +142,8 @@ class Road:
         if len(data) <= HEAD and not head.request:
             if len(self.heads) >= HEADS:
                 self.heads.clear()
-            head.raw = data
+            head.raw, head.begin = data, len(data)
+            head.whole = head.begin + head.size
             self.heads[data] = head
 
     def _door(self, model: str, version: str, asks: Asks) -> Door | None:  # noqa: PLR0917 - what ``_way`` says
@@ -189,29 +166,6 @@ def _way(url: bytes) -> tuple[str, str, Asks] | None:
             most, _, version = model.rpartition(VERSIONS)
             return (most, version, NAMED) if version and "/" not in version else (model, "", asks)
     return None
-
-
-def _said(headers: list[tuple[bytes, bytes]]) -> Said | None:
-    """What headers say, or None where something unusual is among them."""
-    size, parted, request = -1, -1, ""
-    for name, value in headers:
-        if name in UNUSUAL and (name != b"connection" or value.lower() != b"keep-alive"):
-            return None
-        if name == b"content-length":
-            if size >= 0 or not value.isdigit() or len(value) > 9:
-                return None
-            size = int(value)
-        elif name == PARTED:
-            if parted >= 0 or not value.isdigit() or len(value) > 9:
-                return None
-            parted = int(value)
-        elif name == b"x-request-id":
-            if request:
-                return None
-            request = border.greet([(name, value)]).request_id
-        elif name == b"x-priority" and value not in RANKS:
-            return None
-    return Said(size, parted, request)
 
 
 class Wire(HttpToolsProtocol):
@@ -262,13 +216,12 @@ class Wire(HttpToolsProtocol):
             if head is not None:
                 if self.timeout_keep_alive_task is not None:
                     self._unset_keepalive_if_required()
-                begin = len(head.raw)
-                width = len(data) - begin
-                if width == head.size:
-                    self._enter(head, data[begin:])
+                size = len(data)
+                if size == head.whole:
+                    self._enter(head, data[head.begin :])
                     return
-                if width < head.size:
-                    self._head, self._raw, self._pieces, self._width = head, True, [data], width
+                if size < head.whole:
+                    self._head, self._raw, self._pieces, self._width = head, True, [data], size - head.begin
                     return
         self._parse(data)
 
@@ -353,18 +306,18 @@ class Wire(HttpToolsProtocol):
 
     def _enter(self, head: Head, body: bytes) -> None:
         self._requests += 1
-        road, line = self.road, self._line
-        spare = road.names.spare
+        road, line, door = self.road, self._line, head.door
+        spare = road.spare
         name = head.request or (spare.pop() if spare else road.names.new())
         asked = Asked(self, head, body, name, head.rank, perf_counter())
-        line.append(asked)
-        if len(line) > DEEP:
+        if line and len(line) >= DEEP:
             self.flow.pause_reading()
+        line.append(asked)
         if road.callers is None or self._may(asked, road.callers):
-            door = head.door
-            if not door.queue:
+            queue = door.queue
+            if not queue:
                 road.open(door)
-            door.queue.append(asked)
+            queue.append(asked)
             road.traffic.running += 1
 
     def _may(self, asked: Asked, callers: limits.Callers) -> bool:
@@ -453,7 +406,7 @@ class Wire(HttpToolsProtocol):
         line, caller = self._line, asked.caller
         if caller is not None and caller.headers:
             content = content.replace(_END, b"\r\n%b%b" % (caller.headers, b"\r\n"), 1)
-        if len(line) == 1 and line[0] is asked and not self._special and not self.pipeline:
+        if len(line) == 1 and not self._special and not self.pipeline:  # it is the one
             line.popleft()
             self.transport.write(content)
         else:

@@ -8,6 +8,7 @@ starts in a quarter of a second: scikit-learn and LightGBM alone are 150 MB and 
 import importlib
 import io
 import zipfile
+from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
@@ -26,6 +27,9 @@ MAX_BYTES = 2 * 2**30
 
 Matrix: TypeAlias = NDArray[np.float64]
 """Rows as numbers, of shape (rows, inputs)."""
+
+Numbers: TypeAlias = "array[float]"
+"""The same without NumPy: doubles (``array("d")``), row behind row."""
 
 UNSEEN = -1.0
 """The code of a category's value that training did not have."""
@@ -51,9 +55,9 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     """A model opened by its format. ``explain`` takes one prepared row; without it ``unexplained`` says why.
 
     ``matrix`` answers the signature's inputs as numbers, categories coded by ``codes`` (see ``Loaded.matrix``); None
-    where the model must see rows. ``plan`` reads the model as data, for a runner that needs no library; it gets the
-    names of the prepared inputs, for a model that names none, and answers None when it is not that simple.
-    ``runner`` is who answers.
+    where the model must see rows. ``flat`` is the same of so many rows as ``Numbers``, where that is quicker.
+    ``plan`` reads the model as data, for a runner that needs no library; it gets the names of the prepared inputs, for
+    a model that names none, and answers None when it is not that simple. ``runner`` is who answers.
     All callables raise whatever the library raises.
     """
 
@@ -61,6 +65,7 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     explain: Callable[[Features], Contributions] | None = None
     unexplained: str = ""
     matrix: Callable[[Matrix], Outputs] | None = None
+    flat: Callable[[Numbers, int], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
     runner: str = "library"
     plan: Callable[[tuple[str, ...]], Plan | None] | None = None

@@ -10,13 +10,14 @@ from types import FunctionType
 from typing import TypeVar, cast
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from modelkeep.errors import BadArtifact, ModelFailed, ModelkeepError
 from modelkeep.nouns import Features, Outputs, Predict, Signature, Version
 from modelkeep.runtimes import packing, remembering, running
 from modelkeep.runtimes.explaining import Explain, Explanation, explanation, refused, singly
-from modelkeep.runtimes.formats import Matrix, Opened
+from modelkeep.runtimes.formats import Matrix, Numbers, Opened
 from modelkeep.runtimes.signatures import example
 
 F = TypeVar("F", bound=Callable[..., Outputs])
@@ -34,7 +35,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
     ``matrix`` is ``predict`` without dictionaries, or None where only rows can be asked: it takes float64 of shape
     (rows, len(columns)), C order, whose columns are ``columns`` (the signature's inputs in its order). None is NaN,
     true and false are 1 and 0, and the value of a category is its place in ``codes``, UNSEEN when it is not there.
-    ``codes`` has an entry for each category among the columns. It raises and answers as ``predict`` does.
+    ``codes`` has an entry for each category among the columns. It raises and answers as ``predict`` does. ``flat`` is
+    ``matrix`` of ``array("d")`` with so many rows behind each other, for few rows the quickest; None as ``matrix`` is.
 
     ``runner`` is who answers: the name of a runner, or ``library``.
 
@@ -49,6 +51,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     explain: Explain
     columns: tuple[str, ...] = ()
     matrix: Callable[[Matrix], Outputs] | None = None
+    flat: Callable[[Numbers, int], Outputs] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
     runner: str = "library"
     hands: int = 0
@@ -82,6 +85,7 @@ def load(
     except (Exception, SystemExit) as error:  # a model's call: a file's code may raise anything
         raise BadArtifact(f"{version.name} cannot be loaded: {_said(error)}", remedy=remark) from error
     check = checker(version.signature)
+    matrix = None if prepare is not None else _by_matrix(opened, version, remark=remark)
 
     def predict(rows: Sequence[Features]) -> Outputs:
         try:
@@ -109,7 +113,8 @@ def load(
         seconds=_single_row(predict, version.signature),
         explain=explain,
         columns=tuple(field.name for field in version.signature.inputs),
-        matrix=None if prepare is not None else _by_matrix(opened, version, remark=remark),
+        matrix=matrix,
+        flat=None if matrix is None else _by_numbers(opened, version, matrix=matrix, remark=remark),
         codes=opened.codes,
         runner=opened.runner,
     )
@@ -125,6 +130,25 @@ def _by_matrix(opened: Opened, version: Version, *, remark: str) -> Callable[[Ma
         try:
             outputs = ask(table)
             check(outputs, len(table))
+        except (Exception, SystemExit) as error:  # a model's call: it may raise anything
+            raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
+        return outputs
+
+    return _marked(asked, version)
+
+
+def _by_numbers(
+    opened: Opened, version: Version, *, matrix: Callable[[Matrix], Outputs], remark: str
+) -> Callable[[Numbers, int], Outputs]:
+    """``Loaded.flat`` of an opened model."""
+    ask, check = opened.flat, checker(version.signature)
+    if ask is None:
+        return lambda numbers, n: matrix(np.frombuffer(numbers).reshape(n, -1))
+
+    def asked(numbers: Numbers, n: int) -> Outputs:
+        try:
+            outputs = ask(numbers, n)
+            check(outputs, n)
         except (Exception, SystemExit) as error:  # a model's call: it may raise anything
             raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error
         return outputs
@@ -196,15 +220,14 @@ def _check_numbers(outputs: Outputs, rows: int) -> None:
         for value in values:
             if isinstance(value, str | bool) or not isinstance(value, float | int) or not math.isfinite(value):
                 raise ModelFailed(f"answered {value!r} where a finite number is due")
-    _check_intervals(outputs, rows)
+    if outputs.intervals is not None:
+        _check_intervals(outputs.intervals, rows)
 
 
-def _check_intervals(outputs: Outputs, rows: int) -> None:
-    if outputs.intervals is None:
-        return
-    if len(outputs.intervals) != rows:
-        raise ModelFailed(f"answered {len(outputs.intervals)} intervals for {rows} rows")
-    for low, high in outputs.intervals:
+def _check_intervals(intervals: Sequence[tuple[float, float]], rows: int) -> None:
+    if len(intervals) != rows:
+        raise ModelFailed(f"answered {len(intervals)} intervals for {rows} rows")
+    for low, high in intervals:
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ModelFailed(f"answered the interval {low!r}..{high!r}, which is none")
 

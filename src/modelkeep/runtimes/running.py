@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from modelkeep.errors import ModelkeepError
 from modelkeep.nouns import Features, Outputs, Runner, Version
 from modelkeep.runtimes import packing
-from modelkeep.runtimes.formats import Answer, Contributions, Matrix, Opened, format_of
+from modelkeep.runtimes.formats import Answer, Contributions, Matrix, Numbers, Opened, format_of
 from modelkeep.runtimes.runners import plan
 from modelkeep.runtimes.runners.plan import Plan
 from modelkeep.runtimes.signatures import example
@@ -59,12 +59,14 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
     found = plan.decode(locate(version.runner.plan).read_bytes())
     name = version.runner.name
     table: Callable[[Matrix], Outputs] | None = None
+    flat: Callable[[Numbers, int], Outputs] | None = None
     if found.members:
         answer = _together(found, name, version=version, artifact=path.read_bytes)
     else:
         opening = import_module("modelkeep.runtimes.runners.opening")
         name, engine = opening.engine_of(found, name)
         answer, table = opening.asked(found, engine)
+        flat = opening.flat(found, engine)
 
     @functools.cache
     def library() -> Opened:
@@ -76,11 +78,13 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
             raise TypeError(library().unexplained)
         return asked(row)
 
+    in_order = found.sources == tuple(field.name for field in version.signature.inputs)
     return Opened(
         answer=answer,
         explain=None if found.unexplained else explain,
         unexplained=found.unexplained,
-        matrix=table if found.sources == tuple(f.name for f in version.signature.inputs) else None,
+        matrix=table if in_order else None,
+        flat=flat if in_order else None,
         codes=found.codes,
         runner=name,
     )

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from modelkeep.errors import BadFeatures, ModelFailed
+from modelkeep.errors import BadFeatures, ModelFailed, ModelkeepError, TimedOut, Unavailable
 from modelkeep.nouns import Features, Output, Outputs
 from modelkeep.runtimes import Loaded
 
@@ -112,3 +112,13 @@ def membership(outputs: Outputs, row: int) -> Members:
 def unasked(n: int, *, reason: Reason, why: str, seconds: float = 0.0) -> list[Got]:
     """Rows that a version did not answer, all for the same reason."""
     return [Got(seconds=seconds / max(n, 1), reason=reason, why=why) for _ in range(n)]
+
+
+def nobody(model: str, got: Got) -> ModelkeepError:
+    """The error for a row that neither the version nor anybody in its place could answer."""
+    remedy = "no fallback version is set, and the automatic baseline knows no outcome yet"
+    if got.reason == "timeout":
+        return TimedOut(got.why, remedy=remedy)
+    if got.reason == "failed":
+        return ModelFailed(got.why, remedy=remedy)
+    return Unavailable(f"model {model!r} is {got.reason.replace('_', ' ')}: {got.why}", remedy=remedy)

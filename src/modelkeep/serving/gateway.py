@@ -24,11 +24,8 @@ from modelkeep.errors import (
     BadFeatures,
     BadInput,
     ModelFailed,
-    ModelkeepError,
     NotFound,
     Overloaded,
-    TimedOut,
-    Unavailable,
 )
 from modelkeep.nouns import Block, Features, Outputs, Policy, Prediction, Role, Rollout
 from modelkeep.nouns.blocks import Rows
@@ -38,7 +35,7 @@ from modelkeep.serving.admission.crowds import Turns
 from modelkeep.serving.admission.gates import Gate, Priority
 from modelkeep.serving.bursts import Burst, Kept, Pace, arms
 from modelkeep.serving.caching import Caches
-from modelkeep.serving.calling import Got, Members, answers, call, unasked
+from modelkeep.serving.calling import Got, Members, answers, call, nobody, unasked
 from modelkeep.serving.counters import Counters, ModelHealth, Vitals
 from modelkeep.serving.discretion import Consents, minimal, unnamed
 from modelkeep.serving.freeing import Collector
@@ -46,6 +43,7 @@ from modelkeep.serving.lines import Lines
 from modelkeep.serving.recorder import Recorder
 from modelkeep.serving.routes import FAST, FAST_BATCH, Route, Routes
 from modelkeep.serving.shadows import Shadows
+from modelkeep.serving.straight import Means, Straight, straight
 
 _log = logging.getLogger("modelkeep.serving")
 LEAST = 0.04
@@ -113,6 +111,8 @@ class Gateway:
         self._recorder, self._clock = recorder, clock
         self._routes: Routes = MappingProxyType({})
         self._quick: Mapping[tuple[str, int], Loaded] = {}
+        self.straight: Mapping[str, Straight] = {}
+        """The straight way of each model that has one."""
         self._tiered = self._slow = frozenset[str]()
         self.admission = admission or Admission()
         self._lines = Lines(self.admission)
@@ -121,6 +121,9 @@ class Gateway:
         self._shadows = Shadows(recorder, self.counters)
         self._pace = Pace()
         self._turns = Turns()
+        self._means = Means(
+            pace=self._pace, counters=self.counters, admission=self.admission, recorder=recorder, clock=clock
+        )
         self.consents = Consents()
         """Everybody who consents to being recorded; replaced whole, by the router."""
         self.collector: Collector | None = None
@@ -146,6 +149,8 @@ class Gateway:
             for number, loaded in route.loaded.items()
             if loaded.seconds < FAST and not loaded.hands and not route.policy.cache.on
         }
+        ways = {model: self._straight(route) for model, route in routes.items()}
+        self.straight = {model: way for model, way in ways.items() if way is not None}
         self._tiered = frozenset(model for model, route in routes.items() if route.lighter is not None)
         self._slow = frozenset(model for model, route in routes.items() if self._is_slow(model, route))
         old, self._routes = self._routes, MappingProxyType(dict(routes))
@@ -155,6 +160,11 @@ class Gateway:
         self._lines.retain(current)
         self._shadows.retain(current)
         self._pace.retain({f"{model}@{number}" for model, number in current})
+
+    def _straight(self, route: Route) -> Straight | None:
+        model, champion = route.rollout.model, route.rollout.champion
+        late = partial(self._demote, model, champion)
+        return straight(route, self._quick.get((model, champion)), means=self._means, late=late)
 
     def distrust(self) -> None:
         """Count nobody as consenting until the store is read again."""
@@ -311,6 +321,7 @@ class Gateway:
     def _demote(self, model: str, version: int) -> None:
         """Call a version in threads from now on."""
         self._quick = {name: known for name, known in self._quick.items() if name != (model, version)}
+        self.straight = {name: known for name, known in self.straight.items() if name != model}
         route = self._routes.get(model)
         if route is not None and self._is_slow(model, route):
             self._slow |= {model}
@@ -416,7 +427,7 @@ class Gateway:
                 asyncio.get_running_loop().call_soon(self._shadows.follow, route, predictions)
         strange = next((got for part in parts for got in part.got if got.reason and got.stand_in is None), None)
         if strange is not None and all(prediction.output is None for prediction in predictions):
-            raise _nobody(ask.model, strange)
+            raise nobody(ask.model, strange)
         stood_in = [got for part in parts if part.role != "canary" for got in part.got if got.reason]
         cached = _cached(parts) if route.policy.cache.on else ()
         if not stood_in:
@@ -544,13 +555,3 @@ def _picked(ask: Ask, rollout: Rollout) -> list[_Part]:
         picked = rollout.pick((ask.keys[place] if ask.keys else "") or ask.request)
         parts.setdefault(picked, _Part(*picked, [], [])).places.append(place)
     return list(parts.values())
-
-
-def _nobody(model: str, got: Got) -> ModelkeepError:
-    """The error for a row that neither the version nor anybody in its place could answer."""
-    remedy = "no fallback version is set, and the automatic baseline knows no outcome yet"
-    if got.reason == "timeout":
-        return TimedOut(got.why, remedy=remedy)
-    if got.reason == "failed":
-        return ModelFailed(got.why, remedy=remedy)
-    return Unavailable(f"model {model!r} is {got.reason.replace('_', ' ')}: {got.why}", remedy=remedy)

@@ -27,6 +27,7 @@ from msgspec import structs
 from modelkeep.clock import Clock
 from modelkeep.errors import BadInput, Conflict, StoreUnavailable
 from modelkeep.nouns import Block, Outcome, Output, Prediction
+from modelkeep.serving.gathering import MOST, Gathered, Gathering
 from modelkeep.serving.keeper import Group, Keeper, joined, opened
 from modelkeep.serving.line import UNFIT, Entry, Line, packed, promise, resolve
 from modelkeep.serving.recording import Recording, done, marks_in, rest, set_aside, unheard
@@ -44,8 +45,6 @@ Far less than the bound of ``async``: on a busy machine the thread comes late to
 """
 BEHIND = 0.02
 """The window while several groups wait for a slow store, so that it has fewer and larger ones to take."""
-MOST = 1000
-"""A group of so many records does not wait for its window, unless the setting ``recorder.batch`` says otherwise."""
 PATIENCE = 0.025
 """A commit that takes longer is no longer waited for: the spool is synced instead."""
 TOGETHER = 4000
@@ -54,16 +53,6 @@ HELD = 1.0
 """So long an outcome waits to be joined before its teller hears that it is held."""
 RETRY = 0.25
 """Pause in seconds before the store is tried again."""
-
-
-class _Gathering:
-    """The group that is being gathered."""
-
-    def __init__(self) -> None:
-        self.predictions: list[Prediction] = []
-        self.outcomes: list[Outcome] = []
-        self.blocks: list[Block | msgspec.Raw] = []
-        self.entry = Entry(count=0)
 
 
 class Recorder:
@@ -99,8 +88,8 @@ class Recorder:
         self._valve = Valve(self._keeper)
         self._clock, self._folder, self._most, self._limit = clock, spool, held, limit
         self._lock = threading.Lock()
-        self._open = _Gathering()
-        self._wake, self._full, self._ready, self._stop, self._gathered = (threading.Event() for _ in range(5))
+        self._gathered = Gathered()
+        self._wake, self._full, self._ready, self._stop, self._ended = (threading.Event() for _ in range(5))
         self._urgent = threading.Event()
         self._threads: tuple[threading.Thread, ...] = ()
         self._starting = threading.Lock()
@@ -189,9 +178,10 @@ class Recorder:
         with self._lock:
             if self._beyond(n, certain=certain):
                 return done()
-            self._open.predictions.extend(predictions)
+            gathering = self._gathered.open
+            gathering.predictions.extend(predictions)
             self._arrived(n)
-            return self._open.entry.done
+            return gathering.entry.done
 
     def take_block(self, block: Block) -> Future[None]:
         """Take the rows of a block, as ``take`` takes predictions."""
@@ -200,11 +190,12 @@ class Recorder:
             return done()
         raw = packed(block)
         with self._lock:
-            if self._beyond(n):
+            if self._taken - self._safe + n > self._most and self._beyond(n):
                 return done()
-            self._open.blocks.append(raw)
+            gathering = self._gathered.open
+            gathering.blocks.append(raw)
             self._arrived(n)
-            return self._open.entry.done
+            return gathering.entry.done
 
     def tell(self, outcomes: Sequence[Outcome], *, patient: bool = False) -> Future[list[Told]]:
         """Take outcomes; the Future has what became of each, in order: ``held`` for those that wait in the spool.
@@ -228,9 +219,10 @@ class Recorder:
             return told
         with self._lock:
             self._beyond(len(outcomes), certain=True)
-            self._open.outcomes.extend(outcomes)
+            gathering = self._gathered.open
+            gathering.outcomes.extend(outcomes)
             self._urgent.set()
-            self._open.entry.taken(len(outcomes), told, patient=patient)
+            gathering.entry.taken(len(outcomes), told, patient=patient)
             self._arrived(len(outcomes))
         return told
 
@@ -293,7 +285,7 @@ class Recorder:
         """How the recorder is at this moment."""
         line = self._line
         return Recording(
-            held=self._open.entry.count + self._passing + (line.records if line else 0),  # in the order of their way
+            held=self._gathered.count + self._passing + (line.records if line else 0),  # in the order of their way
             spooled=line.spooled if line else 0,
             dropped=self._dropped,
             refused=self._refused,
@@ -314,15 +306,17 @@ class Recorder:
     # ------------------------------------------------------------------------------------------- gathering
 
     def _arrived(self, n: int) -> None:
-        entry = self._open.entry
-        entry.count += n
+        entry, marks = self._gathered.open.entry, self._marks
+        entry.count = count = entry.count + n
         self._taken += n
-        if self._marks is not None:
-            self._marks.note(self._taken, self._safe)
-        if not self._wake.is_set():
+        if marks is not None:
+            marks.note(self._taken, self._safe)
+        if count == n:  # the first since the thread took the last ones: it may sleep
             self._wake.set()
-        if entry.count >= self.batch:
+        if count >= self.batch:
             self._full.set()
+            if count >= MOST:
+                self._gathered.begin()
 
     def _beyond(self, n: int, *, certain: bool = False) -> bool:
         """True when records pass the bound of what no disk has: they are dropped, or StoreUnavailable is raised."""
@@ -352,25 +346,29 @@ class Recorder:
         while True:
             self._wake.wait(0.02 if self._waiting else 0.25 if len(line) else None)
             with self._lock:
-                if not self._open.entry.count:  # woken for nothing, as a flush does when all is kept: sleep again
+                if not self._gathered.count:  # woken for nothing, as a flush does when all is kept: sleep again
                     self._wake.clear()
                     self._full.clear()
             stopping = self._stop.is_set()  # looked at after that: who stops this thread says so first, then wakes it
-            if self._open.entry.count:
+            if self._gathered.count:
                 if not stopping:
                     self._full.wait(WINDOW[self.durability] if len(line) < 3 else BEHIND)
                 self._admit(line)
             self._secure(line)
-            if stopping and not self._open.entry.count:
-                self._gathered.set()
+            if stopping and not self._gathered.count:
+                self._ended.set()
                 return
 
     def _admit(self, line: Line) -> None:
         with self._lock:
-            self._passing, gathered, self._open = self._open.entry.count, self._open, _Gathering()
+            self._passing, every = self._gathered.count, self._gathered.taken()
             if not self._stop.is_set():
                 self._wake.clear()
                 self._full.clear()
+        for gathered in every:
+            self._enter(line, gathered)
+
+    def _enter(self, line: Line, gathered: Gathering) -> None:
         entry = gathered.entry
         predictions = self._keeper.referred(gathered.predictions)
         group = Group(
@@ -381,11 +379,12 @@ class Recorder:
             blocks=cast("tuple[Block, ...]", tuple(gathered.blocks)),
         )
         self._waiting.append(entry)
+        size = entry.count
         try:
             safe = line.admit(entry, group)
         except UNFIT:
             safe = line.admit(entry, self._sifted(opened(group), line.encoded))
-        self._passing = 0
+        self._passing -= size
         self._saved(safe)
         self._ready.set()
 
@@ -454,7 +453,7 @@ class Recorder:
         while True:
             entries = line.front(TOGETHER)
             if not entries:
-                if self._gathered.is_set():
+                if self._ended.is_set():
                     return
                 self._ready.wait(0.05 if self._stop.is_set() else None)
                 self._ready.clear()
@@ -478,7 +477,7 @@ class Recorder:
         """
         self._urgent.clear()
         pause = rest(came, seconds)
-        if pause and line.patient and not self._open.outcomes and not self._cause:
+        if pause and line.patient and not self._gathered.urgent and not self._cause:
             self._urgent.wait(pause)
 
     def _kept_together(self, line: Line, entries: list[Entry]) -> bool:

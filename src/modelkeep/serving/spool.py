@@ -23,6 +23,8 @@ from modelkeep.errors import ModelkeepError, StoreUnavailable
 _log = logging.getLogger("modelkeep.serving")
 _HEAD = struct.Struct("<II")
 _MARKS = struct.Struct("<QQ")
+_PIECE = 1 << 18
+"""Bytes of the file that are in memory at once while it is trimmed."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -155,7 +157,9 @@ class Spool:
         """Forget the frames before ``first`` by moving the rest into a new file. Raises StoreUnavailable."""
         fresh = self._path.with_suffix(".trimmed")
         try:
-            fresh.write_bytes(os.pread(self._file, self._end - first.offset, first.offset - self._start))
+            with fresh.open("wb") as rest:
+                for offset in range(first.offset - self._start, self.size, _PIECE):
+                    rest.write(os.pread(self._file, min(_PIECE, self.size - offset), offset))
             file = os.open(fresh, os.O_RDWR | os.O_CLOEXEC)
             os.fsync(file)
             fresh.replace(self._path)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from modelkeep.errors import BadArtifact, BadFeatures
 from modelkeep.nouns import Features, Output, Outputs
 from modelkeep.runtimes import matrix
-from modelkeep.runtimes.formats import UNSEEN, Answer
+from modelkeep.runtimes.formats import UNSEEN, Answer, Numbers
 from modelkeep.runtimes.runners import lines, walking
 from modelkeep.runtimes.runners.forest import ZERO, Floats
 from modelkeep.runtimes.runners.plan import Plan, made
@@ -22,10 +22,14 @@ Many: TypeAlias = Callable[[Floats], Floats]
 
 
 class Engine(Struct, frozen=True, kw_only=True):
-    """What adds up: ``many`` rows, of shape (rows, outputs), and ``one`` row where that is quicker."""
+    """What adds up: ``many`` rows, of shape (rows, outputs), and ``one`` row where that is quicker.
+
+    ``flat`` is who adds up one number a row, of so many rows behind each other, where nothing else is to be done.
+    """
 
     many: Many
     one: Single | None = None
+    flat: Callable[[Numbers, int], list[Any]] | None = None
 
 
 def engines(plan: Plan) -> Mapping[str, Callable[[], Engine]]:
@@ -83,6 +87,14 @@ def asked(plan: Plan, engine: Engine) -> tuple[Answer, Callable[[Floats], Output
     return answer, table
 
 
+def flat(plan: Plan, engine: Engine) -> Callable[[Numbers, int], Outputs] | None:
+    """What answers ``Numbers``, without NumPy's help; None where more is to be done than to add up."""
+    sums = engine.flat
+    if sums is None or plan.labels or plan.head != "identity" or _guard(plan) is not None:
+        return None
+    return lambda numbers, n: Outputs(values=sums(numbers, n))
+
+
 def _linear(plan: Plan) -> Engine:
     alone = lines.single(plan)
     if alone is None or plan.strict:
@@ -105,6 +117,7 @@ def _compiled(plan: Plan) -> Engine:
     return Engine(
         one=_alone(plan, found.one, divisor=divisor),
         many=found.many if plain else lambda table: found.many(prepare(table)) / divisor,
+        flat=found.flat if plain and forest.width == 1 else None,
     )
 
 
