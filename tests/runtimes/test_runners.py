@@ -3,6 +3,7 @@
 import hashlib
 import math
 import types
+from array import array
 
 import lightgbm
 import msgspec
@@ -250,6 +251,8 @@ def test_the_plan_serves_without_the_library_and_a_lost_plan_costs_speed_only(ke
     quick = keeper.load(skops.io.dumps(model), signature, runner=running.kept(chosen, digest))
     assert quick.predict(rows_of(x)) == slow.predict(rows_of(x))
     assert quick.matrix(x[:3].copy()) == slow.predict(rows_of(x[:3]))
+    assert quick.flat(array("d", x[:3].reshape(-1).tolist()), 3) == slow.predict(rows_of(x[:3]))
+    assert slow.flat(array("d", x[:3].reshape(-1).tolist()), 3) == slow.predict(rows_of(x[:3]))
     (keeper.folder / digest).write_bytes(b"no plan")
     again = keeper.load(skops.io.dumps(model), signature, runner=running.kept(chosen, digest))
     assert again.predict(rows_of(x)) == slow.predict(rows_of(x))
@@ -285,6 +288,8 @@ def test_the_machine_code_of_every_level_answers_as_numpy_does(level, short, gap
     assert np.array_equal(asked.many(x), wanted)
     for n in range(1, 41):  # rows by eight, by sixteen, and what is left
         assert np.array_equal(asked.many(x[-n:]), wanted[-n:])
+        assert asked.flat(array("d", x[-n:].reshape(-1).tolist()), n) == wanted[-n:].reshape(-1).tolist()
+    assert asked.flat(array("d", x.reshape(-1).tolist()), len(x)) == wanted.reshape(-1).tolist()
     assert np.array_equal(np.array([asked.one(row) for row in x[:20]]), wanted[:20])
 
 

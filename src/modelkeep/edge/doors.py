@@ -68,7 +68,7 @@ class Asks(Struct, frozen=True, kw_only=True):
     refusal: Callable[[ModelkeepError | Turned, str], bytes]
 
 
-class Asked(Struct, eq=False):
+class Asked(Struct, eq=False, gc=False):
     """One request at a door: its connection, its head as it came, its body, how it is called and when it came.
 
     ``rank`` is the place of its priority among all (0 = the most urgent, -1 = it names none). ``caller`` is who asks,

@@ -104,7 +104,7 @@ class Replies:
             return [OK % (len(body), name, body) for body, name in zip(bodies, names, strict=True)]
         values, before, after = self._values, self._form.before, self._after
         put, first, fixed = b"".join, self._block.first, _FIXED + len(before) + len(after)
-        seqs = [b"%d" % seq for seq in range(first, first + len(values))]
+        seqs = _encode(list(range(first, first + len(values))))[1:-1].split(b",")
         return [
             put(
                 (

@@ -11,7 +11,7 @@ import zipfile
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from msgspec import Struct
@@ -55,7 +55,8 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     """A model opened by its format. ``explain`` takes one prepared row; without it ``unexplained`` says why.
 
     ``matrix`` answers the signature's inputs as numbers, categories coded by ``codes`` (see ``Loaded.matrix``); None
-    where the model must see rows. ``flat`` is the same of so many rows as ``Numbers``, where that is quicker.
+    where the model must see rows. ``flat`` gives the values alone, of so many rows as ``Numbers``, where that is all
+    there is to say.
     ``plan`` reads the model as data, for a runner that needs no library; it gets the names of the prepared inputs, for
     a model that names none, and answers None when it is not that simple. ``runner`` is who answers.
     All callables raise whatever the library raises.
@@ -65,7 +66,7 @@ class Opened(Struct, frozen=True, kw_only=True, weakref=True):
     explain: Callable[[Features], Contributions] | None = None
     unexplained: str = ""
     matrix: Callable[[Matrix], Outputs] | None = None
-    flat: Callable[[Numbers, int], Outputs] | None = None
+    flat: Callable[[Numbers, int], list[Any]] | None = None
     codes: Mapping[str, Mapping[str, float]] = {}
     runner: str = "library"
     plan: Callable[[tuple[str, ...]], Plan | None] | None = None

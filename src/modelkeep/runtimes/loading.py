@@ -147,7 +147,7 @@ def _by_numbers(
 
     def asked(numbers: Numbers, n: int) -> Outputs:
         try:
-            outputs = ask(numbers, n)
+            outputs = Outputs(values=ask(numbers, n))
             check(outputs, n)
         except (Exception, SystemExit) as error:  # a model's call: it may raise anything
             raise ModelFailed(f"{version.name} failed: {_said(error)}", remedy=remark) from error

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -59,7 +60,7 @@ def _run(version: Version, path: Path, *, locate: Callable[[str], Path]) -> Open
     found = plan.decode(locate(version.runner.plan).read_bytes())
     name = version.runner.name
     table: Callable[[Matrix], Outputs] | None = None
-    flat: Callable[[Numbers, int], Outputs] | None = None
+    flat: Callable[[Numbers, int], list[Any]] | None = None
     if found.members:
         answer = _together(found, name, version=version, artifact=path.read_bytes)
     else:

@@ -87,12 +87,10 @@ def asked(plan: Plan, engine: Engine) -> tuple[Answer, Callable[[Floats], Output
     return answer, table
 
 
-def flat(plan: Plan, engine: Engine) -> Callable[[Numbers, int], Outputs] | None:
-    """What answers ``Numbers``, without NumPy's help; None where more is to be done than to add up."""
-    sums = engine.flat
-    if sums is None or plan.labels or plan.head != "identity" or _guard(plan) is not None:
-        return None
-    return lambda numbers, n: Outputs(values=sums(numbers, n))
+def flat(plan: Plan, engine: Engine) -> Callable[[Numbers, int], list[Any]] | None:
+    """What answers ``Numbers`` with nothing but values; None where more is to be done than to add up."""
+    simple = not plan.labels and plan.head == "identity" and _guard(plan) is None
+    return engine.flat if simple else None
 
 
 def _linear(plan: Plan) -> Engine:
