@@ -12,7 +12,6 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeAlias, cast
 
-import numpy as np
 from msgspec import Struct, structs
 
 from modelkeep.nouns import Block, Outputs, Role, Rollout, Value
@@ -133,13 +132,13 @@ class Pace:
         return min(1 + int(left / max(slope, 1e-6)), MOST) if left > 0 else 1
 
     def ask(self, loaded: Loaded, rows: Rows) -> Outputs:
-        """What a version says to some rows: by their matrix, where that says all there is to say."""
+        """What a version says to some rows: by their numbers, where those say all there is to say."""
         name = loaded.version.name
         known = self._takes.get(name)
         if known is None or known[0] is not loaded:
             known = self._takes[name] = loaded, _taking(loaded)
-        take, matrix = known[1], loaded.matrix
-        if take is None or matrix is None:
+        take, flat = known[1], loaded.flat
+        if take is None or flat is None:
             return loaded.predict(named(rows))
         if isinstance(rows[0], Row):
             if rows[0].__struct_encode_fields__ == loaded.columns:
@@ -147,7 +146,7 @@ class Pace:
             else:
                 rows = named(rows)  # read by another signature
         numbers = array("d", list(chain.from_iterable(map(take, rows))))  # half the time of np.array on lists of rows
-        return matrix(np.frombuffer(numbers).reshape(len(rows), -1))
+        return flat(numbers, len(rows))
 
     def note(self, loaded: Loaded, n: int, *, seconds: float) -> bool:
         """Take in what a call of ``n`` rows took; True when it took far too long twice running.
@@ -168,7 +167,7 @@ class Pace:
 
 
 def _taking(loaded: Loaded) -> _Take | None:
-    """What takes a row's numbers in the order of the matrix; None when some may be missing, or are no numbers."""
+    """What takes a row's numbers in the order of the signature; None when some may be missing, or are no numbers."""
     inputs = loaded.version.signature.inputs
     plain = all(field.numeric and not field.nullable for field in inputs)
     if not plain or len(inputs) < 2 or loaded.columns != tuple(field.name for field in inputs):
