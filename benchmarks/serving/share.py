@@ -21,7 +21,7 @@ from modelkeep import settings
 from modelkeep.app import App
 from modelkeep.edge.traffic import Traffic
 from modelkeep.edge.wire import Road
-from modelkeep.serving.bursts import Kept
+from modelkeep.serving.straight import Straight
 
 CONNECTIONS, ROUNDS, TURNS = 16, 150, 41
 BODY = (
@@ -60,9 +60,11 @@ class Uncounted(Traffic):
         pass
 
 
-def unrecorded(_, blocks, *, outputs):
-    """What the gateway does with answers, without recording or counting them."""
-    return Kept(blocks=blocks, outputs=outputs, waits=[])
+class Bare(Straight):
+    """Answers, and neither records nor counts."""
+
+    def keep(self, block):  # noqa: ARG002 - this one does nothing with it
+        return []
 
 
 def connections(app, *, bare):
@@ -88,16 +90,18 @@ async def turn(lines):
 
 async def measured(app):
     gateway, found = app.rooms.gateway, {}
-    record, plain = gateway._recorded, gateway.routes  # noqa: SLF001 - what is left out for the comparison
+    plain = gateway.routes
     route = plain["trees"]
     both = structs.replace(route.rollout, challenger=2, mode="canary", share=0.0)
     trial = {"trees": structs.replace(route, rollout=both, loaded={**route.loaded, 2: route.loaded[1]})}
+    way = plain["trees"]
+    bare = Bare(way, way.loaded[way.rollout.champion], means=gateway._means, late=print)  # noqa: SLF001
     ways = {"bare": connections(app, bare=True), "full": connections(app, bare=False)}
     for place in range(TURNS):
         for name in ("bare", "full", "with a canary"):
-            mine = record if name != "bare" else unrecorded
-            gateway._recorded = mine  # noqa: SLF001
             gateway.swap(trial if name == "with a canary" else plain)
+            if name == "bare":
+                gateway.straight = {"trees": bare}
             got = await turn(ways["bare" if name == "bare" else "full"])
             if place:  # the first turn warms up
                 found.setdefault(name, []).append(got)

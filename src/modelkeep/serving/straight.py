@@ -26,6 +26,7 @@ from modelkeep.serving.routes import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 _astuple = structs.astuple
 
@@ -77,8 +78,7 @@ class Straight:
             self._late()
         if outputs.degraded is not None:
             return None
-        recorder = self._recorder
-        writer, number = recorder.new_range(n)
+        writer, number = self._recorder.new_range(n)
         block = Block(
             writer=writer,
             first=number,
@@ -94,10 +94,14 @@ class Straight:
             scores=outputs.scores,
             intervals=outputs.intervals,
         )
-        kept = recorder.take_block(block)
-        self._counts[self._counted] += n
+        return Kept(blocks=[block], outputs=[outputs], waits=self.keep(block))
+
+    def keep(self, block: Block) -> list[Future[None]]:
+        """Record and count what was answered; what is to be waited for. Raises StoreUnavailable in ``sync``."""
+        kept = self._recorder.take_block(block)
+        self._counts[self._counted] += len(block.outputs)
         self._vitals.note(block.seconds, failed=0.0)
-        return Kept(blocks=[block], outputs=[outputs], waits=[kept] if recorder.durability == "sync" else [])
+        return [kept] if self._recorder.durability == "sync" else []
 
     def _takes(self, row: Row) -> bool:
         """Whether rows of this kind have the inputs of the model, in its order; looked at once a kind."""
