@@ -131,6 +131,7 @@ class Door:
         room, straight = self._room, gateway.straight.get(self.model)
         if (
             straight is not None
+            and straight.route is gateway.routes.get(self.model)
             and straight.route.signature is self._signature
             and len(queue) <= room
             and not self._long
