@@ -236,41 +236,36 @@ class Door:
 
     def _answer_straight(self, asked: list[Asked], straight: Straight) -> None:
         """Answer questions by the champion alone, when each is about one row."""
-        read, rows, keys = self._read, [], []
-        for one in asked:
-            question = one.question or read(one.body, one.head.parted)
-            if not isinstance(question, Single):
-                one.question = question
-                self._answer_mixed(asked, self._room, canary=False)
-                return
-            rows.append(question.features)
-            keys.append(question.key)
-        requests = [one.request for one in asked]
+        singles = self._singles(asked)
+        if singles is None:
+            self._answer_mixed(asked, self._room, canary=False)
+            return
         try:
-            kept = straight.answer(rows, keys=keys, requests=requests)
+            kept = straight.answer(singles[0], keys=singles[1], requests=[one.request for one in asked])
         except ModelkeepError as error:
             self.refuse(asked, error)
-            return
-        if kept is None:
-            self._burst(asked, Burst(model=self.model, rows=rows, keys=keys, requests=requests), singly=True)
-        elif kept.waits:
-            _Waiting(self, asked, kept=kept, singly=True)
         else:
-            self.finish(asked, kept, singly=True)
+            self._kept(asked, kept, singly=True)
 
-    def _answer(self, asked: list[Asked], room: int, *, canary: bool) -> None:
-        """Answer questions in one burst; what does not fit into it waits for the next, and long ones go by slices."""
+    def _singles(self, asked: list[Asked]) -> tuple[list[Any], list[str]] | None:
+        """The rows and keys of questions that are about one row each; None when one of them is another."""
         read, rows, keys = self._read, [], []
         for one in asked:
             question = one.question = one.question or read(one.body, one.head.parted)
             if not isinstance(question, Single):
-                self._answer_mixed(asked, room, canary=canary)
-                return
+                return None
             rows.append(question.features)
             keys.append(question.key)
-        requests = [one.request for one in asked]
-        if asked:
-            pinned = self._version > 0
+        return rows, keys
+
+    def _answer(self, asked: list[Asked], room: int, *, canary: bool) -> None:
+        """Answer questions in one burst; what does not fit into it waits for the next, and long ones go by slices."""
+        singles = self._singles(asked)
+        if singles is None:
+            self._answer_mixed(asked, room, canary=canary)
+        elif asked:
+            rows, keys = singles
+            requests, pinned = [one.request for one in asked], self._version > 0
             burst = Burst(model=self.model, rows=rows, keys=keys, requests=requests, pinned=pinned)
             self._burst(asked, burst, singly=True)
 

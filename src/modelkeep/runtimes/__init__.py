@@ -3,14 +3,15 @@
 Formats: scikit-learn by skops, LightGBM's text, ensembles of members without code, a plain Python
 callable, ONNX, and pickle or joblib with explicit trust.
 
-The hot path asks a ``Loaded``: ``predict`` with rows as dictionaries, or, much cheaper, ``matrix`` with a float64
-matrix of the signature's inputs (``columns``) where the version offers it:
+Whoever asks many rows asks a ``Loaded``: ``predict`` with rows as dictionaries, or, much cheaper, ``matrix`` with a
+float64 matrix of the signature's inputs (``columns``) where the version offers it:
 
     if loaded.matrix is not None:
         table = np.array([[math.nan if v is None else v for v in values] for values in rows], dtype=np.float64)
         outputs = loaded.matrix(table)  # Outputs: one value (and score, interval) a row, as from ``predict``
 
-A category's value goes in as ``loaded.codes[name].get(value, UNSEEN)``, and None as NaN.
+A category's value goes in as ``loaded.codes[name].get(value, UNSEEN)``, and None as NaN. The hot path asks
+``loaded.flat(numbers, n)``: the same of ``array("d")`` with the values of ``n`` rows behind each other.
 """
 
 from modelkeep.runtimes.ensemble import Ensemble, Linear, Member, linear_bytes, pack_ensemble
