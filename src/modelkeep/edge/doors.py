@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
 from time import perf_counter
@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from modelkeep.edge import refusals
 from modelkeep.edge.border import fault
+from modelkeep.edge.doorstep import Doorstep
 from modelkeep.edge.hot import OURS, tell
 from modelkeep.edge.limits import Caller
 from modelkeep.edge.questions import Question, Reader, Single
@@ -29,7 +30,7 @@ from modelkeep.edge.traffic import Traffic
 from modelkeep.errors import BadInput, ModelkeepError, Overloaded
 from modelkeep.nouns import Outputs, Signature
 from modelkeep.serving.admission.crowds import Crowd
-from modelkeep.serving.admission.gates import PRIORITIES
+from modelkeep.serving.admission.gates import PRIORITIES, Priority
 from modelkeep.serving.bursts import Burst, Kept
 from modelkeep.serving.routes import Route
 from modelkeep.serving.straight import Straight
@@ -46,6 +47,8 @@ SPARE = 64
 SOMEBODY = "\x7f" * OURS
 """Stands for the name of a request in a refusal that many get."""
 _SOMEBODY = SOMEBODY.encode()
+SHED = refusals.status(Overloaded("", wait=1.0))
+"""The status of who is turned away."""
 _rank, _named = attrgetter("rank"), attrgetter("request")
 _OURS = frozenset({OURS})
 
@@ -120,6 +123,7 @@ class Door:
         self._turns, self._room = 0, 1
         self._long: deque[_Long] = deque()
         self._crowd = Crowd()
+        self.step = Doorstep(self._says)
         self._name = msgspec.json.encode(model)
 
     def turn(self) -> bool:
@@ -159,12 +163,13 @@ class Door:
 
     def _turn_in_a_crowd(self, route: Route | None, room: int) -> bool:
         """The same where more came than a turn can answer, or something else is unusual."""
-        crowded = (len(self.queue) > room or not self._crowd.quiet) and route is not None
+        crowded = len(self.queue) > room or not self._crowd.quiet
+        early = self._opened()
         came = 0
         if route is not None and self.queue and self._gateway.slow(self.model):
             self._let_in(route)
         elif route is not None and crowded:
-            came = self._thin(route, room)
+            came = self._thin(route, room, early=early)
         self._turn, self.queue = self.queue[:room], self.queue[room:]
         if route is None:
             _elsewhere(self._turn)
@@ -175,8 +180,10 @@ class Door:
             self._turn = [long.asked]
             self._slice(long, room)
         if crowded:
-            left = len(self.queue)
-            self._crowd.turned(done=came - left, left=left, ticks=self._gateway.admission.now())
+            done = max(came - len(self.queue), 0)
+            full = self._crowd.turned(self.queue, done=done, ticks=self._gateway.admission.now())
+            if full and route is not None:
+                self._close(route, full)
         return bool(self.queue or self._long)
 
     def _answer_by(self, route: Route, room: int) -> None:
@@ -193,13 +200,32 @@ class Door:
         named = self._version
         return route if not named or (route is not None and route.rollout.champion == named) else None
 
-    def _thin(self, route: Route, room: int) -> int:
+    def _opened(self) -> dict[Priority, int]:
+        """Refuse nobody on the doorstep any more; who was since the last turn, counted."""
+        early = self.step.open()
+        if early:
+            seconds = [0.0] * sum(early.values())
+            self._traffic.several("POST", self.asks.route, status=SHED, seconds=seconds)
+        return early
+
+    def _close(self, route: Route, full: Sequence[bool]) -> None:
+        """Have those refused on the doorstep for whom the next turn has no place, if nothing lighter answers them."""
+        lower = route.lighter is None
+        shut = [full[0], *(one and lower for one in full[1:])]
+        self.step.close(shut, usual=route.policy.priority, at=perf_counter())
+
+    def _says(self, priority: Priority) -> list[bytes]:
+        """What one hears who is refused on the doorstep, in pieces between which the name of the request stands."""
+        refusal = self._crowd.refusal(priority, ticks=self._gateway.admission.now())
+        return self.asks.refusal(refusal, SOMEBODY).split(_SOMEBODY)
+
+    def _thin(self, route: Route, room: int, *, early: dict[Priority, int]) -> int:
         """Put the urgent first, and turn away who would wait too long, unread; how many are left."""
         gateway, self._turn = self._gateway, self.queue
-        self._rank(route)
+        self._rank(route, self.queue[self._crowd.left :])
         self.queue, gone = self._crowd.thin(
             self.queue, room=room, at=perf_counter(), gate=partial(gateway.gate, self.model),
-            ticks=gateway.admission.now(),
+            ticks=gateway.admission.now(), early=early,
         )  # fmt: skip
         for priority, refusal, them in gone:
             if route.lighter is None or priority == "critical":
@@ -212,7 +238,7 @@ class Door:
         """Send on whom the gate of a model with a line lets in; the others hear it at once, unread."""
         asked, self.queue = self.queue, []
         self._turn = asked
-        self._rank(route)
+        self._rank(route, asked)
         coming = 0
         for one in sorted(asked, key=_rank) if len(asked) > 1 else asked:
             refusal = self._gateway.refuses(self.model, PRIORITIES[one.rank], coming=coming)
@@ -222,10 +248,11 @@ class Door:
             else:
                 self.refuse([one], refusal)
 
-    def _rank(self, route: Route) -> None:
+    @staticmethod
+    def _rank(route: Route, asked: Iterable[Asked]) -> None:
         """Give the model's own priority to those who name none."""
         usual = PRIORITIES.index(route.policy.priority)
-        for one in self._turn:
+        for one in asked:
             if one.rank < 0:
                 one.rank = usual
 
@@ -373,13 +400,11 @@ class Door:
     def refuse(self, asked: list[Asked], error: ModelkeepError | Turned) -> None:
         """Answer all with the same refusal."""
         if asked:
-            content = self.asks.refusal(error, SOMEBODY)
+            pieces = self.asks.refusal(error, SOMEBODY).split(_SOMEBODY)
             for one in asked:
-                ours = len(one.request) == OURS
-                said = (
-                    content.replace(_SOMEBODY, one.request.encode()) if ours else self.asks.refusal(error, one.request)
-                )
-                one.line.answer(one, said)
+                name = one.request
+                ours = len(name) == OURS
+                one.line.answer(one, name.encode().join(pieces) if ours else self.asks.refusal(error, name))
             self._count(asked, status=refusals.status(error), shed=isinstance(error, Overloaded))
 
     def _count(self, asked: list[Asked], *, status: int, shed: bool = False) -> None:

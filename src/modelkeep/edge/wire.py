@@ -309,6 +309,10 @@ class Wire(HttpToolsProtocol):
         road, line, door = self.road, self._line, head.door
         spare = road.spare
         name = head.request or (spare.pop() if spare else road.names.new())
+        full = door.step.full
+        if full is not None and full[head.rank] and self._alone and not head.request:
+            self.transport.write(door.step.refuse(head.rank, name))
+            return
         asked = Asked(self, head, body, name, head.rank, perf_counter())
         if line and len(line) >= DEEP:
             self.flow.pause_reading()
@@ -319,6 +323,11 @@ class Wire(HttpToolsProtocol):
                 road.open(door)
             queue.append(asked)
             road.traffic.running += 1
+
+    @property
+    def _alone(self) -> bool:
+        """Whether an answer may go out at once: nothing is due before it, and no rates have to be told with it."""
+        return not self._line and not self._special and not self.pipeline and self.road.callers is None
 
     def _may(self, asked: Asked, callers: limits.Callers) -> bool:
         """Count a request of its caller; one too many is answered at once."""

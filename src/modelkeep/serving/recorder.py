@@ -262,6 +262,7 @@ class Recorder:
         until = time.perf_counter() + timeout
         while (left := self.state.held) and time.perf_counter() < until:
             self._ready.set()
+            self._urgent.set()
             time.sleep(0.005)
         return left
 
@@ -450,6 +451,7 @@ class Recorder:
     # ------------------------------------------------------------------------------------------- keeping
 
     def _keep(self, line: Line) -> None:
+        last, had = time.perf_counter(), self._taken
         while True:
             entries = line.front(TOGETHER)
             if not entries:
@@ -463,20 +465,21 @@ class Recorder:
                 if self._stop.wait(0.05 if saved else RETRY):
                     return
                 continue
-            began, before = time.perf_counter(), self._taken
+            began, taken = time.perf_counter(), self._taken
+            rate, last, had = (taken - had) / max(began - last, 1e-6), began, taken
             kept = self._kept_together(line, entries) if len(entries) > 1 else self._kept(line, entries[0])
             if not kept and self._stop.wait(RETRY):
                 return
             if kept and self.durability == "async":
-                self._rest(line, time.perf_counter() - began, came=self._taken - before)
+                self._rest(line, time.perf_counter() - began, rate=rate)
 
-    def _rest(self, line: Line, seconds: float, *, came: int) -> None:
+    def _rest(self, line: Line, seconds: float, *, rate: float) -> None:
         """While many predictions come, leave the processor to them: fewer and larger groups are cheaper, too.
 
-        Nobody waits for what is in the line then. When it grows long, or somebody tells an outcome, there is no rest.
+        Nobody waits for what is in the line then. When it grows long, or somebody waits or tells something, it is over.
         """
         self._urgent.clear()
-        pause = rest(came, seconds)
+        pause = rest(rate, seconds)
         if pause and line.patient and not self._gathered.urgent and not self._cause:
             self._urgent.wait(pause)
 

@@ -12,9 +12,12 @@ from msgspec import Struct
 from modelkeep.serving.spool import Marks
 
 _log = logging.getLogger("modelkeep.serving")
+SOME, ENOUGH = 20.0, 100
+"""From so many records a second the store's thread rests between its transactions, until about so many wait, since each
+costs some milliseconds whatever it keeps..."""
 BUSY = 1000
-"""Above so many records a second the store's thread rests between its transactions: once as long as the last one took
-for each thousand that come in a second (more would make transactions so long that they are felt at moderate load)..."""
+"""... and at least once as long as the last one took for each so many that come in a second (more would make
+transactions so long that they are felt at moderate load)..."""
 REST, LONGEST = 29.0, 1.0
 """... so many times at most, and never longer than this, in seconds."""
 
@@ -74,11 +77,13 @@ def done() -> Future[None]:
     return answer
 
 
-def rest(came: int, seconds: float) -> float:
-    """How long the store's thread rests after a transaction of so many ``seconds``, in which so many records came.
+def rest(rate: float, seconds: float) -> float:
+    """How long the store's thread rests after a transaction of so many ``seconds``, at so many records a second.
 
-    >>> rest(5, 0.01), rest(50, 0.01), rest(5000, 0.02)
-    (0.0, 0.05, 0.58)
+    >>> rest(2, 0.01), rest(50, 0.002), rest(5000, 0.004), rest(50_000, 0.02)
+    (0.0, 0.058, 0.02, 0.58)
     """
-    rate = came / max(seconds, 1e-6)
-    return round(min(min(rate / BUSY, REST) * seconds, LONGEST), 6) if rate > BUSY else 0.0
+    if rate < SOME:
+        return 0.0
+    most = REST * seconds
+    return round(min(max(rate / BUSY * seconds, ENOUGH / rate), most, LONGEST), 6)

@@ -8,15 +8,20 @@ would wait longer than a line may last (``gates``) is turned away before anythin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from operator import attrgetter
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from modelkeep.errors import Overloaded
 from modelkeep.serving.admission.gates import FRESH, LINE, PRIORITIES, Gate, Priority, patience
 
 _NEWEST, _AT_ONCE = 0.2, 3.0
+NOBODY: Mapping[Priority, int] = {}
 
 
 class Waiter(Protocol):
@@ -32,7 +37,7 @@ class Waiter(Protocol):
 
 
 W = TypeVar("W", bound=Waiter)
-_rank = attrgetter("rank")
+_rank, _came = attrgetter("rank"), attrgetter("came")
 
 
 class Crowd:
@@ -42,10 +47,17 @@ class Crowd:
         self._each: float | None = None
         """Seconds in which the crowd moves by one, all that the loop does beside it included."""
         self._left = self._done = 0
+        self._standing: Sequence[list[Any]] = ([], [], [])
+        """Those who were left, by priority, in the order in which they came."""
         self._began = 0.0
         self._rested = self._eased = float("-inf")
         """When nobody was left waiting, and nobody critical, last."""
         self._gate: Gate | None = None
+
+    @property
+    def left(self) -> int:
+        """How many the last turn has left: the first of those who wait now."""
+        return self._left
 
     @property
     def quiet(self) -> bool:
@@ -53,14 +65,21 @@ class Crowd:
         return self._gate is None and not self._left
 
     def thin(
-        self, waiting: list[W], *, room: int, at: float, gate: Callable[[], Gate | None], ticks: float
+        self,
+        waiting: list[W],
+        *,
+        room: int,
+        at: float,
+        gate: Callable[[], Gate | None],
+        ticks: float,
+        early: Mapping[Priority, int] = NOBODY,
     ) -> tuple[list[W], Sequence[tuple[Priority, Overloaded, list[W]]]]:
         """Begin a turn that answers about ``room``: who stays, the most urgent first, and who had better go.
 
         ``gate`` names the gate of the version and is asked when it is first needed; ``ticks`` is the moment on its
-        clock.
+        clock. ``early`` says how many went since the last turn, as ``turned`` has said.
         """
-        arrived = len(waiting) - self._left
+        arrived = len(waiting) - self._left + sum(early.values())
         if self._left and self._done and at > self._began:
             self._learn((at - self._began) / self._done)
         self._began = at
@@ -73,19 +92,46 @@ class Crowd:
                 self._gate = gate()
         if self._gate is None:
             return waiting, ()
-        told = self._gate.crowded(
-            {priority: len(them) for priority, them in gone.items()}, arrived=arrived, each=self._each or 0.0, at=ticks
-        )
-        return waiting, [(priority, told[priority], them) for priority, them in gone.items()]
+        left = Counter(early)
+        for priority, them in gone.items():
+            left[priority] += len(them)
+        self._gate.crowded(left, arrived=arrived, each=self._each or 0.0, at=ticks)
+        refusal = partial(self._gate.refusal, at=ticks)
+        return waiting, [(priority, refusal(priority), them) for priority, them in gone.items()]
 
-    def turned(self, *, done: int, left: int, ticks: float) -> None:
-        """End a turn in which so many were answered, and so many are left."""
-        self._done, self._left = done, left
-        gate = self._gate
-        if gate is not None:
-            gate.served(done, waiting=left, at=ticks)
-            if not left and gate.pressure.state == "normal":
+    def refusal(self, priority: Priority, *, ticks: float) -> Overloaded:
+        """What they hear for whom ``turned`` has said that there is no place."""
+        assert self._gate is not None  # noqa: S101 - else it names nobody
+        return self._gate.refusal(priority, at=ticks)
+
+    def _bounds(self, at: float) -> list[float]:
+        """How many seconds a line of each priority may last at this moment."""
+        fresh = self._gate is None and at - self._rested < FRESH
+        bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
+        bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
+        return bounds
+
+    def turned(self, waiting: list[W], *, done: int, ticks: float) -> Sequence[bool]:
+        """End a turn in which so many were answered, and these are left; for which priorities there is no place more.
+
+        That is what the next turn would find of whoever comes until then; empty while nobody was turned away.
+        """
+        left = len(waiting)
+        self._done, self._left, self._standing = done, left, _by_rank(waiting)
+        gate, each = self._gate, self._each
+        if gate is None:
+            return ()
+        gate.served(done, waiting=left, at=ticks)
+        if not left:
+            if gate.pressure.state == "normal":
                 self._gate = None
+            return ()
+        found, ahead, at = [], 0, perf_counter()
+        for rank, (mine, bound) in enumerate(zip(self._standing, self._bounds(at), strict=True)):
+            ahead += len(mine)
+            age = at - mine[0].came if mine else 0.0
+            found.append((each or 0.0) * ahead > bound or (rank > 0 and age > bound))
+        return found
 
     def _learn(self, each: float) -> None:
         """Take in one turn; a pause in which the machine did something else says little."""
@@ -101,37 +147,48 @@ class Crowd:
         crowd. Who was let stay before may stay on, unless that has taken longer than any line may last. A pause of the
         machine alone turns nothing critical away.
         """
-        each = self._each
+        each, left = self._each, self._left
         if each is None:
             return sorted(waiting, key=_rank), {}
-        fresh = self._gate is None and at - self._rested < FRESH
-        urgent = sum(one.rank == 0 for one in waiting)
+        before, new = self._standing, _by_rank(waiting[left:])
+        urgent = len(before[0]) + len(new[0])
         if urgent <= room or each * urgent < LINE:
             self._eased = at
-        bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
-        bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
-        longest = [patience(priority, fresh=True) for priority in PRIORITIES]
-        oldest = [0.0 for _ in PRIORITIES]
-        known = {id(one) for one in waiting[: self._left]}
-        gate, stay = self._gate, list[W]()
+        bounds = self._bounds(at)
+        stay: list[W] = []
         gone: dict[Priority, list[W]] = {}
-        for one in sorted(waiting, key=_rank):
-            rank = one.rank
-            if id(one) in known:
-                age = at - one.came
-                oldest[rank] = max(oldest[rank], age)
-                goes = age > longest[rank]
-            else:
-                goes = each * len(stay) > bounds[rank] or (rank > 0 and oldest[rank] > bounds[rank])
-                if gate is not None and not goes:
-                    goes = gate.throttles(PRIORITIES[rank], at=ticks)
-                    if not goes:
-                        gate.take(ticks)
+        for rank, priority in enumerate(PRIORITIES):
+            mine, longest, bound = before[rank], patience(priority, fresh=True), bounds[rank]
+            age = at - mine[0].came if mine else 0.0  # in a class who came first stands first
+            old = bisect_left(mine, at - longest, key=_came) if age > longest else 0
+            stay += mine[old:]
+            full = rank > 0 and age > bound
+            goes = mine[:old] + (new[rank] if full else self._too_late(new[rank], stay, most=bound / each, ticks=ticks))
             if goes:
-                gone.setdefault(PRIORITIES[rank], []).append(one)
-            else:
-                stay.append(one)
+                gone[priority] = goes
         return stay, gone
+
+    def _too_late(self, came: list[W], stay: list[W], *, most: float, ticks: float) -> list[W]:
+        """Put behind those who stay who came anew, while they are not more than ``most``; the others."""
+        gate = self._gate
+        gone: list[W] = []
+        for place, one in enumerate(came):
+            if len(stay) > most:
+                return gone + came[place:]
+            if gate is not None:
+                if gate.throttles(PRIORITIES[one.rank], at=ticks):
+                    gone.append(one)
+                    continue
+                gate.take(ticks)
+            stay.append(one)
+        return gone
+
+
+def _by_rank(waiting: list[W]) -> tuple[list[W], ...]:
+    """The waiting of each priority, in the order in which they came."""
+    ordered = sorted(waiting, key=_rank)
+    ends = [bisect_right(ordered, rank, key=_rank) for rank in range(len(PRIORITIES))]
+    return tuple(ordered[begin:end] for begin, end in pairwise((0, *ends)))
 
 
 class Turns:

@@ -116,21 +116,20 @@ class Gate:
         if self._share < 1 and each and self.pressure.state == "shedding":
             self._due = max(self._due, at) + each / self._share
 
-    def crowded(
-        self, gone: Mapping[Priority, int], *, arrived: int, each: float, at: float
-    ) -> dict[Priority, Overloaded]:
-        """The refusals of so many who waited for the event loop, by priority; all counted, and all that arrived.
+    def crowded(self, gone: Mapping[Priority, int], *, arrived: int, each: float, at: float) -> None:
+        """Count so many who were turned away while they waited for the event loop, by priority, and all that arrived.
 
         ``each`` is how many seconds it takes until the crowd has moved by one.
         """
         self._each = each
         self._fits = int(patience("critical", fresh=False) / each) if each else 0
-        refused = sum(gone.values())
-        self.pressure.came(at, arrived=arrived, refused=refused)
-        found = {priority: self._refusal(priority, ahead=self._crowd, at=at) for priority in gone}
+        self.pressure.came(at, arrived=arrived, refused=sum(gone.values()))
         for priority, n in gone.items():
-            self.shed[priority] += n - 1
-        return found
+            self.shed[priority] += n
+
+    def refusal(self, priority: Priority, *, at: float) -> Overloaded:
+        """What those who wait for the event loop hear; not counted (``crowded`` does)."""
+        return self._overloaded(priority, ahead=self._crowd, at=at)
 
     def served(self, answered: int, *, waiting: int, at: float) -> None:
         """So many were answered in one turn of the event loop, and so many wait for the next."""
@@ -153,6 +152,9 @@ class Gate:
 
     def _refusal(self, priority: Priority, *, ahead: int, at: float) -> Overloaded:
         self.shed[priority] += 1
+        return self._overloaded(priority, ahead=ahead, at=at)
+
+    def _overloaded(self, priority: Priority, *, ahead: int, at: float) -> Overloaded:
         return Overloaded(
             f"{self.model}@{self.version} has {ahead} calls under way, more {priority} ones would only wait",
             remedy="try again later, or send X-Priority: critical with what cannot wait",
