@@ -4,24 +4,10 @@
 when an answer was there). The figures of five minutes: ``benchmarks/overload/five_times.py``.
 """
 
-import importlib.util
-import sys
 import time
-from pathlib import Path
 
 import pytest
-
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "overload"
-
-
-def script(name):
-    """A script of the benchmark, as a module."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
+from benchmark_scripts import script
 
 open_loop, five_times = script("open_loop"), script("five_times")
 LEAST = 2.5

@@ -123,6 +123,8 @@ class Door:
         self._turns, self._room = 0, 1
         self._long: deque[_Long] = deque()
         self._crowd = Crowd()
+        self.full: tuple[bool, ...] | None = None
+        """For whom there is no place now, as ``Doorstep.close`` says it; None while there is one for all."""
         self.step = Doorstep(self._says)
         self._name = msgspec.json.encode(model)
 
@@ -181,9 +183,10 @@ class Door:
             self._slice(long, room)
         if crowded:
             done = max(came - len(self.queue), 0)
-            full = self._crowd.turned(self.queue, done=done, ticks=self._gateway.admission.now())
+            at, ticks = perf_counter(), self._gateway.admission.now()
+            full = self._crowd.turned(self.queue, done=done, room=room, at=at, ticks=ticks)
             if full and route is not None:
-                self._close(route, full)
+                self._close(route, full, at=at)
         return bool(self.queue or self._long)
 
     def _answer_by(self, route: Route, room: int) -> None:
@@ -202,17 +205,18 @@ class Door:
 
     def _opened(self) -> dict[Priority, int]:
         """Refuse nobody on the doorstep any more; who was since the last turn, counted."""
+        self.full = None
         early = self.step.open()
         if early:
             seconds = [0.0] * sum(early.values())
             self._traffic.several("POST", self.asks.route, status=SHED, seconds=seconds)
         return early
 
-    def _close(self, route: Route, full: Sequence[bool]) -> None:
+    def _close(self, route: Route, full: Sequence[bool], *, at: float) -> None:
         """Have those refused on the doorstep for whom the next turn has no place, if nothing lighter answers them."""
         lower = route.lighter is None
         shut = [full[0], *(one and lower for one in full[1:])]
-        self.step.close(shut, usual=route.policy.priority, at=perf_counter())
+        self.full = self.step.close(shut, usual=route.policy.priority, at=at)
 
     def _says(self, priority: Priority) -> list[bytes]:
         """What one hears who is refused on the doorstep, in pieces between which the name of the request stands."""

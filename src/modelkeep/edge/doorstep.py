@@ -23,23 +23,22 @@ class Doorstep:
     """
 
     def __init__(self, says: Callable[[Priority], Sequence[bytes]]) -> None:
-        self.full: tuple[bool, ...] | None = None
-        """For whom there is no place: for each priority, the most urgent first, and last for those who name none.
-
-        None while there is one for all.
-        """
         self._says, self._usual = says, 1
         self._counts = [0] * (len(PRIORITIES) + 1)
         self._pieces: dict[int, Sequence[bytes]] = {}
         self._said = float("-inf")
 
-    def close(self, full: Sequence[bool], *, usual: Priority, at: float) -> None:
-        """Refuse some priorities until ``open``; who names none counts as the ``usual``. ``at`` is on any one clock."""
+    def close(self, full: Sequence[bool], *, usual: Priority, at: float) -> tuple[bool, ...] | None:
+        """For whom there is no place until ``open``, by the place of their priority, and last for who names none.
+
+        ``full`` says it of each priority, ``usual`` is what counts where none is named, ``at`` is on any one clock.
+        None when there is a place for all.
+        """
         self._usual = PRIORITIES.index(usual)
-        self.full = (*full, full[self._usual]) if any(full) else None
         if at - self._said > LASTS:
             self._said = at
             self._pieces.clear()
+        return (*full, full[self._usual]) if any(full) else None
 
     def refuse(self, rank: int, request: str) -> bytes:
         """The refusal of a request by the place of its priority (-1 = it names none), counted."""
@@ -50,8 +49,7 @@ class Doorstep:
         return request.encode().join(pieces)
 
     def open(self) -> dict[Priority, int]:
-        """Let everybody in again; how many were refused since the last time."""
-        self.full = None
+        """How many were refused since the last time."""
         counts = self._counts
         if not any(counts):
             return {}

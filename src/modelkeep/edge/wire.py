@@ -309,7 +309,7 @@ class Wire(HttpToolsProtocol):
         road, line, door = self.road, self._line, head.door
         spare = road.spare
         name = head.request or (spare.pop() if spare else road.names.new())
-        full = door.step.full
+        full = door.full
         if full is not None and full[head.rank] and self._alone and not head.request:
             self.transport.write(door.step.refuse(head.rank, name))
             return

@@ -18,7 +18,7 @@ costs some milliseconds whatever it keeps..."""
 BUSY = 1000
 """... and at least once as long as the last one took for each so many that come in a second (more would make
 transactions so long that they are felt at moderate load)..."""
-REST, LONGEST = 29.0, 1.0
+REST, LONGEST = 29.0, 2.0
 """... so many times at most, and never longer than this, in seconds."""
 
 

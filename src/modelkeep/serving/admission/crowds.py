@@ -22,6 +22,7 @@ from modelkeep.serving.admission.gates import FRESH, LINE, PRIORITIES, Gate, Pri
 
 _NEWEST, _AT_ONCE = 0.2, 3.0
 NOBODY: Mapping[Priority, int] = {}
+NONE: Sequence[list[Any]] = ([], [], [])
 
 
 class Waiter(Protocol):
@@ -47,7 +48,7 @@ class Crowd:
         self._each: float | None = None
         """Seconds in which the crowd moves by one, all that the loop does beside it included."""
         self._left = self._done = 0
-        self._standing: Sequence[list[Any]] = ([], [], [])
+        self._standing: Sequence[list[Any]] = NONE
         """Those who were left, by priority, in the order in which they came."""
         self._began = 0.0
         self._rested = self._eased = float("-inf")
@@ -79,23 +80,24 @@ class Crowd:
         ``gate`` names the gate of the version and is asked when it is first needed; ``ticks`` is the moment on its
         clock. ``early`` says how many went since the last turn, as ``turned`` has said.
         """
-        arrived = len(waiting) - self._left + sum(early.values())
-        if self._left and self._done and at > self._began:
+        left, self._left = self._left, 0  # a turn that fails has left nobody whom this crowd knows
+        arrived = len(waiting) - left + sum(early.values())
+        if left and self._done and at > self._began:
             self._learn((at - self._began) / self._done)
         self._began = at
         gone: dict[Priority, list[W]] = {}
         if len(waiting) <= room:
             self._rested = at
         else:
-            waiting, gone = self._parted(waiting, room=room, at=at, ticks=ticks)
+            waiting, gone = self._parted(waiting, left, room=room, at=at, ticks=ticks)
             if gone and self._gate is None:
                 self._gate = gate()
         if self._gate is None:
             return waiting, ()
-        left = Counter(early)
+        away = Counter(early)
         for priority, them in gone.items():
-            left[priority] += len(them)
-        self._gate.crowded(left, arrived=arrived, each=self._each or 0.0, at=ticks)
+            away[priority] += len(them)
+        self._gate.crowded(away, arrived=arrived, each=self._each or 0.0, at=ticks)
         refusal = partial(self._gate.refusal, at=ticks)
         return waiting, [(priority, refusal(priority), them) for priority, them in gone.items()]
 
@@ -111,10 +113,11 @@ class Crowd:
         bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
         return bounds
 
-    def turned(self, waiting: list[W], *, done: int, ticks: float) -> Sequence[bool]:
+    def turned(self, waiting: list[W], *, done: int, room: int, at: float, ticks: float) -> Sequence[bool]:
         """End a turn in which so many were answered, and these are left; for which priorities there is no place more.
 
-        That is what the next turn would find of whoever comes until then; empty while nobody was turned away.
+        That is what the next turn, with so much ``room``, would find of whoever comes until then; empty while nobody
+        was turned away.
         """
         left = len(waiting)
         self._done, self._left, self._standing = done, left, _by_rank(waiting)
@@ -122,11 +125,11 @@ class Crowd:
         if gate is None:
             return ()
         gate.served(done, waiting=left, at=ticks)
-        if not left:
-            if gate.pressure.state == "normal":
-                self._gate = None
+        if not left and gate.pressure.state == "normal":
+            self._gate = None
+        if left < room:
             return ()
-        found, ahead, at = [], 0, perf_counter()
+        found, ahead = [], 0
         for rank, (mine, bound) in enumerate(zip(self._standing, self._bounds(at), strict=True)):
             ahead += len(mine)
             age = at - mine[0].came if mine else 0.0
@@ -139,18 +142,18 @@ class Crowd:
         self._each = each if known is None else known + _NEWEST * (min(each, _AT_ONCE * known) - known)
 
     def _parted(
-        self, waiting: list[W], *, room: int, at: float, ticks: float
+        self, waiting: list[W], left: int, *, room: int, at: float, ticks: float
     ) -> tuple[list[W], dict[Priority, list[W]]]:
-        """Those who may stay, in the order of urgency, and the others by priority.
+        """Those who may stay, in the order of urgency, and the others by priority; so many were ``left`` before.
 
         Who comes anew goes when those before would take too long, or have: what is less urgent moves slower than the
         crowd. Who was let stay before may stay on, unless that has taken longer than any line may last. A pause of the
         machine alone turns nothing critical away.
         """
-        each, left = self._each, self._left
+        each = self._each
         if each is None:
             return sorted(waiting, key=_rank), {}
-        before, new = self._standing, _by_rank(waiting[left:])
+        before, new = self._standing if left else NONE, _by_rank(waiting[left:])
         urgent = len(before[0]) + len(new[0])
         if urgent <= room or each * urgent < LINE:
             self._eased = at
