@@ -23,7 +23,9 @@ BAD = {
     "hang": "import time\ndef predict(row):\n    time.sleep(600 if row['x'] == 777 else 0)\n    return 2.0\n",
     "spin": "def predict(row):\n    while row['x'] == 777:\n        pass\n    return 2.0\n",
     "crash": "import ctypes\ndef predict(row):\n    if row['x'] == 777:\n        ctypes.string_at(0)\n    return 2.0\n",
-    "leak": "held = []\ndef predict(row):\n    held.extend([b'x' * 4 * 10**8] * (row['x'] == 777))\n    return 2.0\n",
+    "leak": (
+        "held = []\ndef predict(row):\n    if row['x'] == 777:\n        held.append(b'x' * 4 * 10**8)\n    return 2.0\n"
+    ),
 }
 ASKED = 80
 """About half of them reach the canary."""
@@ -74,7 +76,9 @@ def test_a_model_that_misbehaves_is_ended_replaced_charged_and_rolled_back(folde
         time.sleep(0.02)
     for name, found in replies.items():
         assert {reply.status for reply in found} == {200}, name
-        assert {reply.json["prediction"] for reply in found} == {1.0}, name
+        by_the_canary = [reply for reply in found if reply.json["prediction"] != 1.0]
+        # memory is looked at ten times a second: before that one that leaks may have answered
+        assert len(by_the_canary) <= (ASKED / 8 if name == "leak" else 0), name
     assert {reply.status for reply in beside} == {200}
     waits = sorted(reply.came - reply.asked for reply in beside)
     print(f"{len(beside)} of the neighbour, p95 {1000 * waits[int(0.95 * len(waits))]:.0f} ms")
@@ -86,6 +90,8 @@ def test_a_model_that_misbehaves_is_ended_replaced_charged_and_rolled_back(folde
             charged[name] = (len(rows), sum(p.error is not None for p in rows))
             assert ledger.rollouts.get(name).champion == 1
     print("asked of the canary, and failed:", charged)
+    leak = charged.pop("leak")
+    assert leak[0] / 2 < leak[1] <= leak[0] <= 40
     assert all(failed == asked <= 40 for asked, failed in charged.values())
     told = [(alert["type"], alert["subject"]) for alert in json.loads(live.get("/v1/alerts").content)["alerts"]]
     assert sorted(told) == sorted(("deployment", f"{name}@2") for name in BAD)

@@ -30,7 +30,7 @@ from modelkeep.nouns import Block, Outcome, Output, Prediction
 from modelkeep.serving.gathering import MOST, Gathered, Gathering
 from modelkeep.serving.keeper import Group, Keeper, joined, opened
 from modelkeep.serving.line import UNFIT, Entry, Line, packed, promise, resolve
-from modelkeep.serving.recording import Recording, done, marks_in, rest, set_aside, unheard
+from modelkeep.serving.recording import Rate, Recording, done, marks_in, rest, set_aside, unheard
 from modelkeep.serving.spool import Marks, Spool
 from modelkeep.serving.valve import Valve
 from modelkeep.store.sealing import PLAIN
@@ -261,17 +261,15 @@ class Recorder:
         """Wait until what was taken is in the store; how many records still wait after so many seconds."""
         until = time.perf_counter() + timeout
         while (left := self.state.held) and time.perf_counter() < until:
-            self._ready.set()
-            self._urgent.set()
+            for event in (self._ready, self._urgent):
+                event.set()
             time.sleep(0.005)
         return left
 
     def settle(self, timeout: float = 30.0) -> int:
         """Bring what waits to the store and leave nothing in the spool's file; how many records still wait."""
         left = self.flush(timeout)
-        if not left and self._line is not None:
-            left = self._line.clear()
-        return left
+        return self._line.clear() if not left and self._line is not None else left
 
     def renew(self) -> None:
         """Read anew how predictions are counted: a policy has changed."""
@@ -451,7 +449,7 @@ class Recorder:
     # ------------------------------------------------------------------------------------------- keeping
 
     def _keep(self, line: Line) -> None:
-        last, had = time.perf_counter(), self._taken
+        rate = Rate()
         while True:
             entries = line.front(TOGETHER)
             if not entries:
@@ -465,13 +463,12 @@ class Recorder:
                 if self._stop.wait(0.05 if saved else RETRY):
                     return
                 continue
-            began, taken = time.perf_counter(), self._taken
-            rate, last, had = (taken - had) / max(began - last, 1e-6), began, taken
+            began, each = time.perf_counter(), rate.of(self._taken)
             kept = self._kept_together(line, entries) if len(entries) > 1 else self._kept(line, entries[0])
             if not kept and self._stop.wait(RETRY):
                 return
             if kept and self.durability == "async":
-                self._rest(line, time.perf_counter() - began, rate=rate)
+                self._rest(line, time.perf_counter() - began, rate=each)
 
     def _rest(self, line: Line, seconds: float, *, rate: float) -> None:
         """While many predictions come, leave the processor to them: fewer and larger groups are cheaper, too.

@@ -6,6 +6,7 @@ import logging
 import secrets
 from concurrent.futures import Future
 from pathlib import Path
+from time import perf_counter
 
 from msgspec import Struct
 
@@ -75,6 +76,19 @@ def done() -> Future[None]:
     answer: Future[None] = Future()
     answer.set_result(None)
     return answer
+
+
+class Rate:
+    """How many a second there are more of something that is only ever counted up."""
+
+    def __init__(self) -> None:
+        self._at, self._had = perf_counter(), 0
+
+    def of(self, count: int) -> float:
+        """The rate since the last time; ``count`` is how many there are now."""
+        at, had = self._at, self._had
+        self._at, self._had = perf_counter(), count
+        return (count - had) / max(self._at - at, 1e-6)
 
 
 def rest(rate: float, seconds: float) -> float:
