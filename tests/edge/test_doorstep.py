@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import pytest
 from benchmark_scripts import script
@@ -9,6 +10,7 @@ from served_house import served
 
 from modelkeep.edge import KEY_HEADER
 from modelkeep.edge.doorstep import LASTS, Doorstep
+from modelkeep.edge.wire import Road
 
 open_loop = script("open_loop")
 
@@ -62,21 +64,28 @@ def test_where_there_is_a_place_for_all_nobody_is_refused():
 
 @pytest.mark.row("EMG-09", "EMG-12")
 def test_a_crowd_is_turned_away_on_the_doorstep_and_every_one_is_counted(tmp_path, monkeypatch):
-    early, answers = [], []
-    refuse, take = Doorstep.refuse, open_loop.Answer
+    early, answers, parsed = [], [], []
+    refuse, take, plain = Doorstep.refuse, open_loop.Answer, Road.plain
 
     def noted(line, status, **more):
         answers.append((status, more["said"]))
         return take(line, status, **more)
 
     monkeypatch.setattr(Doorstep, "refuse", lambda *given: early.append(given[1]) or refuse(*given))
+    monkeypatch.setattr(Road, "plain", lambda *given: parsed.append(given[1]) or plain(*given))
     monkeypatch.setattr(open_loop, "Answer", noted)
     with served(tmp_path, overload__calm=0.5, overload__settle=0.5) as house:
         house.keep("spins", SPINS)
         key = f"{KEY_HEADER}: {house.client.headers[KEY_HEADER]}\r\n".encode()
-        caller = open_loop.Caller(int(house.url.rpartition(":")[2]), "spins", more=key)
+        port = int(house.url.rpartition(":")[2])
+        caller, late = (open_loop.Caller(port, "spins", more=key + more) for more in (b"", b"x-came: late\r\n"))
+        second = threading.Timer(0.7, open_loop.push, (late, {"batch": 300.0}, 0.8))
+        second.start()
         open_loop.push(caller, {"critical": 50.0, "normal": 2000.0, "batch": 500.0}, 2.0)
+        second.join()
         caller.close()
+        late.close()
+        assert len(parsed) < 50, "a head that is known is not parsed again, whoever was refused first with it"
         shed = [said for status, said in answers if status == 503]
         assert {status for status, _ in answers} == {200, 503}
         assert len(early) > len(shed) / 4

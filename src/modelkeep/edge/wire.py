@@ -178,6 +178,8 @@ class Wire(HttpToolsProtocol):
         self.url = b""
         self._last: Head | None = None
         """The head that came last and was known: the next is mostly the same."""
+        self._came: Head | None = None
+        """The head of the plain request that was parsed last."""
         self._line: deque[Asked] = deque()
         self._head: Head | None = None
         """The head of the request that is being read, when it is plain."""
@@ -242,22 +244,21 @@ class Wire(HttpToolsProtocol):
             self._enter(head, whole[-head.size :])
 
     def _parse(self, data: bytes) -> None:
-        fresh = self._between
+        fresh, before, self._came = self._between, self._requests, None
         self._received += len(data)
         if self._width >= 0:
             self._width += len(data)
         super().data_received(data)
         if self._width > WIDEST:
             self._turn_away(431, "the head is too long")
-        elif fresh and self._between and self._line and not self.transport.is_closing():
+        elif fresh and self._between and self._requests == before + 1 and not self.transport.is_closing():
             self._learn(data)
 
     def _learn(self, data: bytes) -> None:
         """Remember the head of a request that came alone and whole."""
-        asked = self._line[-1]
-        end = data.find(_END) + 4
-        if len(self._line) == 1 and not asked.other and len(data) - end == asked.head.size:
-            self.road.remember(data[:end], asked.head)
+        head, end = self._came, data.find(_END) + 4
+        if head is not None and len(data) - end == head.size:
+            self.road.remember(data[:end], head)
 
     def on_message_begin(self) -> None:
         """A request begins; what uvicorn needs is made when it is its."""
@@ -299,6 +300,7 @@ class Wire(HttpToolsProtocol):
         """A request is whole."""
         head, self._head = self._head, None
         self._between, self._width = True, 0
+        self._came = head
         if head is None:
             super().on_message_complete()
         else:
