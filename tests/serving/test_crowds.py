@@ -1,6 +1,7 @@
 """Who stays before a version that runs in the event loop, and who is told at once to go."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,15 +33,20 @@ class Plain(Crowd):
         bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
         bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
         oldest = [0.0, 0.0, 0.0]
+        longest = [patience(priority, fresh=True) for priority in PRIORITIES]
+        for one in waiting[:left]:
+            if one.came < at - longest[one.rank]:
+                self._shut[one.rank] = at + FRESH
         known = {id(one) for one in waiting[:left]}
         stay, gone = [], {}
         for one in sorted(waiting, key=lambda one: one.rank):
             rank, priority = one.rank, PRIORITIES[one.rank]
             if id(one) in known:
                 oldest[rank] = max(oldest[rank], at - one.came)
-                goes = at - one.came > patience(priority, fresh=True)
+                goes = one.came < at - longest[rank]
             else:
-                goes = each * len(stay) > bounds[rank] or (rank > 0 and oldest[rank] > bounds[rank])
+                vain = oldest[rank] > bounds[rank] or at < self._shut[rank]
+                goes = each * len(stay) > bounds[rank] or (rank > 0 and vain)
                 if self._gate is not None and not goes:
                     goes = self._gate.throttles(priority, at=ticks)
                     if not goes:
@@ -143,6 +149,25 @@ def test_who_stood_there_before_a_turn_that_failed_is_not_known_to_the_next():
     crowd.thin(queue, room=1, at=100.05, gate=lambda: own, ticks=100.05)  # ... and the turn does not come to its end
     stay, gone = crowd.thin([Waiter(1, 100.06)], room=0, at=100.06, gate=lambda: own, ticks=100.06)
     assert len(stay) + sum(len(them) for _, _, them in gone) == 1
+
+
+def test_where_some_have_waited_in_vain_no_more_are_let_in_for_a_moment():
+    crowd, own, at = Crowd(), gate(1.0), 100.0
+    queue, vain = [], []
+    for turn in range(400):
+        at = 100.0 + turn / 100
+        new = [Waiter(1, at), Waiter(1, at)] + [Waiter(2, at)] * (turn % 10 == 0)
+        queue, gone = crowd.thin([*queue, *new], room=1, at=at, gate=lambda: own, ticks=at)
+        vain += [(at, one) for _, _, them in gone for one in them if one not in new]
+        queue = queue[1:]
+        crowd.turned(queue, done=1, room=1, at=at + 0.01, ticks=at + 0.01)
+    stood = sorted({when for when, one in vain if one.rank == 2})
+    assert stood
+    assert all(later - sooner > FRESH for sooner, later in pairwise(stood))
+    crowd.thin([], room=1, at=at + 0.1, gate=lambda: own, ticks=at)  # all is quiet: whoever comes next finds a place
+    crowd.turned([], done=0, room=1, at=at + 0.1, ticks=at)
+    stay, gone = crowd.thin([Waiter(1, at), Waiter(2, at)], room=1, at=at + 0.1, gate=lambda: own, ticks=at)
+    assert (len(stay), list(gone)) == (2, [])
 
 
 def test_an_empty_place_has_room_for_all():

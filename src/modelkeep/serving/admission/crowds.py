@@ -53,6 +53,8 @@ class Crowd:
         self._began = 0.0
         self._rested = self._eased = float("-inf")
         """When nobody was left waiting, and nobody critical, last."""
+        self._shut = [float("-inf") for _ in PRIORITIES]
+        """Until when nobody of a priority is let in, since some of it have waited in vain."""
         self._gate: Gate | None = None
 
     @property
@@ -88,6 +90,7 @@ class Crowd:
         gone: dict[Priority, list[W]] = {}
         if len(waiting) <= room:
             self._rested = at
+            self._shut = [float("-inf") for _ in PRIORITIES]
         else:
             waiting, gone = self._parted(waiting, left, room=room, at=at, ticks=ticks)
             if gone and self._gate is None:
@@ -132,8 +135,7 @@ class Crowd:
         found, ahead = [], 0
         for rank, (mine, bound) in enumerate(zip(self._standing, self._bounds(at), strict=True)):
             ahead += len(mine)
-            age = at - mine[0].came if mine else 0.0
-            found.append((each or 0.0) * ahead > bound or (rank > 0 and age > bound))
+            found.append((each or 0.0) * ahead > bound or self._lost(rank, mine, bound=bound, at=at))
         return found
 
     def _learn(self, each: float) -> None:
@@ -147,8 +149,9 @@ class Crowd:
         """Those who may stay, in the order of urgency, and the others by priority; so many were ``left`` before.
 
         Who comes anew goes when those before would take too long, or have: what is less urgent moves slower than the
-        crowd. Who was let stay before may stay on, unless that has taken longer than any line may last. A pause of the
-        machine alone turns nothing critical away.
+        crowd. Who was let stay before may stay on, unless that has taken longer than any line may last; then nobody of
+        that priority is let in for ``FRESH`` seconds, who would wait in vain, too. A pause of the machine alone turns
+        nothing critical away.
         """
         each = self._each
         if each is None:
@@ -162,14 +165,19 @@ class Crowd:
         gone: dict[Priority, list[W]] = {}
         for rank, priority in enumerate(PRIORITIES):
             mine, longest, bound = before[rank], patience(priority, fresh=True), bounds[rank]
-            age = at - mine[0].came if mine else 0.0  # in a class who came first stands first
-            old = bisect_left(mine, at - longest, key=_came) if age > longest else 0
+            old = bisect_left(mine, at - longest, key=_came)  # in a class who came first stands first
+            if old:
+                self._shut[rank] = at + FRESH
             stay += mine[old:]
-            full = rank > 0 and age > bound
+            full = self._lost(rank, mine, bound=bound, at=at)
             goes = mine[:old] + (new[rank] if full else self._too_late(new[rank], stay, most=bound / each, ticks=ticks))
             if goes:
                 gone[priority] = goes
         return stay, gone
+
+    def _lost(self, rank: int, mine: Sequence[W], *, bound: float, at: float) -> bool:
+        """Whether who comes anew would only wait, since others of the same priority do; never for what is urgent."""
+        return rank > 0 and (at < self._shut[rank] or (bool(mine) and at - mine[0].came > bound))
 
     def _too_late(self, came: list[W], stay: list[W], *, most: float, ticks: float) -> list[W]:
         """Put behind those who stay who came anew, while they are not more than ``most``; the others."""
