@@ -22,7 +22,9 @@ from modelkeep.serving.admission.gates import FRESH, LINE, PRIORITIES, Gate, Pri
 
 _NEWEST, _AT_ONCE = 0.2, 3.0
 NOBODY: Mapping[Priority, int] = {}
-NONE: Sequence[list[Any]] = ([], [], [])
+"""Nobody was refused since the last turn."""
+_NONE: Sequence[list[Any]] = ([], [], [])
+"""Nobody stands there, of any priority."""
 
 
 class Waiter(Protocol):
@@ -48,7 +50,7 @@ class Crowd:
         self._each: float | None = None
         """Seconds in which the crowd moves by one, all that the loop does beside it included."""
         self._left = self._done = 0
-        self._standing: Sequence[list[Any]] = NONE
+        self._standing: Sequence[list[Any]] = _NONE
         """Those who were left, by priority, in the order in which they came."""
         self._began = 0.0
         self._rested = self._eased = float("-inf")
@@ -156,7 +158,7 @@ class Crowd:
         each = self._each
         if each is None:
             return sorted(waiting, key=_rank), {}
-        before, new = self._standing if left else NONE, _by_rank(waiting[left:])
+        before, new = self._standing if left else _NONE, _by_rank(waiting[left:])
         urgent = len(before[0]) + len(new[0])
         if urgent <= room or each * urgent < LINE:
             self._eased = at
