@@ -126,6 +126,7 @@ class Door:
         self.full: tuple[bool, ...] | None = None
         """For whom there is no place now, as ``Doorstep.close`` says it; None while there is one for all."""
         self.step = Doorstep(self._says)
+        """Refuses those, and counts them for the next turn."""
         self._name = msgspec.json.encode(model)
 
     def turn(self) -> bool:

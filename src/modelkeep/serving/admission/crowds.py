@@ -111,13 +111,6 @@ class Crowd:
         assert self._gate is not None  # noqa: S101 - else it names nobody
         return self._gate.refusal(priority, at=ticks)
 
-    def _bounds(self, at: float) -> list[float]:
-        """How many seconds a line of each priority may last at this moment."""
-        fresh = self._gate is None and at - self._rested < FRESH
-        bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
-        bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
-        return bounds
-
     def turned(self, waiting: list[W], *, done: int, room: int, at: float, ticks: float) -> Sequence[bool]:
         """End a turn in which so many were answered, and these are left; for which priorities there is no place more.
 
@@ -139,6 +132,13 @@ class Crowd:
             ahead += len(mine)
             found.append((each or 0.0) * ahead > bound or self._lost(rank, mine, bound=bound, at=at))
         return found
+
+    def _bounds(self, at: float) -> list[float]:
+        """How many seconds a line of each priority may last at this moment."""
+        fresh = self._gate is None and at - self._rested < FRESH
+        bounds = [patience(priority, fresh=fresh) for priority in PRIORITIES]
+        bounds[0] = patience("critical", fresh=at - self._eased < FRESH)
+        return bounds
 
     def _learn(self, each: float) -> None:
         """Take in one turn; a pause in which the machine did something else says little."""
