@@ -94,8 +94,7 @@ async def measured(app):
     route = plain["trees"]
     both = structs.replace(route.rollout, challenger=2, mode="canary", share=0.0)
     trial = {"trees": structs.replace(route, rollout=both, loaded={**route.loaded, 2: route.loaded[1]})}
-    way = plain["trees"]
-    bare = Bare(way, way.loaded[way.rollout.champion], means=gateway._means, late=print)  # noqa: SLF001
+    bare = Bare(route, route.loaded[route.rollout.champion], means=gateway._means, late=print)  # noqa: SLF001
     ways = {"bare": connections(app, bare=True), "full": connections(app, bare=False)}
     for place in range(TURNS):
         for name in ("bare", "full", "with a canary"):
